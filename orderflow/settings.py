@@ -1,0 +1,208 @@
+"""Settings: everything comes from the environment, or from a file .env beside manage.py.
+
+`NAME_FILE` may name a file that holds the value of `NAME`, for secrets.
+"""
+
+from math import ceil
+from pathlib import Path
+
+import environ
+from django.core.exceptions import ImproperlyConfigured
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+VAR_DIR = BASE_DIR / "var"
+
+env = environ.FileAwareEnv()
+environ.Env.read_env(BASE_DIR / ".env")
+
+
+def required(name: str) -> str:
+    """A setting without a default. Raises ImproperlyConfigured saying how to make one."""
+    value: str = env.str(name, default="")
+    if not value:
+        raise ImproperlyConfigured(
+            f"{name} is not set. `make .env` writes a file .env with random keys; in production "
+            f"set {name} or {name}_FILE."
+        )
+    return value
+
+
+# Security.
+SECRET_KEY = required("SECRET_KEY")
+FERNET_KEYS = [key.strip() for key in required("FERNET_KEYS").split(",") if key.strip()]
+DEBUG = env.bool("DEBUG", default=False)
+ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1"] if DEBUG else [])
+CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
+SECURE_SSL_REDIRECT = env.bool("SECURE_SSL_REDIRECT", default=not DEBUG)
+SECURE_HSTS_SECONDS = env.int("SECURE_HSTS_SECONDS", default=0 if DEBUG else 31_536_000)
+SECURE_HSTS_INCLUDE_SUBDOMAINS = not DEBUG
+SECURE_HSTS_PRELOAD = not DEBUG
+if env.bool("TRUST_X_FORWARDED_PROTO", default=False):
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = not DEBUG
+SESSION_COOKIE_AGE = env.int("SESSION_COOKIE_AGE", default=12 * 3600)
+X_FRAME_OPTIONS = "DENY"
+AUTH_USER_MODEL = "accounts.User"
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in (
+        "UserAttributeSimilarityValidator",
+        "MinimumLengthValidator",
+        "CommonPasswordValidator",
+    )
+]
+
+# The house.
+INSTALLED_APPS = [
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "rest_framework",
+    "django_q",
+    "accounts",
+    "orders",
+    "connectors",
+    "exports",
+    "simulator",
+]
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+ROOT_URLCONF = "orderflow.urls"
+WSGI_APPLICATION = "orderflow.wsgi.application"
+APPEND_SLASH = True
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+LANGUAGE_CODE = "en"
+USE_I18N = False
+TIME_ZONE = "UTC"
+STATIC_URL = "static/"
+STATIC_ROOT = BASE_DIR / "staticfiles"
+STATICFILES_DIRS = [BASE_DIR / "static"]
+
+# The database.
+DATABASES = {
+    "default": env.db("DATABASE_URL", default=f"sqlite:///{VAR_DIR / 'orderflow.sqlite3'}")
+}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
+    DATABASES["default"]["OPTIONS"] = {
+        # Writers queue up instead of failing, and no election is forgotten after a power loss.
+        "transaction_mode": "IMMEDIATE",
+        "timeout": 20,
+        "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;",
+    }
+else:
+    DATABASES["default"]["CONN_MAX_AGE"] = env.int("CONN_MAX_AGE", default=60)
+    DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
+
+# The archive of exports: a bucket if one is named, else a folder.
+ARCHIVE_BUCKET = env.str("ARCHIVE_BUCKET", default="")
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {
+        "BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"
+        if DEBUG
+        else "whitenoise.storage.CompressedManifestStaticFilesStorage"
+    },
+    "archive": {
+        "BACKEND": "storages.backends.s3.S3Storage",
+        "OPTIONS": {
+            "bucket_name": ARCHIVE_BUCKET,
+            "endpoint_url": env.str("ARCHIVE_ENDPOINT_URL", default="") or None,
+            "region_name": env.str("ARCHIVE_REGION", default="") or None,
+            "access_key": env.str("ARCHIVE_ACCESS_KEY", default="") or None,
+            "secret_key": env.str("ARCHIVE_SECRET_KEY", default="") or None,
+        },
+    }
+    if ARCHIVE_BUCKET
+    else {
+        "BACKEND": "django.core.files.storage.FileSystemStorage",
+        "OPTIONS": {"location": env.str("ARCHIVE_ROOT", default=str(VAR_DIR / "archive"))},
+    },
+}
+
+# Connections.
+DROPZONE_ROOTS = env.list("DROPZONE_ROOTS", default=[])
+SFTP_DENIED_NETWORKS = env.list(
+    "SFTP_DENIED_NETWORKS",
+    default=[
+        "0.0.0.0/8",
+        "169.254.0.0/16",
+        "::/128",
+        "fe80::/10",
+        "fd00:ec2::/32",
+        *([] if DEBUG else ["127.0.0.0/8", "::1/128"]),
+    ],
+)
+
+# Exports.
+EXPORT_GIVE_UP_HOURS = env.int("EXPORT_GIVE_UP_HOURS", default=72)
+
+# The queue is a doorbell: rows in the database decide what is done.
+_WORKERS = env.int("WORKERS", default=2)
+_TASK_TIMEOUT = 120
+Q_CLUSTER = {
+    "name": "orderflow",
+    "orm": "default",
+    "workers": _WORKERS,
+    "queue_limit": _WORKERS,
+    "bulk": 1,
+    "timeout": _TASK_TIMEOUT,
+    # A task must not be handed out again while it still waits or runs; exports.E001 checks it.
+    "retry": (ceil((_WORKERS + 1) / _WORKERS) + 1) * (_TASK_TIMEOUT + 3) + 60,
+    "max_attempts": 1,
+    "ack_failures": True,
+    "catch_up": False,
+    "save_limit": 250,
+    "recycle": 500,
+    "poll": 0.2,
+    "label": "Task queue",
+}
+
+# The API.
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": ["accounts.authentication.BearerTokenAuthentication"],
+    "DEFAULT_PERMISSION_CLASSES": ["accounts.permissions.DeclaredPermission"],
+    "DEFAULT_PARSER_CLASSES": ["orderflow.api.ExactJSONParser"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_PAGINATION_CLASS": "orderflow.api.CreatedCursorPagination",
+    "EXCEPTION_HANDLER": "orderflow.api.problem_details",
+    "PAGE_SIZE": 50,
+    "UNAUTHENTICATED_USER": None,
+}
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["stderr"], "level": env.str("LOG_LEVEL", default="INFO")},
+    "loggers": {
+        # Reaching a server is our own log's business; paramiko repeats each refusal with a trace.
+        "paramiko": {"level": "CRITICAL"},
+        "django-q": {"level": "WARNING"},
+    },
+}
