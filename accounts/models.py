@@ -1,0 +1,81 @@
+"""Who: organisations, the people and services that belong to them, and their API tokens."""
+
+import uuid
+
+from django.contrib.auth.models import AbstractUser
+from django.db import models
+
+from orderflow.db import Now, RandomUUID
+
+
+class User(AbstractUser):
+    """A person, or the service account of another system."""
+
+    class Meta(AbstractUser.Meta):
+        db_table = "orderflow_user"
+
+    @property
+    def contact(self) -> str:
+        """How documents and histories name this user: the e-mail address, else the user name."""
+        return self.email or self.username
+
+
+class Org(models.Model):
+    """A company whose orders are exported. Nothing crosses from one org to another."""
+
+    id = models.UUIDField(
+        primary_key=True, default=uuid.uuid4, db_default=RandomUUID(), editable=False
+    )
+    name = models.CharField(max_length=200)
+    slug = models.SlugField(
+        max_length=63, unique=True, help_text="Stands in every exported document as org_slug."
+    )
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+    users = models.ManyToManyField(User, through="Membership", related_name="orgs")
+
+    class Meta:
+        db_table = "org"
+        ordering = ["name"]
+        verbose_name = "organisation"
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Membership(models.Model):
+    """Lets a user see an org. What the user may do there are Django permissions."""
+
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="memberships")
+    org = models.ForeignKey(Org, on_delete=models.PROTECT, related_name="memberships")
+
+    class Meta:
+        db_table = "membership"
+        constraints = [
+            models.UniqueConstraint(fields=["user", "org"], name="membership_user_org_unique")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.user} in {self.org}"
+
+
+class ApiToken(models.Model):
+    """A bearer token: acts as its user, within one org. Only the SHA-256 of the token is kept."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="api_tokens")
+    org = models.ForeignKey(Org, on_delete=models.PROTECT, related_name="api_tokens")
+    name = models.CharField(max_length=100, help_text="Which system uses this token.")
+    prefix = models.CharField(max_length=12, editable=False)
+    digest = models.CharField(max_length=64, unique=True, editable=False)
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+    expires_at = models.DateTimeField()
+    last_used_at = models.DateTimeField(null=True, editable=False)
+    revoked_at = models.DateTimeField(null=True, editable=False)
+
+    class Meta:
+        db_table = "api_token"
+        ordering = ["-created_at"]
+        verbose_name = "API token"
+
+    def __str__(self) -> str:
+        return f"{self.prefix}… ({self.name})"

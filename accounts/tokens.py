@@ -1,0 +1,60 @@
+"""API tokens: made, found and revoked."""
+
+import hashlib
+import secrets
+from datetime import datetime, timedelta
+
+from django.db.models import Q
+from django.utils import timezone
+
+from accounts.models import ApiToken, Org, User
+
+LIFETIME = timedelta(days=365)
+_LAST_USED_RESOLUTION = timedelta(minutes=1)
+
+
+def create_token(
+    user: User, *, org: Org, name: str, expires_at: datetime | None = None
+) -> tuple[ApiToken, str]:
+    """Return the new token's row and its text. The text is not kept: show it now or never."""
+    text = f"oft_{secrets.token_urlsafe(32)}"
+    token = ApiToken.objects.create(
+        user=user,
+        org=org,
+        name=name,
+        prefix=text[:8],
+        digest=_digest(text),
+        expires_at=expires_at or timezone.now() + LIFETIME,
+    )
+    return token, text
+
+
+def find_token(text: str) -> ApiToken | None:
+    """Return the live token with this text, its user and org loaded; None if there is none.
+
+    A token dies with its expiry, its revocation, its user's account and its user's membership.
+    """
+    now = timezone.now()
+    token = (
+        ApiToken.objects.select_related("user", "org")
+        .filter(digest=_digest(text), expires_at__gt=now, revoked_at=None, user__is_active=True)
+        .first()
+    )
+    if token is None or not token.user.memberships.filter(org=token.org_id).exists():
+        return None
+    ApiToken.objects.filter(
+        Q(last_used_at=None) | Q(last_used_at__lt=now - _LAST_USED_RESOLUTION), id=token.id
+    ).update(last_used_at=now)
+    return token
+
+
+def revoke_token(token: ApiToken) -> bool:
+    """Revoke at once. Return False if it was revoked before."""
+    return bool(
+        ApiToken.objects.filter(id=token.id, revoked_at=None).update(revoked_at=timezone.now())
+    )
+
+
+def _digest(text: str) -> str:
+    # A token carries 256 random bits, so a fast hash is enough and an index finds it.
+    return hashlib.sha256(text.encode()).hexdigest()
