@@ -1,0 +1,178 @@
+"""What is exported: draft orders, their lines, customers and source documents."""
+
+import uuid
+
+from django.core.validators import MinValueValidator, RegexValidator
+from django.db import models
+from django.db.models import Q
+
+from accounts.models import Org, User
+from orderflow.db import Now, RandomUUID
+
+currency_code = RegexValidator(
+    r"^[A-Z]{3}\Z", "Enter an ISO 4217 code of three capitals, like EUR."
+)
+sha256_hex = RegexValidator(r"^[0-9a-f]{64}\Z", "Enter 64 lower-case hexadecimal digits.")
+
+
+class Customer(models.Model):
+    id = models.UUIDField(
+        primary_key=True, default=uuid.uuid4, db_default=RandomUUID(), editable=False
+    )
+    org = models.ForeignKey(Org, on_delete=models.PROTECT, related_name="customers")
+    erp_customer_number = models.CharField(
+        "ERP customer number",
+        max_length=100,
+        blank=True,
+        help_text="The customer's number in the ERP. Orders wait for review until it is known.",
+    )
+    name = models.CharField(max_length=300)
+
+    class Meta:
+        db_table = "customer"
+        ordering = ["name"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["org", "erp_customer_number"],
+                condition=~Q(erp_customer_number=""),
+                name="customer_erp_number_unique",
+                violation_error_message="Another customer has this ERP customer number.",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.erp_customer_number or 'no ERP number'})"
+
+
+class SourceDocument(models.Model):
+    """The file an order was read from: its name and fingerprint, not its content."""
+
+    id = models.UUIDField(
+        primary_key=True, default=uuid.uuid4, db_default=RandomUUID(), editable=False
+    )
+    org = models.ForeignKey(Org, on_delete=models.PROTECT, related_name="source_documents")
+    file_name = models.CharField(max_length=255)
+    sha256 = models.CharField("SHA-256", max_length=64, validators=[sha256_hex])
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    class Meta:
+        db_table = "source_document"
+
+    def __str__(self) -> str:
+        return self.file_name
+
+
+class DraftOrder(models.Model):
+    class Status(models.TextChoices):
+        NEEDS_REVIEW = "NEEDS_REVIEW", "needs review"
+        READY = "READY", "ready"
+        APPROVED = "APPROVED", "approved"
+        PUSHING = "PUSHING", "pushing"
+        PUSHED = "PUSHED", "pushed"
+        ERROR = "ERROR", "error"
+        REJECTED = "REJECTED", "rejected"
+
+    EDITABLE = (Status.NEEDS_REVIEW, Status.READY, Status.APPROVED, Status.ERROR)
+
+    id = models.UUIDField(
+        primary_key=True, default=uuid.uuid4, db_default=RandomUUID(), editable=False
+    )
+    org = models.ForeignKey(Org, on_delete=models.PROTECT, related_name="draft_orders")
+    customer = models.ForeignKey(
+        Customer, on_delete=models.PROTECT, null=True, blank=True, related_name="draft_orders"
+    )
+    source_document = models.ForeignKey(
+        SourceDocument,
+        on_delete=models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="draft_orders",
+    )
+    external_order_number = models.CharField(
+        max_length=100, blank=True, help_text="The customer's own number of this order."
+    )
+    order_date = models.DateField(null=True, blank=True)
+    currency = models.CharField(max_length=3, blank=True, validators=[currency_code])
+    requested_delivery_date = models.DateField(null=True, blank=True)
+    notes = models.TextField(blank=True, max_length=10_000)
+    status = models.CharField(
+        max_length=20,
+        choices=Status,
+        default=Status.NEEDS_REVIEW,
+        db_default=Status.NEEDS_REVIEW,
+        editable=False,
+    )
+    approved_by = models.ForeignKey(
+        User, on_delete=models.PROTECT, null=True, related_name="+", editable=False
+    )
+    approved_at = models.DateTimeField(null=True, editable=False)
+    approved_hash = models.CharField(max_length=64, blank=True, editable=False)
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+    updated_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    class Meta:
+        db_table = "draft_order"
+        ordering = ["-created_at", "-id"]
+        permissions = [
+            ("approve_draftorder", "Can approve and reject draft orders"),
+            ("push_draftorder", "Can push approved draft orders"),
+        ]
+        indexes = [
+            models.Index(fields=["org", "status", "-created_at"], name="idx_draft_order_org_status"),
+            models.Index(
+                fields=["org", "customer", "external_order_number"],
+                name="idx_draft_order_number",
+            ),
+        ]
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(
+                    status__in=[
+                        "NEEDS_REVIEW",
+                        "READY",
+                        "APPROVED",
+                        "PUSHING",
+                        "PUSHED",
+                        "ERROR",
+                        "REJECTED",
+                    ]
+                ),
+                name="draft_order_status_legal",
+            ),
+            models.CheckConstraint(
+                condition=~Q(status__in=["APPROVED", "PUSHING", "PUSHED"])
+                | Q(approved_by__isnull=False, approved_at__isnull=False, approved_hash__gt=""),
+                name="draft_order_approved_by_someone",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.external_order_number or str(self.id)[:8]
+
+
+class DraftOrderLine(models.Model):
+    order = models.ForeignKey(DraftOrder, on_delete=models.CASCADE, related_name="lines")
+    line_no = models.PositiveIntegerField(validators=[MinValueValidator(1)])
+    internal_sku = models.CharField("internal SKU", max_length=100, blank=True)
+    qty = models.DecimalField("quantity", max_digits=15, decimal_places=6)
+    uom = models.CharField("unit of measure", max_length=20, blank=True)
+    unit_price = models.DecimalField(max_digits=15, decimal_places=6, null=True, blank=True)
+    currency = models.CharField(
+        max_length=3, blank=True, validators=[currency_code], help_text="Empty: the order's."
+    )
+    customer_sku_raw = models.CharField("customer's SKU", max_length=200, blank=True)
+    description = models.CharField(max_length=1000, blank=True)
+
+    class Meta:
+        db_table = "draft_order_line"
+        ordering = ["line_no"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["order", "line_no"],
+                name="draft_order_line_no_unique",
+                violation_error_message="Two lines of an order have the same number.",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"line {self.line_no}"

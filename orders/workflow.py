@@ -1,0 +1,115 @@
+"""The life of a draft order. Every status change of an order is a function of this module.
+
+    NEEDS_REVIEW <-> READY -> APPROVED -> PUSHING -> PUSHED
+    PUSHING -> ERROR | APPROVED (cancelled)     PUSHED -> ERROR (refused by the ERP)
+    ERROR -> PUSHING (retry)                    NEEDS_REVIEW | READY | APPROVED -> REJECTED
+"""
+
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from uuid import UUID
+
+from django.db import transaction
+
+from accounts.models import User
+from orderflow.db import Now
+from orders.content import blocking_reasons, content_hash, warnings
+from orders.errors import Refused
+from orders.models import Customer, DraftOrder
+
+Status = DraftOrder.Status
+
+
+@contextmanager
+def editing(order_id: UUID) -> Iterator[DraftOrder]:
+    """Lock an order for a change of its content; recompute its readiness when the block ends.
+
+    An edit takes back an approval: the order must be approved again. Raises Refused (NOT_EDITABLE)
+    while the order is on its way or done.
+    """
+    with transaction.atomic():
+        order = DraftOrder.objects.select_for_update().get(id=order_id)
+        if order.status not in DraftOrder.EDITABLE:
+            raise Refused(
+                "NOT_EDITABLE",
+                f"Order {order} is {order.get_status_display()} and can no longer be edited.",
+            )
+        yield order
+        recompute_readiness(order.id)
+
+
+def recompute_readiness(order_id: UUID) -> None:
+    """Set NEEDS_REVIEW or READY from the content, which has just been written."""
+    order = DraftOrder.objects.select_related("customer").get(id=order_id)
+    ready = not blocking_reasons(order)
+    transition(
+        [order_id],
+        expect=DraftOrder.EDITABLE,
+        to=Status.READY if ready else Status.NEEDS_REVIEW,
+        approved_by=None,
+        approved_at=None,
+        approved_hash="",
+    )
+
+
+def customer_changed(customer: Customer) -> None:
+    """Recompute the readiness of the orders that wait for this customer's data.
+
+    Approved orders keep their approval until a push or retry compares the content and refuses what
+    has changed; approving them again puts that right.
+    """
+    waiting = customer.draft_orders.filter(status__in=[Status.NEEDS_REVIEW, Status.READY])
+    for order_id in waiting.values_list("id", flat=True):
+        recompute_readiness(order_id)
+
+
+def approve(order_id: UUID, *, actor: User, confirm_warnings: bool = False) -> DraftOrder:
+    """Approve an order as it stands and return it.
+
+    Takes ready orders, and approved or failed ones whose content, customer included, has changed
+    since their approval.
+
+    Raises Refused: NOT_READY with the blocking reasons; NEEDS_CONFIRMATION with the warnings
+    unless they are confirmed.
+    """
+    with transaction.atomic():
+        order = (
+            DraftOrder.objects.select_for_update(of=["self"])
+            .select_related("customer", "source_document")
+            .get(id=order_id)
+        )
+        digest = content_hash(order)
+        is_stale = order.status in (Status.APPROVED, Status.ERROR) and order.approved_hash != digest
+        if order.status not in (Status.NEEDS_REVIEW, Status.READY) and not is_stale:
+            raise Refused("NOT_READY", f"Order {order} is {order.get_status_display()}, not ready.")
+        if reasons := blocking_reasons(order):
+            raise Refused("NOT_READY", " ".join(reasons))
+        if (found := warnings(order)) and not confirm_warnings:
+            raise Refused("NEEDS_CONFIRMATION", " ".join(found))
+        transition(
+            [order_id],
+            expect=[order.status],
+            to=Status.APPROVED,
+            approved_by=actor,
+            approved_at=Now(),
+            approved_hash=digest,
+        )
+    order.refresh_from_db()
+    return order
+
+
+def reject(order_id: UUID) -> None:
+    """Take an order out of the flow for good. Raises Refused (NOT_REJECTABLE)."""
+    if not transition(
+        [order_id], expect=[Status.NEEDS_REVIEW, Status.READY, Status.APPROVED], to=Status.REJECTED
+    ):
+        raise Refused("NOT_REJECTABLE", "Only an order that was not yet pushed can be rejected.")
+
+
+def transition(
+    order_ids: Collection[UUID], *, expect: Collection[str], to: str, **fields: object
+) -> int:
+    """Move orders that are still in an expected status; return how many moved."""
+    return DraftOrder.objects.filter(id__in=order_ids, status__in=expect).update(
+        status=to, updated_at=Now(), **fields
+    )
