@@ -1,0 +1,93 @@
+"""Configurations of connections: created, changed and shown, secrets only ever going in."""
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from django.db import transaction
+
+from accounts.models import Org
+from connectors import registry
+from connectors.errors import ConnectorError
+from connectors.models import NEVER_TESTED, ErpConnection
+from connectors.port import ConfigError
+from connectors.secrets import MASK
+from orderflow.db import Now
+
+_SERVER_FIELDS = ("mode", "host", "port", "username")
+
+
+def create_connection(
+    org: Org, *, connector_type: str, config: Mapping[str, Any], active: bool = True
+) -> ErpConnection:
+    """Return a new connection; it is paused until its test passes. Raises ConfigError."""
+    registry.get_connector(connector_type).parse_config(config)
+    connection = ErpConnection(org=org, connector_type=connector_type, active=active)
+    connection.seal(_without_empty(config))
+    connection.save(force_insert=True)
+    connection.refresh_from_db()
+    return connection
+
+
+def change_config(
+    connection: ErpConnection,
+    config: Mapping[str, Any],
+    *,
+    clear: Collection[str] = (),
+    holders: Collection[str] = (),
+) -> None:
+    """Replace the configuration. Raises ConfigError; then nothing is changed.
+
+    A secret that is left out, empty or masked stays as it is, unless its name is in `clear`. It
+    does not follow to another server: there it must be entered again. `holders` names exports that
+    are staged at the present dropzone: while there are any, it must stay the same one.
+    """
+    connector = connection.connector
+    with transaction.atomic():
+        row = ErpConnection.objects.select_for_update().get(id=connection.id)
+        try:
+            old = row.config
+            old_identity = dict(connector.identity(connector.parse_config(old)))
+        except (ConnectorError, ConfigError):
+            # Unreadable or no longer valid: there is nothing to keep or to compare with.
+            old, old_identity = {}, {}
+        new = _without_empty(config)
+        missing = [n for n in connector.secret_fields if n in old and n not in new]
+        kept = {name: old[name] for name in missing if name not in clear}
+        moved = [n for n in _SERVER_FIELDS if old.get(n) != new.get(n) and n in old]
+        if kept and moved:
+            reason = f"must be entered again because {', '.join(moved)} changed."
+            raise ConfigError(dict.fromkeys(sorted(kept), reason))
+        new.update(kept)
+        new_identity = dict(connector.identity(connector.parse_config(new)))
+        changed = [n for n, value in new_identity.items() if old_identity.get(n) != value]
+        if holders and changed:
+            reason = (
+                "cannot be changed while exports are staged there: "
+                f"{', '.join(holders)}. Let them finish or settle them first."
+            )
+            raise ConfigError(dict.fromkeys(changed, reason))
+        row.seal(new)
+        row.updated_at = Now()
+        row.save(update_fields=["config_encrypted", "updated_at"])
+        if changed:
+            ErpConnection.objects.filter(id=row.id, paused_by=None).update(
+                paused_at=Now(), pause_reason=NEVER_TESTED
+            )
+    connection.refresh_from_db()
+
+
+def pin_host_key(connection: ErpConnection, host_key: str) -> None:
+    """Trust a server's key, as seen in a connection test, instead of those trusted so far."""
+    change_config(connection, {**masked_config(connection), "host_keys": [host_key]})
+
+
+def masked_config(connection: ErpConnection) -> dict[str, Any]:
+    """The configuration as people and the API may see it. Raises ConnectorError."""
+    secret_fields = connection.connector.secret_fields
+    return {
+        name: MASK if name in secret_fields else value for name, value in connection.config.items()
+    }
+
+
+def _without_empty(config: Mapping[str, Any]) -> dict[str, Any]:
+    return {n: v for n, v in config.items() if v not in (None, "", [], MASK)}

@@ -1,0 +1,160 @@
+"""DROPZONE_JSON_V1: orders as JSON files in a folder, on an SFTP server or mounted."""
+
+import ipaddress
+import logging
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+from django.conf import settings
+
+from connectors.dropzone import config as configuration
+from connectors.dropzone import document, naming, ssh
+from connectors.dropzone.config import DropzoneConfig, SftpConfig
+from connectors.dropzone.filesystem import FilesystemFolder, allowed_path
+from connectors.dropzone.folder import DropFolder
+from connectors.dropzone.probe import Probe
+from connectors.dropzone.session import DropzoneSession
+from connectors.dropzone.sftp import SftpFolder
+from connectors.errors import ConnectorError
+from connectors.port import (
+    ConfigError,
+    ConnectionReport,
+    ConnectorMetadata,
+    Delivery,
+    Document,
+    Evidence,
+    ExportResult,
+    ObjectStorage,
+    OrderSnapshot,
+    OrgSnapshot,
+    Session,
+    export_storage_key,
+)
+
+logger = logging.getLogger(__name__)
+
+
+class DropzoneJsonV1Connector:
+    connector_type = "DROPZONE_JSON_V1"
+    export_format_version = document.FORMAT_VERSION
+    config_form = configuration.FIELDS
+    secret_fields = frozenset(f.name for f in configuration.FIELDS if f.kind == "secret")
+
+    def __init__(self, storage: ObjectStorage | None = None) -> None:
+        """`storage` is where export() archives; the ledger archives by itself."""
+        self._storage = storage
+
+    def parse_config(self, raw: Mapping[str, Any]) -> DropzoneConfig:
+        config = configuration.parse_config(raw)
+        if isinstance(config, SftpConfig):
+            if config.ssh_key:
+                _checked("ssh_key", lambda: ssh.load_private_key(config))
+            for key in config.host_keys:
+                _checked("host_keys", lambda key=key: ssh.fingerprint(key))
+        else:
+            for name in ("export_path", "ack_path", "tmp_path"):
+                if path := getattr(config, name):
+                    _checked(name, lambda path=path: allowed_path(path, settings.DROPZONE_ROOTS))
+        return config
+
+    def identity(self, config: DropzoneConfig) -> dict[str, Any]:
+        return configuration.identity(config)
+
+    def render(self, order: OrderSnapshot, org: OrgSnapshot) -> Document:
+        filename = naming.export_filename(order.id, now=datetime.now(UTC), suffix=uuid.uuid4())
+        return Document(filename=filename, content=document.render(order, org))
+
+    @contextmanager
+    def open(self, config: DropzoneConfig) -> Iterator[Session]:
+        with _open_folder(config) as folder:
+            yield DropzoneSession(folder, config, _server(config))
+
+    def test(self, config: DropzoneConfig) -> ConnectionReport:
+        return Probe(
+            config,
+            lambda on_phase, on_host_key: _open_folder(
+                config, on_phase=on_phase, on_host_key=on_host_key
+            ),
+        ).run()
+
+    def export(
+        self, draft_order: OrderSnapshot, org: OrgSnapshot, config: Mapping[str, Any]
+    ) -> ExportResult:
+        filename = path = None
+        try:
+            if self._storage is None:
+                raise ConnectorError("ARCHIVE_FAILED", public="No object storage is configured.")
+            parsed = self.parse_config(config)
+            rendered = self.render(draft_order, org)
+            filename = rendered.filename
+            key = export_storage_key(org.id, rendered.sha256)
+            self._storage.put(key, rendered.content)
+            with self.open(parsed) as session:
+                path = session.final_path(filename)
+                _deliver(session, rendered)
+        except (ConnectorError, ConfigError) as e:
+            logger.exception("export of order %s failed", draft_order.id)
+            is_known = isinstance(e, ConnectorError)
+            return ExportResult(
+                success=False,
+                error_message=e.message if is_known else str(e),
+                error_code=e.code if is_known else "CONFIG_INVALID",
+                connector_metadata=ConnectorMetadata(dropzone_path=path, filename=filename),
+            )
+        return ExportResult(
+            success=True,
+            export_storage_key=key,
+            connector_metadata=ConnectorMetadata(dropzone_path=path, filename=filename),
+        )
+
+
+def _deliver(session: Session, rendered: Document) -> None:
+    staged_path = session.staging_path(rendered.filename, uuid.uuid4().hex[:8])
+    delivery = Delivery(
+        filename=rendered.filename, content=rendered.content, staged_path=staged_path
+    )
+    (refused,) = session.stage([delivery])
+    if refused:
+        raise refused
+    (published,) = session.publish([delivery], is_resumed=False)
+    if not isinstance(published, Evidence):
+        raise published
+
+
+def _open_folder(
+    config: DropzoneConfig,
+    *,
+    on_phase: Callable[[str], None] = lambda phase: None,
+    on_host_key: Callable[[str], None] = lambda key: None,
+) -> DropFolder:
+    if isinstance(config, SftpConfig):
+        networks = [ipaddress.ip_network(text) for text in settings.SFTP_DENIED_NETWORKS]
+        connection = ssh.connect(
+            config, denied=networks, on_phase=on_phase, on_host_key=on_host_key
+        )
+        return SftpFolder(connection, file_mode=config.file_mode)
+    on_phase("open")
+    return FilesystemFolder(settings.DROPZONE_ROOTS, file_mode=config.file_mode)
+
+
+def _server(config: DropzoneConfig) -> dict[str, Any]:
+    if isinstance(config, SftpConfig):
+        return {
+            "mode": "sftp",
+            "host": config.host,
+            "port": config.port,
+            "username": config.username,
+        }
+    return {"mode": "filesystem"}
+
+
+def _checked(name: str, check: Callable[[], object]) -> None:
+    try:
+        check()
+    except ConnectorError as e:
+        raise ConfigError({name: e.message}) from e
+    except Exception as e:
+        raise ConfigError({name: "cannot be read."}) from e

@@ -1,0 +1,187 @@
+"""An open dropzone: how exports are staged and become visible, over any DropFolder."""
+
+import posixpath
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from connectors.dropzone import naming
+from connectors.dropzone.config import DropzoneConfig
+from connectors.dropzone.folder import DropFolder, FileError, NewFile, Reason, Stat
+from connectors.errors import ConnectorError
+from connectors.port import Delivery, Destination, Evidence
+
+_CODES = {
+    Reason.EXISTS: "NAME_CONFLICT",
+    Reason.NO_SPACE: "NO_SPACE",
+    Reason.CORRUPT: "CORRUPT_WRITE",
+    Reason.UNSUPPORTED: "REMOTE_FAILURE",
+    Reason.FAILURE: "REMOTE_FAILURE",
+}
+Outcome = Evidence | ConnectorError
+
+
+class DropzoneSession:
+    def __init__(
+        self, folder: DropFolder, config: DropzoneConfig, server: Mapping[str, Any]
+    ) -> None:
+        """`server`: what the destination says besides the folder, e.g. host, port and user."""
+        self._folder = folder
+        self._config = config
+        self._server = dict(server)
+
+    def destination(self) -> Destination:
+        export_path = self._config.export_path
+        identity = self._folder.identity(export_path)
+        return {**self._server, "folder": export_path, "identity": identity}
+
+    def final_path(self, filename: str) -> str:
+        return posixpath.join(self._config.export_path, filename)
+
+    def staging_path(self, filename: str, attempt: str) -> str:
+        if not self._config.atomic_write:
+            return self.final_path(filename)
+        folder = self._config.tmp_path or self._config.export_path
+        return posixpath.join(folder, naming.tmp_filename(filename, attempt))
+
+    def stage(self, deliveries: Sequence[Delivery]) -> list[ConnectorError | None]:
+        if not self._config.atomic_write:
+            # Nothing can be staged: only see to it that the name is free.
+            return [self._check_free(delivery) for delivery in deliveries]
+        files = [
+            NewFile(d.staged_path, d.content, unless=self.final_path(d.filename))
+            for d in deliveries
+        ]
+        results = self._folder.create(files)
+        return [failure and file_error(failure) for failure in results]
+
+    def _check_free(self, delivery: Delivery) -> ConnectorError | None:
+        if self._folder.identity(self._config.export_path) is None:
+            return missing(self._config.export_path)
+        (look,) = self._folder.lstat([self.final_path(delivery.filename)])
+        if isinstance(look, FileError):
+            return file_error(look)
+        return ConnectorError("NAME_CONFLICT") if look else None
+
+    def publish(self, deliveries: Sequence[Delivery], *, is_resumed: bool) -> list[Outcome]:
+        if not self._config.atomic_write:
+            return self._inspect(deliveries) if is_resumed else self._write(deliveries)
+        if is_resumed:
+            return self._settle(deliveries)
+        moves = [(d.staged_path, self.final_path(d.filename)) for d in deliveries]
+        renamed = self._folder.rename(moves)
+        open_ends = [d for d, failure in zip(deliveries, renamed, strict=True) if failure]
+        settled = iter(self._settle(open_ends))
+        return [next(settled) if failure else Evidence.OBSERVED for failure in renamed]
+
+    def _settle(self, deliveries: Sequence[Delivery]) -> list[Outcome]:
+        """Look at final, then at staged, and go on from there."""
+        finals = self._folder.lstat([self.final_path(d.filename) for d in deliveries])
+        stageds = self._folder.lstat([d.staged_path for d in deliveries])
+        return [
+            self._settle_one(d, final, staged)
+            for d, final, staged in zip(deliveries, finals, stageds, strict=True)
+        ]
+
+    def _settle_one(
+        self,
+        delivery: Delivery,
+        final: Stat | FileError | None,
+        staged: Stat | FileError | None,
+    ) -> Outcome:
+        for look in (final, staged):
+            if isinstance(look, FileError):
+                return file_error(look)
+        if staged is None:
+            return Evidence.OBSERVED if final else self._judge_absence(delivery)
+        if final:
+            return self._judge_both(delivery)
+        final_path = self.final_path(delivery.filename)
+        (failure,) = self._folder.rename([(delivery.staged_path, final_path)])
+        if failure is None:
+            return Evidence.OBSERVED
+        if failure.reason is Reason.MISSING:
+            # Gone since the look: another worker was quicker, or the folder went.
+            (final,) = self._folder.lstat([final_path])
+            return Evidence.OBSERVED if isinstance(final, Stat) else self._judge_absence(delivery)
+        return rename_error(failure)
+
+    def _judge_absence(self, delivery: Delivery) -> Outcome:
+        """Neither file is there: published and taken, if this is still the folder it lay in."""
+        identity = self._folder.identity(self._config.export_path)
+        if identity is None or not delivery.is_absence_evidence:
+            return ConnectorError("FOLDER_CHANGED", detail=f"identity {identity}")
+        return Evidence.INFERRED
+
+    def _judge_both(self, delivery: Delivery) -> Outcome:
+        """Both names exist: a rename that broke in the middle, or somebody else's file."""
+        limit = len(delivery.content) + 1
+        (there,) = self._folder.read([self.final_path(delivery.filename)], limit=limit)
+        if isinstance(there, FileError):
+            code = "OUTCOME_UNKNOWN" if there.reason is Reason.MISSING else "NAME_CONFLICT"
+            return ConnectorError(code, detail=repr(there))
+        if there != delivery.content:
+            return ConnectorError("NAME_CONFLICT")
+        (failure,) = self._folder.remove([delivery.staged_path])
+        if failure and failure.reason is not Reason.MISSING:
+            return file_error(failure)
+        return Evidence.OBSERVED
+
+    def _write(self, deliveries: Sequence[Delivery]) -> list[Outcome]:
+        """Without staging: create the final files themselves, once and never again."""
+        files = [NewFile(d.staged_path, d.content, unless=d.staged_path) for d in deliveries]
+        return [
+            ConnectorError("OUTCOME_UNKNOWN", detail=repr(failure))
+            if failure
+            else Evidence.OBSERVED
+            for failure in self._folder.create(files)
+        ]
+
+    def _inspect(self, deliveries: Sequence[Delivery]) -> list[Outcome]:
+        """Without staging: a file that lies there complete was sent; nothing else is known."""
+        if not deliveries:
+            return []
+        limit = max(len(d.content) for d in deliveries) + 1
+        found = self._folder.read([self.final_path(d.filename) for d in deliveries], limit=limit)
+        return [
+            Evidence.OBSERVED if there == d.content else ConnectorError("OUTCOME_UNKNOWN")
+            for d, there in zip(deliveries, found, strict=True)
+        ]
+
+    def discard(self, paths: Sequence[str]) -> list[ConnectorError | None]:
+        return [
+            None
+            if failure is None or failure.reason is Reason.MISSING
+            else file_error(failure)
+            for failure in self._folder.remove(paths)
+        ]
+
+    def listing(self) -> Iterator[str]:
+        try:
+            yield from self._folder.names(self._config.export_path)
+        except FileError as e:
+            raise file_error(e) from e
+
+
+def file_error(failure: FileError) -> ConnectorError:
+    """One file's failure as the port's error."""
+    if failure.reason is Reason.MISSING:
+        return missing(posixpath.dirname(failure.path))
+    if failure.reason is Reason.DENIED:
+        folder = posixpath.dirname(failure.path)
+        return ConnectorError(
+            "PERMISSION",
+            public=f"The server does not permit this in the folder {folder}.",
+            detail=str(failure),
+        )
+    return ConnectorError(_CODES[failure.reason], detail=str(failure))
+
+
+def rename_error(failure: FileError) -> ConnectorError:
+    """A failed rename as the port's error: a refusal is the server's policy, not the folder's."""
+    if failure.reason in (Reason.DENIED, Reason.UNSUPPORTED):
+        return ConnectorError("NO_RENAME", detail=str(failure))
+    return file_error(failure)
+
+
+def missing(folder: str) -> ConnectorError:
+    return ConnectorError("DIR_MISSING", public=f"The folder {folder} does not exist.")

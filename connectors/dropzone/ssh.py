@@ -1,0 +1,321 @@
+"""Reaching an SFTP server: resolve, dial, verify the host key, authenticate, open SFTP."""
+
+import ipaddress
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from io import StringIO
+
+import paramiko
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import serialization
+from paramiko.common import cMSG_SERVICE_REQUEST
+from paramiko.message import Message
+from paramiko.ssh_exception import (
+    AuthenticationException,
+    BadAuthenticationType,
+    ChannelException,
+    IncompatiblePeer,
+    SSHException,
+)
+
+from connectors.dropzone.config import SftpConfig
+from connectors.errors import ConnectorError
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+class _Transport(paramiko.ServiceRequestingTransport):
+    """Asks for authentication once, as strict servers demand; leaves nothing behind at its end."""
+
+    _service_userauth_accepted: bool
+
+    def close(self) -> None:
+        # The parent does nothing once the peer has gone: socket and handshake timer would stay.
+        super().close()
+        self.packetizer.complete_handshake()
+        self.sock.close()
+
+    def ensure_session(self) -> None:
+        # The parent polls ten times a second, and for ever if the connection is gone.
+        if not self._service_userauth_accepted:
+            request = Message()
+            request.add_byte(cMSG_SERVICE_REQUEST)
+            request.add_string("ssh-userauth")
+            self._send_message(request)
+            while not self._service_userauth_accepted:
+                if not self.is_active():
+                    raise SSHException("cut off before authentication")
+                time.sleep(0.002)
+        self.auth_handler = self.get_auth_handler()
+
+
+@dataclass(slots=True)
+class Connection:
+    """A channel on which the server's sftp subsystem listens."""
+
+    transport: paramiko.Transport
+    channel: paramiko.Channel
+    host_key: str
+    operation_timeout: float
+
+    def close(self) -> None:
+        self.transport.close()
+
+    @contextmanager
+    def deadline(self, seconds: float) -> Iterator[None]:
+        """Break the connection if the block takes longer: no call of paramiko can then hang."""
+        with _watchdog(self.transport, seconds):
+            yield
+
+
+def connect(
+    config: SftpConfig,
+    *,
+    denied: Sequence[Network],
+    on_phase: Callable[[str], None] = lambda phase: None,
+    on_host_key: Callable[[str], None] = lambda key: None,
+) -> Connection:
+    """Return an authenticated connection with an open sftp subsystem. Raises ConnectorError.
+
+    `on_phase` hears each phase as it begins: resolve, connect, host key, authenticate, sftp.
+    `on_host_key` hears the key that the server shows, before it is compared.
+    """
+    on_phase("resolve")
+    addresses = _resolve(config.host, config.port, denied)
+    on_phase("connect")
+    sock = _dial(addresses, config.connect_timeout)
+    try:
+        transport = _Transport(sock)
+    except SSHException as e:
+        sock.close()
+        raise ConnectorError("SERVER_PROTOCOL_ERROR", detail=repr(e)) from e
+    try:
+        _negotiate(transport, config)
+        on_phase("host key")
+        host_key = _verify_host_key(transport, config.host_keys, on_host_key)
+        on_phase("authenticate")
+        _authenticate(transport, config)
+        on_phase("sftp")
+        channel = _open_subsystem(transport, config)
+    except BaseException:
+        transport.close()
+        raise
+    return Connection(transport, channel, host_key, config.operation_timeout)
+
+
+def fingerprint(host_key: str) -> str:
+    """The SHA256 fingerprint of a public key line, as ssh shows it."""
+    return paramiko.PKey.from_type_string(*_split(host_key)).fingerprint
+
+
+def load_private_key(config: SftpConfig) -> paramiko.PKey:
+    """Return the configured private key. Raises ConnectorError saying what is wrong with it."""
+    if config.ssh_key is None:
+        raise ConnectorError("KEY_UNREADABLE", public="No private key is configured.")
+    lines = (line.strip() for line in config.ssh_key.reveal().lstrip("\ufeff").splitlines())
+    text = "\n".join(line for line in lines if line) + "\n"
+    passphrase = config.key_passphrase and config.key_passphrase.reveal().encode()
+    load = (
+        serialization.load_ssh_private_key
+        if "BEGIN OPENSSH" in text
+        else serialization.load_pem_private_key
+    )
+    try:
+        try:
+            key = load(text.encode(), password=passphrase)
+        except TypeError as e:
+            if passphrase is None:
+                raise ConnectorError(
+                    "KEY_PASSPHRASE", public="The private key is encrypted: it needs a passphrase."
+                ) from e
+            # A passphrase for a key that has none: nothing is wrong with the key.
+            key = load(text.encode(), password=None)
+        # paramiko reads fewer forms than cryptography, and its own errors mislead.
+        plain = key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.OpenSSH,
+            serialization.NoEncryption(),
+        ).decode()
+    except (ValueError, TypeError, UnsupportedAlgorithm) as e:
+        if passphrase and "ENCRYPTED" in text or passphrase and "BEGIN OPENSSH" in text:
+            raise ConnectorError(
+                "KEY_PASSPHRASE", public="The passphrase does not open the private key."
+            ) from e
+        raise ConnectorError("KEY_UNREADABLE", detail=type(e).__name__) from e
+    for kind in (paramiko.Ed25519Key, paramiko.ECDSAKey, paramiko.RSAKey):
+        with suppress(SSHException, ValueError):
+            return kind.from_private_key(StringIO(plain))
+    raise ConnectorError(
+        "KEY_UNREADABLE", public="The private key is of a type that SFTP servers do not take."
+    )
+
+
+@contextmanager
+def _watchdog(transport: paramiko.Transport, seconds: float) -> Iterator[None]:
+    timer = threading.Timer(seconds, transport.close)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def _resolve(host: str, port: int, denied: Sequence[Network]) -> list[tuple[int, tuple[str, int]]]:
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as e:
+        raise ConnectorError(
+            "DNS", public=f"The host name {host} could not be resolved.", detail=repr(e)
+        ) from e
+    addresses = [(family, (str(address[0]), port)) for family, _, _, _, address in found]
+    for _, (ip, _) in addresses:
+        address = ipaddress.ip_address(ip.partition("%")[0])
+        if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
+            address = address.ipv4_mapped
+        if any(address in network for network in denied if network.version == address.version):
+            raise ConnectorError(
+                "ADDRESS_DENIED", public=f"{host} leads to {ip}, which connections must not use."
+            )
+    return addresses
+
+
+def _dial(addresses: list[tuple[int, tuple[str, int]]], timeout: float) -> socket.socket:
+    # The checked address itself is dialled: a second look-up could answer otherwise.
+    failure: OSError | None = None
+    for family, address in addresses:
+        sock = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            sock.settimeout(timeout)
+            sock.connect(address)
+            # Without it every small request waits 40 ms for the acknowledgement of the last.
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            return sock
+        except OSError as e:
+            sock.close()
+            failure = e
+    code = {ConnectionRefusedError: "CONNECT_REFUSED", ConnectionResetError: "CONNECTION_LOST"}
+    raise ConnectorError(
+        code.get(type(failure), "CONNECT_TIMEOUT"), detail=repr(failure)
+    ) from failure
+
+
+def _negotiate(transport: paramiko.Transport, config: SftpConfig) -> None:
+    timeout = config.connect_timeout
+    transport.banner_timeout = transport.handshake_timeout = timeout
+    transport.auth_timeout = transport.channel_timeout = timeout
+    options = transport.get_security_options()
+    pinned = {_split(key)[0] for key in config.host_keys}
+    # Ask for a pinned type first: a server with several keys must show the one that is known.
+    options.key_types = sorted(options.key_types, key=lambda name: _key_type(name) not in pinned)
+    try:
+        with _watchdog(transport, timeout * 2):
+            transport.start_client(timeout=timeout)
+    except IncompatiblePeer as e:
+        raise ConnectorError("ALGO_MISMATCH", detail=str(e)) from e
+    except (SSHException, EOFError, OSError) as e:
+        raise _broken(e, during="negotiation") from e
+    if not transport.initial_kex_done:
+        raise ConnectorError("CONNECT_TIMEOUT", detail="key exchange")
+
+
+def _verify_host_key(
+    transport: paramiko.Transport, pinned: Sequence[str], on_host_key: Callable[[str], None]
+) -> str:
+    key = transport.get_remote_server_key()
+    shown = f"{key.get_name()} {key.get_base64()}"
+    on_host_key(shown)
+    if shown in pinned:
+        return shown
+    if not pinned:
+        raise ConnectorError(
+            "HOST_KEY_UNKNOWN",
+            public=f"The server's host key {key.get_name()} {key.fingerprint} is not pinned yet.",
+        )
+    known = ", ".join(fingerprint(line) for line in pinned)
+    raise ConnectorError(
+        "HOST_KEY_CHANGED",
+        public=f"The server shows the host key {key.fingerprint}; pinned is {known}. "
+        "No password was sent.",
+    )
+
+
+def _authenticate(transport: paramiko.Transport, config: SftpConfig) -> None:
+    methods: list[Callable[[], list[str]]] = []
+    if config.ssh_key:
+        key = load_private_key(config)
+        methods.append(lambda: transport.auth_publickey(config.username, key))
+    if config.password:
+        password = config.password.reveal()
+        methods.append(lambda: transport.auth_password(config.username, password))
+    refusal: AuthenticationException | None = None
+    try:
+        with _watchdog(transport, config.connect_timeout * 2):
+            for method in methods:
+                try:
+                    method()
+                except AuthenticationException as e:
+                    # A server that breaks off is out of reach; one that says no has refused.
+                    if not transport.is_active():
+                        raise
+                    refusal = e
+                if transport.is_authenticated():
+                    return
+    except AuthenticationException as e:
+        if "timeout" in str(e).lower():
+            raise ConnectorError("CONNECT_TIMEOUT", detail=repr(e)) from e
+        refusal = e
+    except (SSHException, EOFError, OSError) as e:
+        raise _broken(e, during="authentication") from e
+    if isinstance(refusal, BadAuthenticationType):
+        offered = ", ".join(refusal.allowed_types) or "nothing"
+        raise ConnectorError(
+            "AUTH_METHOD", public=f"The server does not take this way of logging in; it takes "
+            f"{offered}."
+        ) from refusal
+    raise ConnectorError("AUTH_FAILED", detail=repr(refusal)) from refusal
+
+
+def _open_subsystem(transport: paramiko.Transport, config: SftpConfig) -> paramiko.Channel:
+    try:
+        with _watchdog(transport, config.connect_timeout * 2):
+            channel = transport.open_session(timeout=config.connect_timeout)
+            channel.settimeout(config.operation_timeout)
+            try:
+                channel.invoke_subsystem("sftp")
+            except SSHException as e:
+                if not transport.is_active():
+                    raise
+                raise ConnectorError("NO_SFTP_SUBSYSTEM", detail=repr(e)) from e
+    except ChannelException as e:
+        raise ConnectorError("TOO_MANY_SESSIONS", detail=repr(e)) from e
+    except (SSHException, EOFError, OSError) as e:
+        raise _broken(e, during="opening the channel") from e
+    return channel
+
+
+def _broken(error: Exception, *, during: str) -> ConnectorError:
+    text = str(error)
+    if isinstance(error, TimeoutError) or "timed out" in text or "timeout" in text.lower():
+        code = "CONNECT_TIMEOUT"
+    elif "Indecipherable" in text or "Invalid SSH banner" in text:
+        code = "SERVER_PROTOCOL_ERROR"
+    else:
+        code = "CONNECTION_LOST"
+    return ConnectorError(code, detail=f"{during}: {error!r}")
+
+
+def _split(host_key: str) -> tuple[str, bytes]:
+    import base64
+
+    name, blob = host_key.split()[:2]
+    return name, base64.b64decode(blob)
+
+
+def _key_type(algorithm: str) -> str:
+    # One RSA key signs under several algorithm names.
+    return "ssh-rsa" if algorithm.startswith("rsa-sha2-") else algorithm

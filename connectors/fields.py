@@ -1,0 +1,76 @@
+"""The encrypted configuration column: text in the database, sealed in memory, bound to its row."""
+
+import json
+from collections.abc import Mapping
+from typing import Any, ClassVar
+from uuid import UUID
+
+from cryptography.fernet import Fernet, InvalidToken, MultiFernet
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models import Model
+from django.db.models.expressions import Expression
+from fernet_fields import EncryptedTextField
+
+from connectors.errors import ConnectorError
+
+
+class SealedConfig:
+    """A configuration as it is stored. It is decrypted when opened, so one bad row harms no list.
+
+    Source of the format: a Fernet token of {"owner": <row's id>, "config": {...}} as JSON. Fernet
+    has no associated data, so the row's id inside the plaintext is what ties it to the row.
+    """
+
+    __slots__ = ("ciphertext", "_fernet")
+
+    def __init__(self, ciphertext: str, fernet: Fernet | MultiFernet) -> None:
+        self.ciphertext = ciphertext
+        self._fernet = fernet
+
+    def __repr__(self) -> str:
+        return "SealedConfig(…)"
+
+    def open(self, *, owner: UUID) -> dict[str, Any]:
+        """Return the configuration. Raises ConnectorError (CONFIG_UNREADABLE)."""
+        try:
+            document = json.loads(self._fernet.decrypt(self.ciphertext.encode()))
+        except (InvalidToken, ValueError) as e:
+            raise ConnectorError("CONFIG_UNREADABLE", detail=type(e).__name__) from e
+        if document.get("owner") != str(owner):
+            raise ConnectorError(
+                "CONFIG_UNREADABLE",
+                public="The stored configuration belongs to another connection.",
+            )
+        config: dict[str, Any] = document["config"]
+        return config
+
+
+class EncryptedConfigField(EncryptedTextField):  # type: ignore[misc]  # untyped library
+    """Holds a SealedConfig. Keys come from FERNET_KEYS: the first encrypts, all decrypt."""
+
+    # The library stores bytes; the guide's column is TEXT, and a Fernet token is text.
+    _internal_type: ClassVar[str] = "TextField"
+
+    def seal(self, config: Mapping[str, Any], *, owner: UUID) -> SealedConfig:
+        """Return a configuration encrypted for one row."""
+        plaintext = json.dumps({"owner": str(owner), "config": config})
+        return SealedConfig(self.fernet.encrypt(plaintext.encode()).decode(), self.fernet)
+
+    def to_python(self, value: Any) -> Any:
+        return SealedConfig(value, self.fernet) if isinstance(value, str) else value
+
+    def from_db_value(
+        self, value: str | None, expression: Expression, connection: BaseDatabaseWrapper
+    ) -> SealedConfig | None:
+        return None if value is None else SealedConfig(value, self.fernet)
+
+    def get_db_prep_save(self, value: Any, connection: BaseDatabaseWrapper) -> Any:
+        if value is None or hasattr(value, "as_sql"):
+            return value
+        if not isinstance(value, SealedConfig):
+            raise TypeError("Only a SealedConfig can be stored: seal the configuration first.")
+        return value.ciphertext
+
+    def value_to_string(self, obj: Model) -> str:
+        sealed: SealedConfig = self.value_from_object(obj)
+        return sealed.ciphertext

@@ -1,0 +1,114 @@
+"""How a connection is doing: failures, pauses, tests. Each function is one conditional UPDATE."""
+
+import logging
+import random
+from datetime import timedelta
+from uuid import UUID
+
+from django.db.models import F, Q
+
+from accounts.models import User
+from connectors.errors import ConnectorError, Kind
+from connectors.models import ErpConnection
+from connectors.port import ConfigError, ConnectionReport, TestStep
+from orderflow.db import Now, db_now
+
+logger = logging.getLogger(__name__)
+
+_FIRST_RETRY = timedelta(seconds=5)
+_LAST_RETRY = timedelta(minutes=10)
+
+
+def record_failure(connection_id: UUID, error: ConnectorError) -> None:
+    """Note that the connection failed: pause it, or put off its next attempt.
+
+    The wait doubles from 5 s to 10 min, with up to a fifth of jitter.
+    """
+    connection = ErpConnection.objects.filter(id=connection_id)
+    noted = {**error.as_json(), "at": db_now().isoformat()}
+    logger.warning("connection %s: %s: %s", connection_id, error.code, error.detail, exc_info=error)
+    if error.kind is Kind.DESTINATION:
+        connection.update(last_error=noted, updated_at=Now())
+        pause(connection_id, reason=error.code, actor=None)
+        return
+    failures = connection.values_list("failures", flat=True).get()
+    wait = min(_FIRST_RETRY * 2 ** min(failures, 10), _LAST_RETRY)
+    connection.update(
+        failures=F("failures") + 1,
+        retry_at=db_now() + wait * random.uniform(1, 1.2),
+        last_error=noted,
+        updated_at=Now(),
+    )
+
+
+def record_success(connection_id: UUID) -> None:
+    """Note that the connection works: forget its failures."""
+    ErpConnection.objects.filter(id=connection_id).filter(
+        Q(failures__gt=0) | Q(last_error__isnull=False)
+    ).update(failures=0, retry_at=None, last_error=None, updated_at=Now())
+
+
+def pause(connection_id: UUID, *, reason: str, actor: User | None) -> bool:
+    """Stop deliveries; False if the connection was paused already. No actor: the system.
+
+    A person's pause takes over the system's, so that no passing test lifts it.
+    """
+    pausable = ErpConnection.objects.filter(id=connection_id)
+    pausable = pausable.filter(paused_by=None) if actor else pausable.filter(paused_at=None)
+    return bool(
+        pausable.update(paused_at=Now(), pause_reason=reason, paused_by=actor, updated_at=Now())
+    )
+
+
+def resume(connection_id: UUID) -> bool:
+    """Lift any pause, on a person's word; False if there was none."""
+    return _lift(Q(id=connection_id, paused_at__isnull=False))
+
+
+def test(connection: ErpConnection) -> ConnectionReport:
+    """Test a connection now and record the outcome; success lifts a pause by the system.
+
+    Raises nothing: an unreadable or invalid configuration is a failed first step.
+    """
+    try:
+        config = connection.connector.parse_config(connection.config)
+    except ConnectorError as e:
+        report = _configuration_failed(e)
+    except ConfigError as e:
+        report = _configuration_failed(ConnectorError("CONFIG_INVALID", public=str(e)))
+    else:
+        report = connection.connector.test(config)
+    recorded = ErpConnection.objects.filter(id=connection.id)
+    recorded.update(
+        last_test_at=Now(),
+        last_test_success=report.success,
+        host_key_seen=report.host_key or "",
+        updated_at=Now(),
+    )
+    if report.success:
+        recorded.update(capabilities=report.capabilities)
+        record_success(connection.id)
+        _lift(Q(id=connection.id, paused_at__isnull=False, paused_by=None))
+    elif report.error:
+        logger.info("test of connection %s: %s", connection.id, report.error)
+    return report
+
+
+def _configuration_failed(error: ConnectorError) -> ConnectionReport:
+    step = TestStep(
+        name="configuration", outcome="failed", milliseconds=0, note=error.message, error=error
+    )
+    return ConnectionReport(steps=(step,))
+
+
+def _lift(which: Q) -> bool:
+    return bool(
+        ErpConnection.objects.filter(which).update(
+            paused_at=None,
+            paused_by=None,
+            pause_reason="",
+            failures=0,
+            retry_at=None,
+            updated_at=Now(),
+        )
+    )

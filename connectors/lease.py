@@ -1,0 +1,42 @@
+"""The lease of a connection: one worker at a time serves it."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from django.db.models import Q
+
+from connectors.models import ErpConnection
+from orderflow.db import db_now
+
+DURATION = timedelta(seconds=120)
+
+
+@dataclass(slots=True)
+class Lease:
+    """A lease held until `until`; its end is also what tells it from another worker's."""
+
+    connection_id: UUID
+    until: datetime
+
+    def renew(self) -> bool:
+        """Extend from now. False: it ran out and another worker has it."""
+        until = db_now() + DURATION
+        held = ErpConnection.objects.filter(id=self.connection_id, lease_until=self.until)
+        if not held.update(lease_until=until):
+            return False
+        self.until = until
+        return True
+
+    def release(self) -> None:
+        ErpConnection.objects.filter(id=self.connection_id, lease_until=self.until).update(
+            lease_until=None
+        )
+
+
+def acquire(connection_id: UUID) -> Lease | None:
+    """Return a new lease, or None while another worker holds one."""
+    now = db_now()
+    lease = Lease(connection_id, now + DURATION)
+    free = ErpConnection.objects.filter(Q(lease_until=None) | Q(lease_until__lte=now))
+    return lease if free.filter(id=connection_id).update(lease_until=lease.until) else None

@@ -1,0 +1,101 @@
+"""ErpConnection: how the ERP of an org is reached, and how that is going."""
+
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+from django.db import models
+from django.db.models import Q
+
+from accounts.models import Org, User
+from connectors import registry
+from connectors.fields import EncryptedConfigField
+from connectors.port import ERPConnectorPort
+from orderflow.db import Now, RandomUUID
+
+NEVER_TESTED = "NEVER_TESTED"
+
+
+class ErpConnection(models.Model):
+    id = models.UUIDField(
+        primary_key=True, default=uuid.uuid4, db_default=RandomUUID(), editable=False
+    )
+    org = models.ForeignKey(
+        Org, on_delete=models.PROTECT, related_name="erp_connections", db_index=False
+    )
+    connector_type = models.TextField(choices=registry.choices)
+    config_encrypted = EncryptedConfigField(editable=False)
+    active = models.BooleanField(
+        default=True, db_default=True, help_text="An inactive connection takes no new pushes."
+    )
+    last_test_at = models.DateTimeField(null=True, editable=False)
+    last_test_success = models.BooleanField(null=True, editable=False)
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+    updated_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    # A paused connection delivers nothing. The system pauses with an error code as the reason,
+    # a person (`paused_by`) with a sentence.
+    paused_at = models.DateTimeField(null=True, db_default=Now(), editable=False)
+    paused_by = models.ForeignKey(
+        User, on_delete=models.PROTECT, null=True, related_name="+", editable=False
+    )
+    pause_reason = models.TextField(blank=True, db_default=NEVER_TESTED, editable=False)
+
+    # Failures to reach the server, and when to try again.
+    failures = models.PositiveIntegerField(db_default=0, editable=False)
+    retry_at = models.DateTimeField(null=True, editable=False)
+    last_error = models.JSONField(null=True, editable=False)
+
+    lease_until = models.DateTimeField(null=True, editable=False)
+    rung_at = models.DateTimeField(null=True, editable=False)
+    capabilities = models.JSONField(db_default={}, default=dict, editable=False)
+    host_key_seen = models.TextField(blank=True, db_default="", editable=False)
+    last_poll_at = models.DateTimeField(null=True, editable=False)
+    ack_deadline = models.DurationField(
+        null=True,
+        blank=True,
+        help_text="How long the ERP may take to answer before an order counts as overdue.",
+    )
+
+    class Meta:
+        db_table = "erp_connection"
+        verbose_name = "ERP connection"
+        permissions = [
+            ("test_erpconnection", "Can test ERP connections"),
+            ("pause_erpconnection", "Can pause and resume ERP connections"),
+        ]
+        indexes = [models.Index(fields=["org", "active"], name="idx_erp_connection_org_active")]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["org", "connector_type"],
+                name="idx_erp_connection_org_type",
+                violation_error_message="This organisation has a connection of this type.",
+            ),
+            models.CheckConstraint(
+                condition=Q(paused_at=None, pause_reason="", paused_by=None)
+                | Q(paused_at__isnull=False) & ~Q(pause_reason=""),
+                name="erp_connection_pause_has_reason",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.org} · {self.get_connector_type_display()}"
+
+    @property
+    def connector(self) -> ERPConnectorPort:
+        return registry.get_connector(self.connector_type)
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The decrypted configuration, secrets included. Raises ConnectorError."""
+        return self.config_encrypted.open(owner=self.id)
+
+    def seal(self, config: Mapping[str, Any]) -> None:
+        """Encrypt a configuration for this row; saving is up to the caller."""
+        field = self._meta.get_field("config_encrypted")
+        assert isinstance(field, EncryptedConfigField)
+        self.config_encrypted = field.seal(config, owner=self.id)
+
+    @property
+    def is_paused(self) -> bool:
+        return self.paused_at is not None

@@ -1,0 +1,255 @@
+"""The port: what the ledger asks of a connector, and the values that cross between them."""
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from decimal import Decimal
+from enum import StrEnum
+from functools import cached_property
+from typing import Any, Literal, Protocol
+from uuid import UUID
+
+from connectors.errors import ConnectorError
+
+
+# Orders, frozen at the moment of a push.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OrgSnapshot:
+    id: UUID
+    slug: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CustomerSnapshot:
+    id: UUID
+    erp_customer_number: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceDocumentSnapshot:
+    id: UUID
+    file_name: str
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LineSnapshot:
+    line_no: int
+    internal_sku: str
+    qty: Decimal
+    uom: str
+    unit_price: Decimal | None
+    currency: str | None
+    customer_sku_raw: str | None
+    description: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OrderSnapshot:
+    id: UUID
+    approved_at: datetime
+    approved_by: str
+    customer: CustomerSnapshot
+    external_order_number: str | None
+    order_date: date | None
+    currency: str
+    requested_delivery_date: date | None
+    notes: str | None
+    source_document: SourceDocumentSnapshot | None
+    lines: tuple[LineSnapshot, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Document:
+    """An order as the ERP will read it: a file name, unique to this export, and the bytes."""
+
+    filename: str
+    content: bytes
+
+    @cached_property
+    def sha256(self) -> str:
+        return hashlib.sha256(self.content).hexdigest()
+
+
+# Files on their way.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """One export in the hands of a session.
+
+    `staged_path` is where its bytes lie, or shall lie, before they become visible under
+    `filename`. `is_absence_evidence`: a staged file that is gone was published and taken.
+    """
+
+    filename: str
+    content: bytes
+    staged_path: str
+    is_absence_evidence: bool = True
+
+
+class Evidence(StrEnum):
+    """How it is known that a file became visible under its final name."""
+
+    OBSERVED = "OBSERVED"
+    INFERRED = "INFERRED"
+    CONFIRMED = "CONFIRMED"
+
+
+Destination = dict[str, str | int | None]
+"""Where files are staged: mode, host, port, user and folder identity; never a secret."""
+
+
+class Session(Protocol):
+    """An open connection. Every batch operation answers for each file in order.
+
+    A ConnectorError in the list is that file's own. A ConnectorError that is raised concerns the
+    connection; what was done to each file is then unknown.
+    """
+
+    def destination(self) -> Destination:
+        """Where this session delivers to, with the identity of the folder as it is now."""
+
+    def final_path(self, filename: str) -> str:
+        """The path under which the ERP will find a file. No I/O."""
+
+    def staging_path(self, filename: str, attempt: str) -> str:
+        """Where an attempt stages a file; the final path if this connection does not stage."""
+
+    def stage(self, deliveries: Sequence[Delivery]) -> list[ConnectorError | None]:
+        """Put files, whole and durable, under their staging paths. A new path each time."""
+
+    def publish(
+        self, deliveries: Sequence[Delivery], *, is_resumed: bool
+    ) -> list[Evidence | ConnectorError]:
+        """Make staged files visible. May be repeated until it says how the file became so.
+
+        `is_resumed`: another attempt may have come this far before, so look before acting.
+        """
+
+    def discard(self, paths: Sequence[str]) -> list[ConnectorError | None]:
+        """Remove staged files that will not be published; a missing file is a success."""
+
+    def listing(self) -> Iterator[str]:
+        """The names of the files in the export folder."""
+
+
+# The connection test.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TestStep:
+    name: str
+    outcome: Literal["ok", "failed", "skipped"]
+    milliseconds: int
+    note: str = ""
+    error: ConnectorError | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectionReport:
+    """The steps of a connection test in order; the host key that the server showed, if any."""
+
+    steps: tuple[TestStep, ...]
+    capabilities: Mapping[str, Any] = field(default_factory=dict)
+    host_key: str | None = None
+
+    @property
+    def success(self) -> bool:
+        return all(step.outcome != "failed" for step in self.steps)
+
+    @property
+    def error(self) -> ConnectorError | None:
+        return next((step.error for step in self.steps if step.error), None)
+
+
+# Configuration.
+class ConfigError(ValueError):
+    """A configuration that cannot be used: `errors` maps each field to a sentence."""
+
+    def __init__(self, errors: Mapping[str, str]) -> None:
+        self.errors = dict(errors)
+        super().__init__("; ".join(f"{name}: {reason}" for name, reason in errors.items()))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConfigField:
+    """One field of a connector's configuration, enough to parse it and to draw a form of it."""
+
+    name: str
+    kind: Literal["text", "path", "secret", "integer", "number", "boolean", "lines", "choice"]
+    label: str
+    help: str = ""
+    modes: frozenset[str]
+    is_required: bool = False
+    is_identity: bool = False
+    is_multiline: bool = False
+    default: Any = None
+    choices: tuple[tuple[str, str], ...] = ()
+    minimum: float | None = None
+    maximum: float | None = None
+
+
+# The one-call export of the guide.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectorMetadata:
+    dropzone_path: str | None = None
+    filename: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportResult:
+    success: bool
+    export_storage_key: str | None = None
+    error_message: str | None = None
+    error_code: str | None = None
+    connector_metadata: ConnectorMetadata = ConnectorMetadata()
+
+
+class ObjectStorage(Protocol):
+    """The archive. Keys are addresses of content: the same key always holds the same bytes."""
+
+    def put(self, key: str, content: bytes) -> bool:
+        """Store under a new key; True if stored, False if the same bytes lay there already.
+
+        May be repeated. Raises ConnectorError (ARCHIVE_FAILED), also if other bytes lie there.
+        """
+
+    def get(self, key: str) -> bytes:
+        """Return the bytes under a key. Raises ConnectorError (ARCHIVE_FAILED)."""
+
+
+def export_storage_key(org_id: UUID, sha256: str) -> str:
+    """The archive key of a document. Same bytes, same key: that is the deduplication."""
+    return f"exports/{org_id}/{sha256}.json"
+
+
+class ERPConnectorPort(Protocol):
+    """A way to reach ERP systems. Stateless: a configuration comes with every call."""
+
+    connector_type: str
+    export_format_version: str
+    config_form: tuple[ConfigField, ...]
+
+    @property
+    def secret_fields(self) -> frozenset[str]:
+        """The names of the configuration fields that never leave this service."""
+
+    def parse_config(self, raw: Mapping[str, Any]) -> Any:
+        """Return the frozen configuration. Raises ConfigError naming each wrong field."""
+
+    def identity(self, config: Any) -> Mapping[str, Any]:
+        """The fields that say which dropzone this is; locked while files are staged there."""
+
+    def render(self, order: OrderSnapshot, org: OrgSnapshot) -> Document:
+        """Return the order as a document. No I/O. Raises ConnectorError (NOT_EXPORTABLE)."""
+
+    def open(self, config: Any) -> AbstractContextManager[Session]:
+        """Reach the dropzone. Raises ConnectorError."""
+
+    def test(self, config: Any) -> ConnectionReport:
+        """Do what delivery will do, step by step. Raises nothing; leaves no file behind."""
+
+    def export(
+        self, draft_order: OrderSnapshot, org: OrgSnapshot, config: Mapping[str, Any]
+    ) -> ExportResult:
+        """Render, archive and deliver in one call, without a ledger. Raises nothing."""

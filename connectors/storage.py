@@ -1,0 +1,80 @@
+"""The archive of every export: the ObjectStorage port over a django-storages backend."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from botocore.exceptions import BotoCoreError, ClientError
+from django.core.exceptions import ImproperlyConfigured
+from django.core.files.storage import FileSystemStorage, Storage, storages
+from storages.backends.s3 import S3Storage
+
+from connectors.errors import ConnectorError
+
+
+class DjangoObjectStorage:
+    """Objects are created, never overwritten. `alias` is a key of the STORAGES setting."""
+
+    def __init__(self, alias: str = "archive") -> None:
+        self._backend: Storage = storages[alias]
+
+    def put(self, key: str, content: bytes) -> bool:
+        with _translated(key):
+            if isinstance(self._backend, S3Storage):
+                is_new = _create_object(self._backend, key, content)
+            elif isinstance(self._backend, FileSystemStorage):
+                is_new = _create_file(Path(self._backend.path(key)), content)
+            else:
+                # save() of other backends looks first and writes then.
+                raise ImproperlyConfigured("The archive must be an S3 or a file system storage.")
+        if not is_new and self.get(key) != content:
+            raise ConnectorError(
+                "ARCHIVE_FAILED", public="Other bytes lie under this export's archive key."
+            )
+        return is_new
+
+    def get(self, key: str) -> bytes:
+        with _translated(key), self._backend.open(key) as stream:
+            content: bytes = stream.read()
+        return content
+
+
+def _create_object(backend: S3Storage, key: str, content: bytes) -> bool:
+    try:
+        backend.connection.meta.client.put_object(
+            Bucket=backend.bucket_name,
+            Key=key,
+            Body=content,
+            ContentType="application/json",
+            IfNoneMatch="*",
+        )
+    except ClientError as e:
+        if e.response["ResponseMetadata"]["HTTPStatusCode"] == 412:
+            return False
+        raise
+    return True
+
+
+def _create_file(path: Path, content: bytes) -> bool:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Complete under a passing name first: a crash must not leave half an object under the key.
+    with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".tmp") as stream:
+        stream.write(content)
+        stream.flush()
+        os.fsync(stream.fileno())
+        try:
+            os.link(stream.name, path)
+        except FileExistsError:
+            return False
+    return True
+
+
+@contextmanager
+def _translated(key: str) -> Iterator[None]:
+    try:
+        yield
+    except (BotoCoreError, ClientError, OSError) as e:
+        # The text of a client's error may hold keys and addresses: only its class is kept.
+        raise ConnectorError("ARCHIVE_FAILED", detail=f"{key}: {type(e).__name__}") from e
