@@ -1,0 +1,365 @@
+"""Delivery: each export becomes visible to the ERP exactly once, through any crash.
+
+No transaction spans the database and the dropzone. The staged file is a token that can be used
+once: the database elects exactly one staged file of an export, and the rename that makes it
+visible consumes it. From the election on an export only rolls forward. docs/delivery.md has the
+protocol with its reasons; the names of the steps here are those there.
+"""
+
+import logging
+import time
+import uuid
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from uuid import UUID
+
+from django.conf import settings
+from django.db import DatabaseError, transaction
+from django.db.models import F, Q
+
+from connectors import health, lease
+from connectors.errors import ConnectorError, Kind
+from connectors.lease import Lease
+from connectors.models import ErpConnection
+from connectors.port import ConfigError, Delivery, Destination, Evidence, Session
+from exports.models import ErpExport, ErpExportEvent
+from exports.transitions import advance
+from orderflow.db import Now, db_now
+from orderflow.failpoints import failpoint
+from orders import workflow
+from orders.models import DraftOrder
+
+logger = logging.getLogger(__name__)
+
+BATCH_FILES = 64
+BATCH_BYTES = 4 * 1024 * 1024
+RUN_SECONDS = 45
+
+_RETRIES = tuple(timedelta(seconds=s) for s in (5, 30, 120, 600, 1800, 3600))
+_PENDING = Q(status=ErpExport.Status.PENDING)
+_UNSTAGED = _PENDING & Q(staged_path=None)
+Events = ErpExportEvent.Kind
+
+
+@dataclass(slots=True)
+class Summary:
+    """What one run did: `sent` exports, errors by code; `is_busy`: another worker has it."""
+
+    sent: int = 0
+    errors: Counter[str] = field(default_factory=Counter)
+    is_busy: bool = False
+
+
+def deliver(connection_id: UUID) -> Summary:
+    """Send what is due on a connection, for a bounded time. Raises only DatabaseError."""
+    summary = Summary()
+    held = lease.acquire(connection_id)
+    if held is None:
+        summary.is_busy = True
+        return summary
+    try:
+        _Run(held, summary).run()
+    finally:
+        held.release()
+    return summary
+
+
+class _Run:
+    """One worker serving one connection under its lease."""
+
+    def __init__(self, held: Lease, summary: Summary) -> None:
+        self._lease = held
+        self._summary = summary
+        self._connection = ErpConnection.objects.get(id=held.connection_id)
+        self._opened = self._connection.config_encrypted.ciphertext
+
+    def run(self) -> None:
+        if not self._may_deliver() or not (batch := self._due()):
+            return
+        ends = time.monotonic() + RUN_SECONDS
+        try:
+            connector = self._connection.connector
+            try:
+                config = connector.parse_config(self._connection.config)
+            except ConfigError as e:
+                raise ConnectorError("CONFIG_INVALID", public=str(e)) from e
+            with connector.open(config) as session:
+                while batch and self._deliver(session, batch) and time.monotonic() < ends:
+                    if not self._lease.renew():
+                        return
+                    self._connection.refresh_from_db()
+                    may_go_on = self._may_deliver() and self._is_as_opened(self._connection)
+                    batch = self._due() if may_go_on else []
+        except ConnectorError as e:
+            self._connection_failed(e)
+        except DatabaseError:
+            raise
+        except Exception as e:
+            # A defect of ours: it must neither be tried again every second nor stop the others.
+            error = ConnectorError("INTERNAL", detail=repr(e))
+            error.__cause__ = e
+            self._connection_failed(error)
+
+    def _may_deliver(self) -> bool:
+        connection = self._connection
+        is_put_off = connection.retry_at is not None and connection.retry_at > db_now()
+        return not connection.is_paused and not is_put_off
+
+    def _is_as_opened(self, connection: ErpConnection) -> bool:
+        """Whether the configuration is still the one this run's session was opened with."""
+        return bool(connection.config_encrypted.ciphertext == self._opened)
+
+    def _due(self) -> list[ErpExport]:
+        """The oldest due exports, within the bounds of a batch. After a failure one goes ahead."""
+        due = ErpExport.objects.filter(
+            _PENDING, erp_connection=self._connection, next_attempt_at__lte=db_now()
+        ).order_by("created_at", "id")
+        limit = 1 if self._connection.failures else BATCH_FILES
+        batch: list[ErpExport] = []
+        size = 0
+        for export in due[:limit]:
+            size += export.payload_size
+            if batch and size > BATCH_BYTES:
+                break
+            batch.append(export)
+        return batch
+
+    def _deliver(self, session: Session, batch: Sequence[ErpExport]) -> bool:
+        """Bring a batch forward; False if the connection needs a rest or a person."""
+        here = session.destination()
+        staged = [export for export in batch if export.staged_path is not None]
+        unstaged = [export for export in batch if export.staged_path is None]
+        is_healthy = self._resume(session, staged, here)
+        is_healthy = is_healthy and self._send(session, unstaged, here)
+        if is_healthy:
+            health.record_success(self._connection.id)
+            self._connection.failures = 0
+        return is_healthy
+
+    def _resume(self, session: Session, exports: Sequence[ErpExport], here: Destination) -> bool:
+        """Step 4 for exports that an earlier attempt has staged."""
+        counted = advance(
+            [e.id for e in exports],
+            kind=Events.RESUMED,
+            where=_PENDING,
+            attempts=F("attempts") + 1,
+        )
+        exports = [e for e in exports if e.id in counted]
+        deliveries = [
+            _delivery(
+                e,
+                e.staged_path or "",
+                # A folder that was once seen to be missing may have been made anew since.
+                is_absence_evidence=e.destination == here and _code(e) != "FOLDER_CHANGED",
+            )
+            for e in exports
+        ]
+        outcomes = session.publish(deliveries, is_resumed=True) if deliveries else []
+        return self._record(session, exports, outcomes)
+
+    def _send(self, session: Session, exports: Sequence[ErpExport], here: Destination) -> bool:
+        """Steps 2 to 5 for exports of which nothing is staged."""
+        attempt = uuid.uuid4().hex[:8]
+        paths = {e.id: session.staging_path(e.filename, attempt) for e in exports}
+        # Noted before it exists: whatever happens, the janitor knows the name.
+        noted = advance(
+            list(paths),
+            kind=Events.STAGING,
+            where=_UNSTAGED,
+            details={
+                e.id: {"tmp": paths[e.id]}
+                for e in exports
+                if paths[e.id] != session.final_path(e.filename)
+            },
+            attempts=F("attempts") + 1,
+        )
+        exports = [e for e in exports if e.id in noted]
+        failpoint("noted")
+        if not exports:
+            return True
+        results = session.stage([_delivery(e, paths[e.id]) for e in exports])
+        failpoint("staged")
+        refused = {e.id: r for e, r in zip(exports, results, strict=True) if r}
+        whole = [e for e in exports if e.id not in refused]
+        elected = self._elect([e.id for e in whole], paths, here)
+        failpoint("elected")
+        # Another attempt was elected, so these files are not needed. If the answer of the election
+        # is unknown, an exception passes by here: removing them then would lose orders.
+        session.discard(
+            [
+                paths[e.id]
+                for e in whole
+                if e.id not in elected and paths[e.id] != session.final_path(e.filename)
+            ]
+        )
+        winners = [e for e in whole if e.id in elected]
+        is_healthy = self._fail([(e, refused[e.id]) for e in exports if e.id in refused], "stage")
+        if not winners:
+            return is_healthy
+        outcomes = session.publish(
+            [_delivery(e, paths[e.id]) for e in winners], is_resumed=False
+        )
+        failpoint("published")
+        return self._record(session, winners, outcomes) and is_healthy
+
+    def _elect(
+        self, ids: Sequence[UUID], paths: Mapping[UUID, str], here: Destination
+    ) -> set[UUID]:
+        """Step 3: from now on these staged files, and no others, are the exports."""
+        with transaction.atomic():
+            connection = ErpConnection.objects.select_for_update(no_key=True).get(
+                id=self._connection.id
+            )
+            if not self._is_as_opened(connection):
+                # Staged at what may be another dropzone by now.
+                return set()
+            return advance(
+                ids,
+                kind=Events.STAGED,
+                where=_UNSTAGED,
+                details={key: {"path": paths[key]} for key in ids},
+                texts={"staged_path": paths},
+                destination=here,
+            )
+
+    def _record(
+        self,
+        session: Session,
+        exports: Sequence[ErpExport],
+        outcomes: Sequence[Evidence | ConnectorError],
+    ) -> bool:
+        """Step 5: what was published is sent."""
+        by_evidence: dict[Evidence, list[ErpExport]] = defaultdict(list)
+        failed: list[tuple[ErpExport, ConnectorError]] = []
+        for export, outcome in zip(exports, outcomes, strict=True):
+            if isinstance(outcome, Evidence):
+                by_evidence[outcome].append(export)
+            else:
+                failed.append((export, outcome))
+        for evidence, published in by_evidence.items():
+            self._summary.sent += self._mark_sent(session, published, evidence)
+        failpoint("recorded")
+        return self._fail(failed, "publish")
+
+    def _mark_sent(
+        self, session: Session, exports: Sequence[ErpExport], evidence: Evidence
+    ) -> int:
+        deadline = self._connection.ack_deadline
+        if deadline and evidence is Evidence.INFERRED:
+            deadline /= 2
+        paths = {e.id: session.final_path(e.filename) for e in exports}
+        with transaction.atomic():
+            sent = advance(
+                list(paths),
+                kind=Events.SENT,
+                where=_PENDING,
+                details={key: {"path": p, "evidence": evidence} for key, p in paths.items()},
+                texts={"dropzone_path": paths},
+                status=ErpExport.Status.SENT,
+                sent_at=Now(),
+                sent_evidence=evidence,
+                ack_due_at=deadline and db_now() + deadline,
+                next_attempt_at=None,
+                error_json=None,
+            )
+            workflow.transition(
+                [e.draft_order_id for e in exports if e.id in sent],
+                expect=[DraftOrder.Status.PUSHING],
+                to=DraftOrder.Status.PUSHED,
+            )
+        return len(sent)
+
+    def _fail(self, failed: Sequence[tuple[ErpExport, ConnectorError]], stage: str) -> bool:
+        """Note each export's own error; False if one of them concerns the whole connection."""
+        is_healthy = True
+        for export, error in failed:
+            self._summary.errors[error.code] += 1
+            logger.warning(
+                "export %s: %s while trying to %s: %s",
+                export.id,
+                error.code,
+                stage,
+                error.detail,
+                exc_info=error,
+            )
+            attempt = export.attempts + 1
+            wait: timedelta | None = _RETRIES[min(attempt, len(_RETRIES)) - 1]
+            if error.kind is Kind.DECISION:
+                wait = None
+            elif error.kind in (Kind.DESTINATION, Kind.REACH):
+                wait = timedelta(0)
+                if is_healthy:
+                    health.record_failure(self._connection.id, error)
+                is_healthy = False
+            _note_failure(export, error, stage=stage, attempt=attempt, wait=wait)
+        return is_healthy
+
+    def _connection_failed(self, error: ConnectorError) -> None:
+        """The dropzone was not reached, or lost: every waiting export shows it."""
+        self._summary.errors[error.code] += 1
+        health.record_failure(self._connection.id, error)
+        ErpExport.objects.filter(_PENDING, erp_connection=self._connection).exclude(
+            error_json__code=error.code
+        ).update(error_json={**error.as_json(), "at": db_now().isoformat()}, updated_at=Now())
+
+
+def _note_failure(
+    export: ErpExport,
+    error: ConnectorError,
+    *,
+    stage: str,
+    attempt: int,
+    wait: timedelta | None,
+) -> None:
+    now = db_now()
+    report = {**error.as_json(), "stage": stage, "attempt": attempt, "at": now.isoformat()}
+    is_too_old = now - export.created_at > timedelta(hours=settings.EXPORT_GIVE_UP_HOURS)
+    if error.kind is Kind.ORDER or (is_too_old and error.kind is Kind.FILE):
+        # Only while nothing is staged; an elected export rolls forward for ever.
+        if fail(export, report):
+            return
+    advance(
+        [export.id],
+        kind=Events.ATTEMPT_FAILED,
+        where=_PENDING,
+        details={export.id: report},
+        error_json=report,
+        next_attempt_at=None if wait is None else now + wait,
+    )
+
+
+def fail(export: ErpExport, report: dict[str, object]) -> bool:
+    """Give an export up, unless something of it is staged. Return whether it was given up."""
+    with transaction.atomic():
+        failed = advance(
+            [export.id],
+            kind=Events.FAILED,
+            where=_UNSTAGED,
+            details={export.id: report},
+            status=ErpExport.Status.FAILED,
+            error_json=report,
+            next_attempt_at=None,
+        )
+        if failed:
+            workflow.transition(
+                [export.draft_order_id],
+                expect=[DraftOrder.Status.PUSHING],
+                to=DraftOrder.Status.ERROR,
+            )
+    return bool(failed)
+
+
+def _delivery(export: ErpExport, path: str, *, is_absence_evidence: bool = True) -> Delivery:
+    assert export.payload is not None
+    return Delivery(
+        filename=export.filename,
+        content=bytes(export.payload),
+        staged_path=path,
+        is_absence_evidence=is_absence_evidence,
+    )
+
+
+def _code(export: ErpExport) -> str | None:
+    return export.error_json and export.error_json.get("code")

@@ -1,0 +1,214 @@
+"""The ledger: each push of an order, everything that happened to it, and what the ERP answered."""
+
+import uuid
+
+from django.db import models
+from django.db.models import Q
+
+from accounts.models import Org, User
+from connectors.models import ErpConnection
+from orderflow.db import Now, RandomUUID
+from orders.models import DraftOrder
+
+
+class ErpExport(models.Model):
+    """One push of one order: a file name and bytes that never change, and how far they came."""
+
+    class Status(models.TextChoices):
+        PENDING = "PENDING", "pending"
+        SENT = "SENT", "sent"
+        ACKED = "ACKED", "acknowledged"
+        FAILED = "FAILED", "failed"
+
+    class SentEvidence(models.TextChoices):
+        OBSERVED = "OBSERVED", "observed"
+        INFERRED = "INFERRED", "inferred: the staged file was taken"
+        CONFIRMED = "CONFIRMED", "confirmed by a person"
+
+    LIVE = (Status.PENDING, Status.SENT, Status.ACKED)
+
+    id = models.UUIDField(
+        primary_key=True, default=uuid.uuid4, db_default=RandomUUID(), editable=False
+    )
+    org = models.ForeignKey(
+        Org, on_delete=models.PROTECT, related_name="erp_exports", db_index=False
+    )
+    erp_connection = models.ForeignKey(
+        ErpConnection, on_delete=models.PROTECT, related_name="exports", db_index=False
+    )
+    draft_order = models.ForeignKey(DraftOrder, on_delete=models.PROTECT, related_name="exports")
+    export_format_version = models.TextField(db_default="orderflow_export_json_v1")
+    export_storage_key = models.TextField()
+    dropzone_path = models.TextField(null=True)
+    status = models.CharField(
+        max_length=20, choices=Status, default=Status.PENDING, db_default=Status.PENDING
+    )
+    erp_order_id = models.TextField(null=True)
+    error_json = models.JSONField(null=True)
+    created_at = models.DateTimeField(db_default=Now())
+    updated_at = models.DateTimeField(db_default=Now())
+
+    # Frozen at creation; retention alone clears the payload.
+    filename = models.TextField()
+    payload = models.BinaryField(null=True)
+    payload_sha256 = models.CharField(max_length=64)
+    payload_size = models.PositiveIntegerField()
+    requested_by = models.ForeignKey(User, on_delete=models.PROTECT, null=True, related_name="+")
+
+    # Set once, by the election of the staged file.
+    staged_path = models.TextField(null=True)
+    destination = models.JSONField(null=True)
+
+    # `next_attempt_at` is null when nothing is to be tried without a person.
+    attempts = models.PositiveIntegerField(db_default=0)
+    next_attempt_at = models.DateTimeField(null=True, db_default=Now())
+    swept_at = models.DateTimeField(null=True)
+    archived_at = models.DateTimeField(null=True)
+
+    sent_at = models.DateTimeField(null=True)
+    sent_evidence = models.CharField(max_length=10, choices=SentEvidence, blank=True)
+    picked_up_at = models.DateTimeField(null=True)
+    acked_at = models.DateTimeField(null=True)
+    ack_due_at = models.DateTimeField(null=True)
+
+    class Meta:
+        db_table = "erp_export"
+        verbose_name = "ERP export"
+        ordering = ["-created_at", "-id"]
+        permissions = [("cancel_erpexport", "Can cancel exports that were not sent")]
+        indexes = [
+            models.Index(fields=["org", "draft_order", "-created_at"], name="idx_erp_export_draft"),
+            models.Index(fields=["org", "-created_at", "-id"], name="idx_erp_export_org_created"),
+            models.Index(
+                fields=["erp_connection", "next_attempt_at"],
+                condition=Q(status="PENDING"),
+                name="idx_erp_export_due",
+            ),
+            models.Index(
+                fields=["created_at"],
+                condition=Q(archived_at=None),
+                name="idx_erp_export_unarchived",
+            ),
+            models.Index(
+                fields=["erp_connection"],
+                condition=Q(swept_at=None, attempts__gt=1) | Q(swept_at=None, status="FAILED"),
+                name="idx_erp_export_unswept",
+            ),
+        ]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["erp_connection", "filename"], name="erp_export_filename_unique"
+            ),
+            models.UniqueConstraint(
+                fields=["draft_order"],
+                condition=Q(status__in=["PENDING", "SENT", "ACKED"]),
+                name="erp_export_one_live_per_order",
+            ),
+            models.CheckConstraint(
+                condition=Q(status__in=["PENDING", "SENT", "ACKED", "FAILED"]),
+                name="erp_export_status_legal",
+            ),
+            models.CheckConstraint(
+                condition=~Q(status__in=["SENT", "ACKED"])
+                | Q(sent_at__isnull=False) & ~Q(sent_evidence=""),
+                name="erp_export_sent_has_evidence",
+            ),
+            models.CheckConstraint(
+                condition=Q(staged_path=None, destination=None)
+                | Q(staged_path__isnull=False, destination__isnull=False),
+                name="erp_export_staged_somewhere",
+            ),
+            models.CheckConstraint(
+                condition=Q(payload__isnull=False)
+                | Q(archived_at__isnull=False) & ~Q(status="PENDING"),
+                name="erp_export_payload_kept",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.filename
+
+    @property
+    def content(self) -> bytes | None:
+        """The frozen document; None once retention has cleared it."""
+        return None if self.payload is None else bytes(self.payload)
+
+
+class ErpExportEvent(models.Model):
+    """Something that happened to an export. Events are only ever added.
+
+    `status` is the export's afterwards, so that replaying the events gives its present state.
+    No actor: the system.
+    """
+
+    class Kind(models.TextChoices):
+        CREATED = "CREATED", "created"
+        STAGING = "STAGING", "staging"
+        STAGED = "STAGED", "staged"
+        RESUMED = "RESUMED", "resumed"
+        ATTEMPT_FAILED = "ATTEMPT_FAILED", "attempt failed"
+        SENT = "SENT", "sent"
+        FAILED = "FAILED", "failed"
+        CANCELLED = "CANCELLED", "cancelled"
+        SWEPT = "SWEPT", "staging files removed"
+
+    export = models.ForeignKey(ErpExport, on_delete=models.PROTECT, related_name="events")
+    kind = models.CharField(max_length=20, choices=Kind)
+    status = models.CharField(max_length=20, choices=ErpExport.Status)
+    at = models.DateTimeField(db_default=Now())
+    actor = models.ForeignKey(User, on_delete=models.PROTECT, null=True, related_name="+")
+    detail = models.JSONField(db_default={}, default=dict)
+
+    class Meta:
+        db_table = "erp_export_event"
+        ordering = ["id"]
+
+    def __str__(self) -> str:
+        return f"{self.get_kind_display()} at {self.at:%Y-%m-%d %H:%M:%S}"
+
+
+class ErpAck(models.Model):
+    """A file in an ack folder that claims to answer an export, and what was made of it."""
+
+    class Verdict(models.TextChoices):
+        WAITING = "WAITING", "waiting for its export to be sent"
+        APPLIED = "APPLIED", "applied"
+        DUPLICATE = "DUPLICATE", "duplicate"
+        CONFLICT = "CONFLICT", "contradicts an earlier answer"
+        LATE = "LATE", "answers an older export"
+        UNMATCHED = "UNMATCHED", "matches no export"
+        MALFORMED = "MALFORMED", "malformed"
+        DISMISSED = "DISMISSED", "dismissed"
+
+    id = models.UUIDField(
+        primary_key=True, default=uuid.uuid4, db_default=RandomUUID(), editable=False
+    )
+    org = models.ForeignKey(Org, on_delete=models.PROTECT, related_name="erp_acks")
+    erp_connection = models.ForeignKey(
+        ErpConnection, on_delete=models.PROTECT, related_name="acks", db_index=False
+    )
+    export = models.ForeignKey(
+        ErpExport, on_delete=models.PROTECT, null=True, related_name="acks"
+    )
+    filename = models.TextField()
+    sha256 = models.CharField(max_length=64)
+    raw = models.TextField()
+    verdict = models.CharField(max_length=20, choices=Verdict)
+    reason = models.TextField(blank=True)
+    seen_at = models.DateTimeField(db_default=Now())
+    decided_at = models.DateTimeField(null=True)
+    decided_by = models.ForeignKey(User, on_delete=models.PROTECT, null=True, related_name="+")
+    moved_at = models.DateTimeField(null=True)
+
+    class Meta:
+        db_table = "erp_ack"
+        verbose_name = "ERP ack"
+        ordering = ["-seen_at", "-id"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["erp_connection", "filename", "sha256"], name="erp_ack_file_once"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return self.filename

@@ -1,0 +1,157 @@
+"""The rules of exporting: push, retry, cancel."""
+
+from functools import partial
+from uuid import UUID
+
+from django.db import transaction
+from django.db.models import Q
+
+from accounts.models import User
+from connectors.errors import ConnectorError
+from connectors.models import ErpConnection
+from connectors.port import export_storage_key
+from exports.models import ErpExport, ErpExportEvent
+from exports.ring import ring
+from exports.snapshots import order_snapshot, org_snapshot
+from exports.transitions import advance
+from orders import workflow
+from orders.content import content_hash
+from orders.errors import Refused
+from orders.models import DraftOrder
+
+OrderStatus = DraftOrder.Status
+Status = ErpExport.Status
+UNSENT = Q(status=Status.PENDING, staged_path=None)
+
+
+class PushRefused(Refused):
+    """A push that the rules forbid; `export` is the one that stands in its way, if one does."""
+
+    def __init__(self, code: str, message: str, *, export: ErpExport | None = None) -> None:
+        super().__init__(code, message)
+        self.export = export
+
+
+def push_order(order_id: UUID, *, actor: User) -> ErpExport:
+    """Start the export of an approved order and return it.
+
+    Raises PushRefused: LIVE_EXPORT, NOT_APPROVED, CHANGED_SINCE_APPROVAL, NO_CONNECTION,
+    NOT_EXPORTABLE.
+    """
+    with transaction.atomic():
+        order = _lock(order_id)
+        if live := order.exports.filter(status__in=ErpExport.LIVE).first():
+            raise PushRefused(
+                "LIVE_EXPORT",
+                f"Order {order} has an export already: {live.filename}, "
+                f"{live.get_status_display()}.",
+                export=live,
+            )
+        if order.status != OrderStatus.APPROVED:
+            raise PushRefused(
+                "NOT_APPROVED",
+                f"Order {order} is {order.get_status_display()}; only approved orders are pushed.",
+            )
+        return _create_export(order, actor=actor)
+
+
+def retry_order(order_id: UUID, *, actor: User) -> ErpExport:
+    """Export an order again whose latest export failed: new row, new file name, same content.
+
+    Raises PushRefused: NOT_FAILED, and what push_order raises.
+    """
+    with transaction.atomic():
+        order = _lock(order_id)
+        latest = order.exports.order_by("-created_at", "-id").first()
+        if latest is None or latest.status != Status.FAILED:
+            raise PushRefused(
+                "NOT_FAILED",
+                f"The latest export of order {order} is "
+                f"{latest.get_status_display() if latest else 'missing'}; "
+                "only a failed one can be retried.",
+                export=latest,
+            )
+        if order.status not in (OrderStatus.ERROR, OrderStatus.APPROVED):
+            raise PushRefused(
+                "NOT_APPROVED",
+                f"Order {order} is {order.get_status_display()}: it was edited. "
+                "Approve and push it again.",
+            )
+        return _create_export(order, actor=actor)
+
+
+def cancel_export(export_id: UUID, *, actor: User, reason: str = "") -> None:
+    """Take back an export of which nothing was staged; its order is approved again.
+
+    Raises PushRefused (NOT_CANCELLABLE).
+    """
+    error = ConnectorError("CANCELLED")
+    with transaction.atomic():
+        cancelled = advance(
+            [export_id],
+            kind=ErpExportEvent.Kind.CANCELLED,
+            where=UNSENT,
+            actor=actor,
+            details={export_id: {"reason": reason}},
+            status=Status.FAILED,
+            next_attempt_at=None,
+            error_json=error.as_json(),
+        )
+        if not cancelled:
+            raise PushRefused(
+                "NOT_CANCELLABLE", "The export is on its way or finished: it cannot be cancelled."
+            )
+        workflow.transition(
+            [ErpExport.objects.values_list("draft_order", flat=True).get(id=export_id)],
+            expect=[OrderStatus.PUSHING],
+            to=OrderStatus.APPROVED,
+        )
+
+
+
+
+def _lock(order_id: UUID) -> DraftOrder:
+    return (
+        DraftOrder.objects.select_for_update(of=["self"])
+        .select_related("org", "customer", "source_document", "approved_by")
+        .get(id=order_id)
+    )
+
+
+def _create_export(order: DraftOrder, *, actor: User) -> ErpExport:
+    """Freeze the locked order as an export; after commit, ring."""
+    if content_hash(order) != order.approved_hash:
+        raise PushRefused(
+            "CHANGED_SINCE_APPROVAL",
+            f"Order {order} or its customer has changed since it was approved. Approve it again.",
+        )
+    connection = order.org.erp_connections.filter(active=True).order_by("created_at").first()
+    if connection is None:
+        raise PushRefused(
+            "NO_CONNECTION", f"{order.org} has no active ERP connection. Set one up first."
+        )
+    connector = connection.connector
+    try:
+        document = connector.render(order_snapshot(order), org_snapshot(order.org))
+    except ConnectorError as e:
+        raise PushRefused(e.code, e.message) from e
+    export = ErpExport.objects.create(
+        org=order.org,
+        erp_connection=connection,
+        draft_order=order,
+        export_format_version=connector.export_format_version,
+        export_storage_key=export_storage_key(order.org_id, document.sha256),
+        filename=document.filename,
+        payload=document.content,
+        payload_sha256=document.sha256,
+        payload_size=len(document.content),
+        requested_by=actor,
+    )
+    ErpExportEvent.objects.create(
+        export=export, kind=ErpExportEvent.Kind.CREATED, status=export.status, actor=actor
+    )
+    workflow.transition(
+        [order.id], expect=[OrderStatus.APPROVED, OrderStatus.ERROR], to=OrderStatus.PUSHING
+    )
+    transaction.on_commit(partial(ring, connection.id))
+    return export

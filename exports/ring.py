@@ -1,0 +1,48 @@
+"""The doorbell: tell a worker that a connection has something to do. Rows remain the truth."""
+
+from datetime import timedelta
+from uuid import UUID
+
+from django.db.models import Exists, OuterRef, Q, QuerySet
+from django_q.tasks import async_task
+
+from connectors.models import ErpConnection
+from exports.models import ErpExport
+from orderflow.db import db_now
+
+# One ring a second is enough: the worker takes all that is due, and looks again by itself.
+_ONCE_IN = timedelta(seconds=1)
+
+
+def ring(connection_id: UUID) -> bool:
+    """Enqueue a delivery unless somebody has just done so. Return whether it was enqueued."""
+    now = db_now()
+    unrung = ErpConnection.objects.filter(Q(rung_at=None) | Q(rung_at__lte=now - _ONCE_IN))
+    if not unrung.filter(id=connection_id).update(rung_at=now):
+        return False
+    async_task("exports.tasks.deliver", str(connection_id))
+    return True
+
+
+def due_connections() -> QuerySet[ErpConnection]:
+    """Connections that have due exports, are not paused, not put off and not being served."""
+    now = db_now()
+    due = ErpExport.objects.filter(
+        erp_connection=OuterRef("id"),
+        status=ErpExport.Status.PENDING,
+        next_attempt_at__lte=now,
+    )
+    return ErpConnection.objects.filter(
+        Q(retry_at=None) | Q(retry_at__lte=now),
+        Q(lease_until=None) | Q(lease_until__lte=now),
+        Exists(due),
+        paused_at=None,
+    )
+
+
+def ring_due_connections(*only: UUID) -> int:
+    """Ring the connections that have something to do, all or `only` some; return how many."""
+    due = due_connections()
+    if only:
+        due = due.filter(id__in=only)
+    return sum(ring(key) for key in due.values_list("id", flat=True))

@@ -1,0 +1,23 @@
+"""What django-q2 calls: ids in, nothing out. The rows decide what there is to do."""
+
+from uuid import UUID
+
+from exports import archive, delivery, janitor, ring
+
+
+def deliver(connection_id: str) -> None:
+    delivery.deliver(UUID(connection_id))
+    ring.ring_due_connections(UUID(connection_id))
+
+
+def ring_due_connections() -> None:
+    ring.ring_due_connections()
+
+
+def archive_pending() -> None:
+    archive.archive_pending()
+
+
+def tidy() -> None:
+    janitor.give_up()
+    janitor.sweep()

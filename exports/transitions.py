@@ -1,0 +1,55 @@
+"""The one function through which exports change, and with them their history."""
+
+from collections.abc import Collection, Mapping
+from typing import Any
+from uuid import UUID
+
+from django.db import models, transaction
+from django.db.models import Case, Q, Value, When
+
+from accounts.models import User
+from exports.models import ErpExport, ErpExportEvent
+from orderflow.db import Now
+
+
+def advance(
+    ids: Collection[UUID],
+    *,
+    kind: ErpExportEvent.Kind,
+    where: Q,
+    actor: User | None = None,
+    details: Mapping[UUID, dict[str, Any]] | None = None,
+    texts: Mapping[str, Mapping[UUID, str]] | None = None,
+    **fields: Any,
+) -> set[UUID]:
+    """Change the exports for which `where` still holds, note an event each, return their ids.
+
+    `fields` are set alike on all, `texts` per export. Another writer may be faster: whoever is not
+    in the answer was not changed.
+    """
+    if not ids:
+        return set()
+    with transaction.atomic():
+        rows = ErpExport.objects.filter(where, id__in=ids)
+        # In one order, so that two workers with overlapping batches cannot block each other.
+        held = dict(
+            rows.select_for_update(no_key=True).order_by("id").values_list("id", "status")
+        )
+        for name, values in (texts or {}).items():
+            fields[name] = Case(
+                *(When(id=key, then=Value(values[key])) for key in held),
+                output_field=models.TextField(),
+            )
+        changed = rows.filter(id__in=held).update(updated_at=Now(), **fields) if held else 0
+        assert changed == len(held), "a locked export changed under its lock"
+        ErpExportEvent.objects.bulk_create(
+            ErpExportEvent(
+                export_id=key,
+                kind=kind,
+                status=fields.get("status", status),
+                actor=actor,
+                detail=(details or {}).get(key, {}),
+            )
+            for key, status in held.items()
+        )
+    return set(held)
