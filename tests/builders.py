@@ -1,0 +1,76 @@
+"""Orgs, people, orders and connections for tests, made by the same services as in daily life."""
+
+from datetime import date
+from decimal import Decimal
+from typing import Any
+
+from accounts.models import Membership, Org, User
+from connectors import configuring, health
+from connectors.models import ErpConnection
+from exports.models import ErpExport
+from exports.push import push_order
+from orders import workflow
+from orders.models import Customer, DraftOrder, DraftOrderLine
+
+
+def an_org(slug: str = "acme") -> Org:
+    return Org.objects.create(name=slug.title(), slug=slug)
+
+
+def a_user(org: Org, name: str = "ann") -> User:
+    user = User.objects.create_user(name, email=f"{name}@{org.slug}.example", password="secret")
+    Membership.objects.create(user=user, org=org)
+    return user
+
+
+def an_order(org: Org, number: str = "PO-1", *, lines: int = 1, **fields: Any) -> DraftOrder:
+    """An order that is READY unless `fields` or `lines` say otherwise."""
+    customer, _ = Customer.objects.get_or_create(
+        org=org, erp_customer_number="4711", defaults={"name": "Muster GmbH"}
+    )
+    values = {
+        "customer": customer,
+        "currency": "EUR",
+        "order_date": date(2025, 12, 1),
+        "external_order_number": number,
+        **fields,
+    }
+    order = DraftOrder.objects.create(org=org, **values)
+    DraftOrderLine.objects.bulk_create(
+        DraftOrderLine(
+            order=order,
+            line_no=number,
+            internal_sku=f"INT-{number}",
+            qty=Decimal("1.5"),
+            uom="M",
+            unit_price=Decimal("2.25"),
+        )
+        for number in range(1, lines + 1)
+    )
+    workflow.recompute_readiness(order.id)
+    order.refresh_from_db()
+    return order
+
+
+def an_approved_order(org: Org, actor: User, number: str = "PO-1", **fields: Any) -> DraftOrder:
+    order = an_order(org, number, **fields)
+    return workflow.approve(order.id, actor=actor)
+
+
+def a_connection(org: Org, config: dict[str, Any], *, paused: bool = False) -> ErpConnection:
+    """A connection that may deliver, as after a passing test."""
+    connection = configuring.create_connection(
+        org, connector_type="DROPZONE_JSON_V1", config=config
+    )
+    if not paused:
+        health.resume(connection.id)
+        connection.refresh_from_db()
+    return connection
+
+
+def some_exports(org: Org, actor: User, count: int = 1, **fields: Any) -> list[ErpExport]:
+    """Exports of new orders, waiting to be delivered."""
+    return [
+        push_order(an_approved_order(org, actor, f"PO-{i}", **fields).id, actor=actor)
+        for i in range(count)
+    ]

@@ -1,0 +1,177 @@
+"""Fixtures for all tests, and the account of which real parts a whole run exercised.
+
+`pytest --real-parts` says at the end which of them no test has used; with CI set in the
+environment a missing one fails the run.
+"""
+
+import os
+import shutil
+import tempfile
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.conf import settings
+from django.db import connection
+
+from tests.servers import AsyncSSHServer, Faults, OpenSSHServer, S3Server, openssh as sshd
+
+# Part -> what to do when it is missing. A fixture notes its part when a test gets it.
+REAL_PARTS = {
+    "PostgreSQL": "run without TEST_DATABASE=sqlite",
+    "OpenSSH": "install openssh-server",
+    "asyncssh": "install requirements-dev.txt",
+    "S3": "install requirements-dev.txt",
+    "Chromium": "install chromium",
+}
+_exercised: set[str] = set()
+
+
+# PostgreSQL is what every test with a database runs on.
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup: None) -> None:
+    if connection.vendor == "postgresql":
+        _exercised.add("PostgreSQL")
+
+
+@pytest.fixture
+def child_env(transactional_db: None) -> dict[str, str]:
+    """The environment for a process of the service, say a worker, on this test's database."""
+    name = connection.settings_dict["NAME"]
+    url = f"sqlite:///{name}"
+    if connection.vendor == "postgresql":
+        url = f"{os.environ['DATABASE_URL'].rpartition('/')[0]}/{name}"
+    return {**os.environ, "DATABASE_URL": url, "DJANGO_SETTINGS_MODULE": "orderflow.settings"}
+
+
+@pytest.fixture
+def dropzone_root() -> Iterator[Path]:
+    """An empty folder that a connection in filesystem mode may use."""
+    folder = Path(tempfile.mkdtemp(dir=settings.DROPZONE_ROOTS[0]))
+    yield folder
+    shutil.rmtree(folder)
+
+
+# The servers live as long as the run; each test finds their folders as new.
+@pytest.fixture(scope="session")
+def _openssh() -> Iterator[OpenSSHServer]:
+    if not sshd.available():
+        pytest.skip("no OpenSSH server is installed")
+    with OpenSSHServer() as server:
+        yield server
+
+
+@pytest.fixture
+def openssh(_openssh: OpenSSHServer) -> OpenSSHServer:
+    """OpenSSH's sshd. A test that restarts it with other options starts one of its own."""
+    _exercised.add("OpenSSH")
+    _empty(_openssh.root)
+    return _openssh
+
+
+@pytest.fixture(scope="session")
+def _asyncssh_server() -> Iterator[AsyncSSHServer]:
+    with AsyncSSHServer() as server:
+        yield server
+
+
+@pytest.fixture
+def asyncssh_server(_asyncssh_server: AsyncSSHServer) -> Iterator[AsyncSSHServer]:
+    """A second SFTP server, without faults until the test sets some."""
+    _exercised.add("asyncssh")
+    _empty(_asyncssh_server.root)
+    _asyncssh_server.operations.clear()
+    _asyncssh_server.auth_attempts.clear()
+    yield _asyncssh_server
+    _asyncssh_server.faults = Faults()
+
+
+@pytest.fixture(scope="session")
+def _s3() -> Iterator[S3Server]:
+    with S3Server() as server:
+        yield server
+
+
+@pytest.fixture
+def s3(_s3: S3Server) -> S3Server:
+    _exercised.add("S3")
+    return _s3
+
+
+@pytest.fixture
+def bucket(s3: S3Server) -> str:
+    """The name of a new, empty bucket."""
+    name = f"test-{uuid.uuid4().hex}"
+    s3.create_bucket(name)
+    return name
+
+
+# By module: while it runs, no other test of the module can start an event loop of its own.
+@pytest.fixture(scope="module")
+def _browser() -> Iterator[Any]:
+    program = shutil.which("chromium")
+    if program is None:
+        pytest.skip("no Chromium is installed")
+    from playwright.sync_api import sync_playwright
+
+    with pytest.MonkeyPatch.context() as patch, sync_playwright() as playwright:
+        # Playwright keeps an event loop in this thread, and Django would refuse to query here.
+        patch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")
+        browser = playwright.chromium.launch(
+            executable_path=program,
+            args=[
+                "--no-sandbox",
+                "--disable-gpu",
+                "--disable-quic",
+                "--no-first-run",
+                "--disable-background-networking",
+                "--disable-component-update",
+                "--disable-sync",
+            ],
+        )
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(_browser: Any) -> Iterator[Any]:
+    """A page in a fresh profile of Chromium: playwright.sync_api.Page."""
+    _exercised.add("Chromium")
+    context = _browser.new_context()
+    context.set_default_timeout(10_000)
+    yield context.new_page()
+    context.close()
+
+
+def _empty(root: Path) -> None:
+    for path in root.iterdir():
+        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+    for name in ("exports", "acks"):
+        (root / name).mkdir()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--real-parts", action="store_true", help="account for the real parts at the end"
+    )
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if _missing(session.config) and os.environ.get("CI") and session.exitstatus == 0:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    for part in _missing(config):
+        terminalreporter.write_sep("!", f"NOT EXERCISED: {part} ({REAL_PARTS[part]})", red=True)
+
+
+def _missing(config: pytest.Config) -> list[str]:
+    if not config.getoption("real_parts"):
+        return []
+    return [part for part in REAL_PARTS if part not in _exercised]

@@ -1,0 +1,251 @@
+"""Reaching an SFTP server: every way in which it fails has its own code, and no secret leaks."""
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from django.test import override_settings
+
+from connectors.dropzone import ssh
+from connectors.dropzone.connector import DropzoneJsonV1Connector
+from connectors.errors import ConnectorError
+from connectors.port import ConnectionReport
+from tests.dropzones import asyncssh_config, openssh_config
+from tests.servers import AsyncSSHServer, OpenSSHServer, TcpProxy
+from tests.servers.keys import new_key, public_line, with_passphrase
+
+connector = DropzoneJsonV1Connector()
+
+
+def fails_with(config: dict[str, Any]) -> ConnectorError:
+    with (
+        pytest.raises(ConnectorError) as raised,
+        connector.open(connector.parse_config(config)),
+    ):
+        pass
+    return raised.value
+
+
+@pytest.fixture(autouse=True)
+def no_thread_is_left() -> Iterator[None]:
+    before = threading.active_count()
+    yield
+    ends = time.monotonic() + 5
+    while threading.active_count() > before and time.monotonic() < ends:
+        time.sleep(0.01)
+    assert threading.active_count() <= before
+
+
+def test_unknown_host_name() -> None:
+    error = fails_with(sftp(host="dropzone.invalid"))
+    assert error.code == "DNS"
+    assert "dropzone.invalid" in error.message
+
+
+def test_refused_connection() -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        port = unused.getsockname()[1]
+    assert fails_with(sftp(port=port)).code == "CONNECT_REFUSED"
+
+
+def test_a_server_that_stays_silent(asyncssh_server: AsyncSSHServer) -> None:
+    with TcpProxy(asyncssh_server.host, asyncssh_server.port) as proxy:
+        proxy.stall()
+        began = time.monotonic()
+        error = fails_with(
+            asyncssh_config(asyncssh_server, port=proxy.port, connect_timeout=1)
+        )
+        assert error.code == "CONNECT_TIMEOUT"
+        assert time.monotonic() - began < 5
+
+
+@pytest.mark.parametrize("after", [30, 700, 1500, 2500])
+def test_a_connection_that_breaks_while_it_is_made(
+    asyncssh_server: AsyncSSHServer, after: int
+) -> None:
+    with TcpProxy(asyncssh_server.host, asyncssh_server.port) as proxy:
+        proxy.cut("to_client", after=after)
+        config = asyncssh_config(asyncssh_server, port=proxy.port, connect_timeout=2)
+        assert fails_with(config).code in {"CONNECTION_LOST", "CONNECT_TIMEOUT"}
+
+
+@override_settings(SFTP_DENIED_NETWORKS=["127.0.0.0/8", "::1/128", "169.254.0.0/16"])
+@pytest.mark.parametrize(
+    "host", ["localhost", "127.0.0.1", "127.1", "2130706433", "::ffff:127.0.0.1", "169.254.169.254"]
+)
+def test_denied_addresses_are_not_dialled(host: str) -> None:
+    assert fails_with(sftp(host=host, port=1)).code == "ADDRESS_DENIED"
+
+
+def test_a_server_that_is_no_ssh_server() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=_answer_http, args=[listener], daemon=True).start()
+        error = fails_with(sftp(port=listener.getsockname()[1], connect_timeout=2))
+    assert error.code in {"SERVER_PROTOCOL_ERROR", "CONNECTION_LOST"}
+
+
+def test_an_unpinned_host_key_is_shown_and_nothing_is_sent(
+    asyncssh_server: AsyncSSHServer,
+) -> None:
+    asyncssh_server.auth_attempts.clear()
+    error = fails_with(asyncssh_config(asyncssh_server, host_keys=[]))
+    assert error.code == "HOST_KEY_UNKNOWN"
+    assert ssh.fingerprint(asyncssh_server.host_key) in error.message
+    assert asyncssh_server.auth_attempts == []
+
+
+def test_a_changed_host_key_gets_no_password() -> None:
+    with AsyncSSHServer() as server:
+        config = asyncssh_config(server)
+        pinned = server.host_key
+        server.restart(host_keys=[new_key()])
+        error = fails_with(config)
+        assert error.code == "HOST_KEY_CHANGED"
+        assert ssh.fingerprint(pinned) in error.message
+        assert ssh.fingerprint(server.host_key) in error.message
+        assert server.auth_attempts == []
+
+
+def test_the_pinned_one_of_several_host_keys_is_asked_for() -> None:
+    keys = [new_key("ed25519"), new_key("ecdsa")]
+    with AsyncSSHServer(host_keys=keys) as server:
+        for line in (server.host_key, public_line(keys[1])):
+            with connector.open(
+                connector.parse_config(asyncssh_config(server, host_keys=[line]))
+            ) as session:
+                assert list(session.listing()) == []
+
+
+def test_wrong_password(asyncssh_server: AsyncSSHServer) -> None:
+    error = fails_with(asyncssh_config(asyncssh_server, password="canary-4711"))
+    assert error.code == "AUTH_FAILED"
+    assert "canary-4711" not in f"{error!r} {error} {error.detail} {error.as_json()}"
+
+
+def test_wrong_key(openssh: OpenSSHServer) -> None:
+    assert fails_with(openssh_config(openssh, ssh_key=new_key())).code == "AUTH_FAILED"
+
+
+def test_key_with_passphrase(openssh: OpenSSHServer) -> None:
+    locked = with_passphrase(openssh.user_key, "open sesame")
+    config = openssh_config(openssh, ssh_key=locked, key_passphrase="open sesame")
+    with connector.open(connector.parse_config(config)):
+        pass
+
+
+def test_key_first_then_password(asyncssh_server: AsyncSSHServer) -> None:
+    asyncssh_server.auth_attempts.clear()
+    config = asyncssh_config(asyncssh_server, ssh_key=new_key())
+    with connector.open(connector.parse_config(config)):
+        pass
+    methods = [(a.method, a.accepted) for a in asyncssh_server.auth_attempts]
+    assert methods[0] == ("publickey", False)
+    assert methods[-1] == ("password", True)
+
+
+def test_a_server_that_takes_no_password(openssh: OpenSSHServer) -> None:
+    error = fails_with(openssh_config(openssh, ssh_key=None, password="x"))
+    assert error.code == "AUTH_METHOD"
+    assert "publickey" in error.message
+
+
+@pytest.mark.parametrize(
+    ("options", "code"),
+    [
+        ({"sftp_subsystem": "/bin/echo"}, "SERVER_PROTOCOL_ERROR"),
+        ({"sftp_subsystem": None}, "NO_SFTP_SUBSYSTEM"),
+        ({"config": ["KexAlgorithms diffie-hellman-group14-sha1"]}, "ALGO_MISMATCH"),
+        ({"config": ["MaxSessions 0"]}, "TOO_MANY_SESSIONS"),
+    ],
+)
+def test_servers_that_are_set_up_otherwise(
+    openssh: OpenSSHServer, options: dict[str, Any], code: str
+) -> None:
+    with OpenSSHServer(**options) as server:
+        assert fails_with(openssh_config(server)).code == code
+
+
+# The connection test: the same errors, as steps.
+
+
+def step(report: ConnectionReport) -> tuple[str, str | None]:
+    """The last step and its error."""
+    last = report.steps[-1]
+    return last.name, last.error and last.error.code
+
+
+def test_a_passing_test_says_what_it_did(openssh: OpenSSHServer) -> None:
+    config = openssh_config(openssh, ack_path=str(openssh.root / "acks"))
+    report = connector.test(connector.parse_config(config))
+    assert report.success
+    assert [s.name for s in report.steps] == [
+        "resolve",
+        "connect",
+        "host key",
+        "authenticate",
+        "sftp",
+        "export folder",
+        "write and sync",
+        "rename",
+        "delete",
+        "ack folder",
+        "free space",
+    ]
+    assert report.host_key == " ".join(openssh.host_key.split()[:2])
+    assert not list((openssh.root / "exports").glob(".orderflow-test*"))
+
+
+def test_a_failing_test_shows_the_host_key(asyncssh_server: AsyncSSHServer) -> None:
+    config = asyncssh_config(asyncssh_server, host_keys=[])
+    report = connector.test(connector.parse_config(config))
+    assert step(report) == ("host key", "HOST_KEY_UNKNOWN")
+    assert report.host_key == " ".join(asyncssh_server.host_key.split()[:2])
+
+
+def test_missing_folders(openssh: OpenSSHServer) -> None:
+    config = openssh_config(openssh, export_path=str(openssh.root / "nowhere"))
+    report = connector.test(connector.parse_config(config))
+    assert step(report) == ("export folder", "DIR_MISSING")
+    assert "nowhere" in report.steps[-1].note
+    config = openssh_config(openssh, ack_path=str(openssh.root / "nowhere"))
+    assert step(connector.test(connector.parse_config(config))) == ("ack folder", "DIR_MISSING")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "failed"),
+    [
+        (["-R"], ("write and sync", "PERMISSION")),
+        (["-P", "rename,posix-rename"], ("rename", "NO_RENAME")),
+    ],
+)
+def test_servers_that_forbid_something(
+    openssh: OpenSSHServer, arguments: list[str], failed: tuple[str, str]
+) -> None:
+    with OpenSSHServer(sftp_server_args=arguments) as server:
+        report = connector.test(connector.parse_config(openssh_config(server)))
+        assert not report.success
+        assert next((s.name, s.error.code) for s in report.steps if s.error) == failed
+        assert list((server.root / "exports").iterdir()) == []
+
+
+def sftp(**changes: Any) -> dict[str, Any]:
+    return {
+        "mode": "sftp",
+        "host": "127.0.0.1",
+        "username": "u",
+        "password": "p",
+        "export_path": "/exports",
+        **changes,
+    }
+
+
+def _answer_http(listener: socket.socket) -> None:
+    client, _ = listener.accept()
+    with client:
+        client.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n" * 200)
+        time.sleep(0.2)
+

@@ -1,0 +1,532 @@
+"""The delivery protocol: each export becomes visible once, whatever happens on the way."""
+
+import shutil
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import pytest
+from django.db import connection as database
+from django.test import override_settings
+
+from accounts.models import Org, User
+from connectors import configuring, health
+from connectors.dropzone.session import DropzoneSession
+from connectors.models import ErpConnection
+from connectors.port import ConfigError
+from exports import delivery, janitor
+from exports.delivery import deliver
+from exports.models import ErpExport, ErpExportEvent
+from orderflow.db import db_now
+from orders.models import DraftOrder
+from tests.builders import a_connection, a_user, an_org, some_exports
+from tests.dropzones import KINDS, Dropzone, asyncssh_config, dropzone_of
+from tests.servers import AsyncSSHServer, TcpProxy
+
+pytestmark = [pytest.mark.django_db, pytest.mark.ledger]
+
+
+@pytest.fixture
+def org() -> Org:
+    return an_org()
+
+
+@pytest.fixture
+def ann(org: Org) -> User:
+    return a_user(org)
+
+
+@pytest.fixture(params=KINDS)
+def dropzone(request: pytest.FixtureRequest) -> Iterator[Dropzone]:
+    with dropzone_of(request.param, request) as dropzone:
+        yield dropzone
+
+
+@pytest.fixture
+def folder(dropzone_root: Path) -> Dropzone:
+    for name in ("exports", "acks"):
+        (dropzone_root / name).mkdir(exist_ok=True)
+    config = {"mode": "filesystem", "export_path": str(dropzone_root / "exports")}
+    return Dropzone(
+        config=config, exports=dropzone_root / "exports", acks=dropzone_root / "acks"
+    )
+
+
+def payloads(exports: list[ErpExport]) -> dict[str, bytes | None]:
+    return {export.filename: export.content for export in exports}
+
+
+def reloaded(export: ErpExport) -> ErpExport:
+    return ErpExport.objects.select_related("draft_order").get(id=export.id)
+
+
+def kinds(export: ErpExport) -> list[str]:
+    return [event.kind for event in export.events.all()]
+
+
+def code(export: ErpExport) -> str | None:
+    error = reloaded(export).error_json
+    return error and error["code"]
+
+
+def make_due() -> None:
+    ErpExport.objects.filter(status="PENDING").update(next_attempt_at=db_now())
+    ErpConnection.objects.update(retry_at=None)
+
+
+@contextmanager
+def crash_after(step: str) -> Iterator[None]:
+    """Let the delivery die by an exception at a step of the protocol."""
+
+    def die(name: str) -> None:
+        if name == step:
+            raise SystemExit(name)
+
+    with mock.patch.object(delivery, "failpoint", autospec=True, side_effect=die):
+        with pytest.raises(SystemExit):
+            yield
+
+
+def test_exports_arrive_whole_and_once(org: Org, ann: User, dropzone: Dropzone) -> None:
+    connection = a_connection(org, dropzone.config)
+    exports = some_exports(org, ann, 5)
+    assert deliver(connection.id).sent == 5
+    assert dropzone.files() == payloads(exports)
+    assert dropzone.leftovers() == []
+    export = reloaded(exports[0])
+    assert export.status == ErpExport.Status.SENT
+    assert export.sent_evidence == "OBSERVED"
+    assert export.dropzone_path == f"{dropzone.config['export_path']}/{export.filename}"
+    assert export.draft_order.status == DraftOrder.Status.PUSHED
+    assert export.destination and "password" not in export.destination
+    assert kinds(export) == ["CREATED", "STAGING", "STAGED", "SENT"]
+    assert deliver(connection.id).sent == 0
+
+
+@pytest.mark.parametrize("step", ["noted", "staged", "elected", "published", "recorded"])
+def test_a_crash_between_two_steps(
+    org: Org, ann: User, dropzone: Dropzone, step: str
+) -> None:
+    connection = a_connection(org, dropzone.config)
+    exports = some_exports(org, ann, 3)
+    with crash_after(step):
+        deliver(connection.id)
+    deliver(connection.id)
+    assert dropzone.files() == payloads(exports)
+    assert {reloaded(e).status for e in exports} == {"SENT"}
+    janitor.sweep(settled_after=-janitor.SETTLED_AFTER)
+    assert dropzone.leftovers() == []
+
+
+@pytest.mark.parametrize("step", ["elected", "published"])
+def test_an_erp_that_takes_files_at_once(
+    org: Org, ann: User, dropzone: Dropzone, step: str
+) -> None:
+    connection = a_connection(org, dropzone.config)
+    (export,) = some_exports(org, ann)
+    with crash_after(step):
+        deliver(connection.id)
+    # The ERP has taken whatever there was to take.
+    taken = dropzone.files()
+    for name in taken:
+        (dropzone.exports / name).unlink()
+    deliver(connection.id)
+    assert {**taken, **dropzone.files()} == payloads([export])
+    expected = "INFERRED" if step == "published" else "OBSERVED"
+    assert reloaded(export).sent_evidence == expected
+
+
+def test_another_worker_is_elected(org: Org, ann: User, dropzone: Dropzone) -> None:
+    """The other worker makes all of its moves between this one's staging and its election."""
+    connection = a_connection(org, dropzone.config)
+    (export,) = some_exports(org, ann)
+    original = delivery.failpoint
+    moves = iter(["other"])
+
+    def other_worker(name: str) -> None:
+        if name == "staged" and next(moves, None):
+            ErpConnection.objects.update(lease_until=None)
+            assert deliver(connection.id).sent == 1
+
+    with mock.patch.object(delivery, "failpoint", autospec=True, side_effect=other_worker):
+        deliver(connection.id)
+    assert delivery.failpoint is original
+    assert dropzone.files() == payloads([export])
+    assert dropzone.leftovers() == []
+    assert reloaded(export).status == "SENT"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_two_workers_with_the_same_exports(
+    org: Org, ann: User, folder: Dropzone
+) -> None:
+    connection = a_connection(org, folder.config)
+    exports = some_exports(org, ann, 20)
+    barrier = threading.Barrier(2, timeout=10)
+
+    def meet(name: str) -> None:
+        # The lease keeps workers apart; here it has run out for both.
+        if name == "noted":
+            barrier.wait()
+
+    def work() -> None:
+        try:
+            with mock.patch("connectors.lease.DURATION", janitor.SETTLED_AFTER * -1):
+                deliver(connection.id)
+        finally:
+            database.close()
+
+    with mock.patch.object(delivery, "failpoint", side_effect=meet):
+        threads = [threading.Thread(target=work) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    deliver(connection.id)
+    assert folder.files() == payloads(exports)
+    assert folder.leftovers() == []
+    assert {reloaded(e).status for e in exports} == {"SENT"}
+    assert all(kinds(e).count("SENT") == 1 for e in exports)
+
+
+def test_one_worker_at_a_time(org: Org, ann: User, folder: Dropzone) -> None:
+    connection = a_connection(org, folder.config)
+    some_exports(org, ann)
+    from connectors import lease
+
+    held = lease.acquire(connection.id)
+    assert held and deliver(connection.id).is_busy
+    held.release()
+    assert deliver(connection.id).sent == 1
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_lost_answer_to_the_rename(org: Org, ann: User, when: Any, request: Any) -> None:
+    request.getfixturevalue("asyncssh_server")
+    with AsyncSSHServer() as server:
+        connection = a_connection(org, asyncssh_config(server))
+        (export,) = some_exports(org, ann)
+        server.faults.drop_at_rename = when
+        assert deliver(connection.id).errors == {"CONNECTION_LOST": 1}
+        assert reloaded(export).status == "PENDING"
+        make_due()
+        assert deliver(connection.id).sent == 1
+        names = [p.name for p in (server.root / "exports").iterdir()]
+        assert names == [export.filename]
+
+
+def test_both_names_with_the_same_bytes(org: Org, ann: User, dropzone: Dropzone) -> None:
+    """A server that renames by link and unlink died in between."""
+    connection = a_connection(org, dropzone.config)
+    (export,) = some_exports(org, ann)
+    with crash_after("elected"):
+        deliver(connection.id)
+    (tmp,) = dropzone.leftovers()
+    shutil.copy(dropzone.exports / tmp, dropzone.exports / export.filename)
+    assert deliver(connection.id).sent == 1
+    assert dropzone.files() == payloads([export])
+    assert dropzone.leftovers() == []
+
+
+def test_somebody_elses_file_is_not_overwritten(
+    org: Org, ann: User, dropzone: Dropzone
+) -> None:
+    connection = a_connection(org, dropzone.config)
+    unstaged, staged = some_exports(org, ann, 2)
+    foreign = dropzone.exports / unstaged.filename
+    foreign.write_text("not ours")
+    with crash_after("elected"):
+        deliver(connection.id)
+    (dropzone.exports / staged.filename).write_text("nor this")
+    deliver(connection.id)
+    assert dropzone.files() == {unstaged.filename: b"not ours", staged.filename: b"nor this"}
+    assert [code(unstaged), code(staged)] == ["NAME_CONFLICT", "NAME_CONFLICT"]
+    # A person decides: nothing is tried again by itself.
+    assert deliver(connection.id).errors == {}
+    foreign.unlink()
+    make_due()
+    assert deliver(connection.id).sent == 1
+
+
+def test_a_folder_that_vanished_is_no_evidence(
+    org: Org, ann: User, dropzone: Dropzone
+) -> None:
+    connection = a_connection(org, dropzone.config)
+    (export,) = some_exports(org, ann)
+    with crash_after("elected"):
+        deliver(connection.id)
+    shutil.rmtree(dropzone.exports)
+    assert deliver(connection.id).sent == 0
+    assert code(export) == "FOLDER_CHANGED"
+    # It comes back empty: still nobody knows.
+    dropzone.exports.mkdir()
+    make_due()
+    assert deliver(connection.id).sent == 0
+    assert code(export) == "FOLDER_CHANGED"
+    assert reloaded(export).status == "PENDING"
+
+
+def test_a_missing_folder_pauses_and_a_passing_test_resumes(
+    org: Org, ann: User, dropzone: Dropzone
+) -> None:
+    connection = a_connection(org, dropzone.config)
+    exports = some_exports(org, ann, 3)
+    dropzone.exports.rmdir()
+    deliver(connection.id)
+    connection.refresh_from_db()
+    assert connection.pause_reason == "DIR_MISSING"
+    assert {code(e) for e in exports} == {"DIR_MISSING"}
+    error = reloaded(exports[0]).error_json
+    assert error and dropzone.config["export_path"] in error["message"]
+    assert deliver(connection.id).sent == 0
+    assert not health.test(connection).success
+    dropzone.exports.mkdir()
+    assert health.test(connection).success
+    connection.refresh_from_db()
+    assert not connection.is_paused
+    assert deliver(connection.id).sent == 3
+    assert dropzone.files() == payloads(exports)
+
+
+def test_a_passing_test_does_not_lift_a_persons_pause(
+    org: Org, ann: User, folder: Dropzone
+) -> None:
+    connection = a_connection(org, folder.config)
+    some_exports(org, ann)
+    health.pause(connection.id, reason="stock-taking", actor=ann)
+    assert health.test(connection).success
+    assert deliver(connection.id).sent == 0
+    health.resume(connection.id)
+    assert deliver(connection.id).sent == 1
+
+
+def test_a_new_connection_waits_for_its_first_test(
+    org: Org, ann: User, folder: Dropzone
+) -> None:
+    connection = a_connection(org, folder.config, paused=True)
+    assert connection.pause_reason == "NEVER_TESTED"
+    some_exports(org, ann)
+    assert deliver(connection.id).sent == 0
+    health.test(connection)
+    assert deliver(connection.id).sent == 1
+
+
+def test_a_wrong_password_pauses_and_its_correction_resumes(
+    org: Org, ann: User, asyncssh_server: AsyncSSHServer
+) -> None:
+    connection = a_connection(org, asyncssh_config(asyncssh_server, password="canary-4711"))
+    (export,) = some_exports(org, ann)
+    deliver(connection.id)
+    connection.refresh_from_db()
+    assert connection.pause_reason == code(export) == "AUTH_FAILED"
+    assert "canary-4711" not in str(reloaded(export).error_json) + str(connection.last_error)
+    configuring.change_config(connection, asyncssh_config(asyncssh_server))
+    assert health.test(connection).success
+    assert deliver(connection.id).sent == 1
+
+
+def test_an_unreachable_server_is_tried_later_and_one_export_goes_ahead(
+    org: Org, ann: User, asyncssh_server: AsyncSSHServer
+) -> None:
+    with TcpProxy(asyncssh_server.host, asyncssh_server.port) as proxy:
+        connection = a_connection(org, asyncssh_config(asyncssh_server, port=proxy.port))
+        exports = some_exports(org, ann, 3)
+        proxy.refuse()
+        assert deliver(connection.id).errors == {"CONNECT_REFUSED": 1}
+        connection.refresh_from_db()
+        assert connection.failures == 1 and not connection.is_paused
+        assert connection.retry_at and connection.retry_at > db_now()
+        assert {code(e) for e in exports} == {"CONNECT_REFUSED"}
+        # Nothing is tried before its time.
+        assert deliver(connection.id).errors == {}
+        proxy.resume()
+        make_due()
+        with mock.patch.object(
+            DropzoneSession, "stage", autospec=True, side_effect=DropzoneSession.stage
+        ) as stage:
+            assert deliver(connection.id).sent == 3
+        assert [len(call.args[1]) for call in stage.call_args_list] == [1, 2]
+        connection.refresh_from_db()
+        assert (connection.failures, connection.last_error) == (0, None)
+        assert {code(e) for e in exports} == {None}
+
+
+def test_a_full_disk_delays_one_file_only(
+    org: Org, ann: User, asyncssh_server: AsyncSSHServer
+) -> None:
+    with AsyncSSHServer() as server:
+        connection = a_connection(org, asyncssh_config(server))
+        exports = some_exports(org, ann, 3)
+        server.faults.disk_full_after = 10
+        server.faults.only = exports[1].filename
+        summary = deliver(connection.id)
+        assert (summary.sent, dict(summary.errors)) == (2, {"REMOTE_FAILURE": 1})
+        waiting = reloaded(exports[1])
+        assert waiting.status == "PENDING" and waiting.attempts == 1
+        assert waiting.next_attempt_at and waiting.next_attempt_at > db_now()
+        assert waiting.error_json and waiting.error_json["attempt"] == 1
+        server.faults.disk_full_after = None
+        make_due()
+        assert deliver(connection.id).sent == 1
+        names = {p.name for p in (server.root / "exports").iterdir()}
+        assert names == {e.filename for e in exports}
+
+
+def test_an_unreadable_config_pauses(org: Org, ann: User, folder: Dropzone) -> None:
+    connection = a_connection(org, folder.config)
+    (export,) = some_exports(org, ann)
+    other = a_connection(an_org("other"), folder.config)
+    ErpConnection.objects.filter(id=connection.id).update(
+        config_encrypted=other.config_encrypted
+    )
+    deliver(connection.id)
+    connection.refresh_from_db()
+    assert connection.pause_reason == code(export) == "CONFIG_UNREADABLE"
+
+
+def test_a_defect_of_ours_neither_loses_nor_hammers(
+    org: Org, ann: User, folder: Dropzone
+) -> None:
+    connection = a_connection(org, folder.config)
+    (export,) = some_exports(org, ann)
+    with mock.patch.object(DropzoneSession, "stage", autospec=True, side_effect=KeyError("x")):
+        deliver(connection.id)
+    assert code(export) == "INTERNAL"
+    connection.refresh_from_db()
+    assert connection.retry_at and connection.retry_at > db_now()
+    make_due()
+    assert deliver(connection.id).sent == 1
+
+
+@override_settings(EXPORT_GIVE_UP_HOURS=0)
+def test_what_waits_too_long_is_given_up_unless_staged(
+    org: Org, ann: User, folder: Dropzone
+) -> None:
+    connection = a_connection(org, folder.config)
+    staged, unstaged = some_exports(org, ann, 2)
+    ErpExport.objects.filter(id=staged.id).update(staged_path="/x.tmp", destination={})
+    assert janitor.give_up() == 0
+    ErpConnection.objects.update(failures=3)
+    assert janitor.give_up() == 1
+    assert [reloaded(e).status for e in (staged, unstaged)] == ["PENDING", "FAILED"]
+    assert reloaded(unstaged).draft_order.status == DraftOrder.Status.ERROR
+    assert connection
+
+
+def test_no_transaction_is_open_while_files_move(
+    org: Org, ann: User, folder: Dropzone, request: Any
+) -> None:
+    def outside(method: Callable[..., Any]) -> Callable[..., Any]:
+        # One level is the test's own.
+        def checked(*args: Any, **kwargs: Any) -> Any:
+            assert len(database.savepoint_ids) == 0
+            return method(*args, **kwargs)
+
+        return checked
+
+    connection = a_connection(org, folder.config)
+    some_exports(org, ann, 2)
+    names = ("stage", "publish", "discard", "destination")
+    with mock.patch.multiple(
+        DropzoneSession, **{name: outside(getattr(DropzoneSession, name)) for name in names}
+    ):
+        assert deliver(connection.id).sent == 2
+
+
+def test_the_dropzone_of_staged_exports_is_locked(
+    org: Org, ann: User, folder: Dropzone
+) -> None:
+    connection = a_connection(org, folder.config)
+    (export,) = some_exports(org, ann)
+    with crash_after("elected"):
+        deliver(connection.id)
+    moved = {**folder.config, "export_path": str(folder.acks)}
+    with pytest.raises(ConfigError) as raised:
+        configuring.change_config(connection, moved, holders=[export.filename])
+    assert export.filename in raised.value.errors["export_path"]
+    deliver(connection.id)
+    configuring.change_config(connection, moved)
+    connection.refresh_from_db()
+    assert connection.pause_reason == "NEVER_TESTED"
+
+
+def test_a_config_that_changed_meanwhile_elects_nothing(
+    org: Org, ann: User, folder: Dropzone
+) -> None:
+    connection = a_connection(org, folder.config)
+    (export,) = some_exports(org, ann)
+
+    moved = {**folder.config, "export_path": str(folder.acks)}
+
+    def change(name: str) -> None:
+        if name == "staged":
+            configuring.change_config(connection, moved)
+
+    with mock.patch.object(delivery, "failpoint", autospec=True, side_effect=change):
+        assert deliver(connection.id).sent == 0
+    assert list(folder.exports.iterdir()) == []
+    assert health.test(connection).success
+    assert deliver(connection.id).sent == 1
+    assert [p.name for p in folder.acks.iterdir()] == [export.filename]
+
+
+def test_events_replay_to_the_present_state(org: Org, ann: User, folder: Dropzone) -> None:
+    connection = a_connection(org, folder.config)
+    exports = some_exports(org, ann, 2)
+    with crash_after("elected"):
+        deliver(connection.id)
+    deliver(connection.id)
+    for export in exports:
+        last = export.events.last()
+        assert last and last.status == reloaded(export).status
+
+
+# atomic_write: false
+
+
+@pytest.fixture
+def direct(dropzone: Dropzone) -> Dropzone:
+    return Dropzone(
+        config={**dropzone.config, "atomic_write": False},
+        exports=dropzone.exports,
+        acks=dropzone.acks,
+    )
+
+
+def test_without_atomic_write_files_arrive_too(org: Org, ann: User, direct: Dropzone) -> None:
+    connection = a_connection(org, direct.config)
+    exports = some_exports(org, ann, 3)
+    assert deliver(connection.id).sent == 3
+    assert direct.files() == payloads(exports)
+    janitor.sweep(settled_after=-janitor.SETTLED_AFTER)
+    assert direct.files() == payloads(exports)
+
+
+def test_without_atomic_write_a_crash_may_need_a_person(
+    org: Org, ann: User, direct: Dropzone
+) -> None:
+    connection = a_connection(org, direct.config)
+    complete, partial = some_exports(org, ann, 2)
+    with crash_after("elected"):
+        deliver(connection.id)
+    assert complete.content and partial.content
+    (direct.exports / complete.filename).write_bytes(complete.content)
+    (direct.exports / partial.filename).write_bytes(partial.content[:10])
+    deliver(connection.id)
+    assert reloaded(complete).status == "SENT"
+    assert (reloaded(partial).status, code(partial)) == ("PENDING", "OUTCOME_UNKNOWN")
+    assert reloaded(partial).next_attempt_at is None
+    assert direct.files()[partial.filename] == partial.content[:10]
+
+
+def test_events_are_ordered_and_name_the_staging_file(
+    org: Org, ann: User, folder: Dropzone
+) -> None:
+    connection = a_connection(org, folder.config)
+    (export,) = some_exports(org, ann)
+    deliver(connection.id)
+    staging = export.events.get(kind=ErpExportEvent.Kind.STAGING)
+    assert staging.detail["tmp"].startswith(f"{folder.config['export_path']}/{export.filename}.")
