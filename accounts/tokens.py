@@ -16,7 +16,14 @@ _LAST_USED_RESOLUTION = timedelta(minutes=1)
 def create_token(
     user: User, *, org: Org, name: str, expires_at: datetime | None = None
 ) -> tuple[ApiToken, str]:
-    """Return the new token's row and its text. The text is not kept: show it now or never."""
+    """Return the new token's row and its text. The text is not kept: show it now or never.
+
+    Raises ValueError if the token would be dead: the user is inactive or not a member of the org.
+    """
+    if not user.is_active:
+        raise ValueError(f"{user} is not active: the token would not work.")
+    if not user.memberships.filter(org=org).exists():
+        raise ValueError(f"{user} is not a member of {org}: the token would not work.")
     text = f"oft_{secrets.token_urlsafe(32)}"
     token = ApiToken.objects.create(
         user=user,

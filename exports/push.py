@@ -8,14 +8,12 @@ from django.db.models import Q
 
 from accounts.models import User
 from connectors.errors import ConnectorError
-from connectors.models import ErpConnection
 from connectors.port import export_storage_key
 from exports.models import ErpExport, ErpExportEvent
+from exports.rendering import render_order
 from exports.ring import ring
-from exports.snapshots import order_snapshot, org_snapshot
 from exports.transitions import advance
 from orders import workflow
-from orders.content import content_hash
 from orders.errors import Refused
 from orders.models import DraftOrder
 
@@ -24,31 +22,23 @@ Status = ErpExport.Status
 UNSENT = Q(status=Status.PENDING, staged_path=None)
 
 
-class PushRefused(Refused):
-    """A push that the rules forbid; `export` is the one that stands in its way, if one does."""
-
-    def __init__(self, code: str, message: str, *, export: ErpExport | None = None) -> None:
-        super().__init__(code, message)
-        self.export = export
-
-
 def push_order(order_id: UUID, *, actor: User) -> ErpExport:
     """Start the export of an approved order and return it.
 
-    Raises PushRefused: LIVE_EXPORT, NOT_APPROVED, CHANGED_SINCE_APPROVAL, NO_CONNECTION,
+    Raises Refused: LIVE_EXPORT, NOT_APPROVED, CHANGED_SINCE_APPROVAL, NO_CONNECTION,
     NOT_EXPORTABLE.
     """
     with transaction.atomic():
         order = _lock(order_id)
         if live := order.exports.filter(status__in=ErpExport.LIVE).first():
-            raise PushRefused(
+            raise Refused(
                 "LIVE_EXPORT",
                 f"Order {order} has an export already: {live.filename}, "
                 f"{live.get_status_display()}.",
-                export=live,
+                export=live.id,
             )
         if order.status != OrderStatus.APPROVED:
-            raise PushRefused(
+            raise Refused(
                 "NOT_APPROVED",
                 f"Order {order} is {order.get_status_display()}; only approved orders are pushed.",
             )
@@ -58,21 +48,21 @@ def push_order(order_id: UUID, *, actor: User) -> ErpExport:
 def retry_order(order_id: UUID, *, actor: User) -> ErpExport:
     """Export an order again whose latest export failed: new row, new file name, same content.
 
-    Raises PushRefused: NOT_FAILED, and what push_order raises.
+    Raises Refused: NOT_FAILED, and what push_order raises.
     """
     with transaction.atomic():
         order = _lock(order_id)
         latest = order.exports.order_by("-created_at", "-id").first()
         if latest is None or latest.status != Status.FAILED:
-            raise PushRefused(
+            raise Refused(
                 "NOT_FAILED",
                 f"The latest export of order {order} is "
                 f"{latest.get_status_display() if latest else 'missing'}; "
                 "only a failed one can be retried.",
-                export=latest,
+                export=latest and latest.id,
             )
         if order.status not in (OrderStatus.ERROR, OrderStatus.APPROVED):
-            raise PushRefused(
+            raise Refused(
                 "NOT_APPROVED",
                 f"Order {order} is {order.get_status_display()}: it was edited. "
                 "Approve and push it again.",
@@ -83,7 +73,7 @@ def retry_order(order_id: UUID, *, actor: User) -> ErpExport:
 def cancel_export(export_id: UUID, *, actor: User, reason: str = "") -> None:
     """Take back an export of which nothing was staged; its order is approved again.
 
-    Raises PushRefused (NOT_CANCELLABLE).
+    Raises Refused (NOT_CANCELLABLE).
     """
     error = ConnectorError("CANCELLED")
     with transaction.atomic():
@@ -98,7 +88,7 @@ def cancel_export(export_id: UUID, *, actor: User, reason: str = "") -> None:
             error_json=error.as_json(),
         )
         if not cancelled:
-            raise PushRefused(
+            raise Refused(
                 "NOT_CANCELLABLE", "The export is on its way or finished: it cannot be cancelled."
             )
         workflow.transition(
@@ -106,8 +96,6 @@ def cancel_export(export_id: UUID, *, actor: User, reason: str = "") -> None:
             expect=[OrderStatus.PUSHING],
             to=OrderStatus.APPROVED,
         )
-
-
 
 
 def _lock(order_id: UUID) -> DraftOrder:
@@ -120,26 +108,12 @@ def _lock(order_id: UUID) -> DraftOrder:
 
 def _create_export(order: DraftOrder, *, actor: User) -> ErpExport:
     """Freeze the locked order as an export; after commit, ring."""
-    if content_hash(order) != order.approved_hash:
-        raise PushRefused(
-            "CHANGED_SINCE_APPROVAL",
-            f"Order {order} or its customer has changed since it was approved. Approve it again.",
-        )
-    connection = order.org.erp_connections.filter(active=True).order_by("created_at").first()
-    if connection is None:
-        raise PushRefused(
-            "NO_CONNECTION", f"{order.org} has no active ERP connection. Set one up first."
-        )
-    connector = connection.connector
-    try:
-        document = connector.render(order_snapshot(order), org_snapshot(order.org))
-    except ConnectorError as e:
-        raise PushRefused(e.code, e.message) from e
+    connection, document = render_order(order)
     export = ErpExport.objects.create(
         org=order.org,
         erp_connection=connection,
         draft_order=order,
-        export_format_version=connector.export_format_version,
+        export_format_version=connection.connector.export_format_version,
         export_storage_key=export_storage_key(order.org_id, document.sha256),
         filename=document.filename,
         payload=document.content,

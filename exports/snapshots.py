@@ -26,17 +26,18 @@ def order_snapshot(order: DraftOrder) -> OrderSnapshot:
         customer=CustomerSnapshot(
             id=order.customer.id,
             erp_customer_number=order.customer.erp_customer_number,
-            name=order.customer.name,
+            name=order.name_of_customer,
         ),
         external_order_number=order.external_order_number or None,
         order_date=order.order_date,
         currency=order.currency,
         requested_delivery_date=order.requested_delivery_date,
         notes=order.notes or None,
-        source_document=document
-        and SourceDocumentSnapshot(
+        source_document=SourceDocumentSnapshot(
             id=document.id, file_name=document.file_name, sha256=document.sha256
-        ),
+        )
+        if document
+        else None,
         lines=tuple(
             LineSnapshot(
                 line_no=line.line_no,

@@ -52,7 +52,7 @@ def content_hash(order: DraftOrder) -> str:
     """SHA-256 of everything about an order that reaches the ERP, its customer included."""
     customer, document = order.customer, order.source_document
     content = [
-        customer and [str(customer.id), customer.erp_customer_number, customer.name],
+        customer and [str(customer.id), customer.erp_customer_number, order.name_of_customer],
         document and [str(document.id), document.file_name, document.sha256],
         order.external_order_number,
         order.order_date and order.order_date.isoformat(),

@@ -1,10 +1,16 @@
-"""Refusals: a person or a service asked for something that the rules of orders forbid."""
+"""Refusals: a person or a service asked for something that the rules forbid."""
+
+from typing import Any
 
 
 class Refused(Exception):
-    """Nothing was changed. `code` is stable; `message` says why and what to do."""
+    """Nothing was changed. `code` is stable; `message` says why and what to do.
 
-    def __init__(self, code: str, message: str) -> None:
+    `extra` holds what a client may need besides, such as the id of what stands in the way.
+    """
+
+    def __init__(self, code: str, message: str, **extra: Any) -> None:
         super().__init__(message)
         self.code = code
         self.message = message
+        self.extra = extra

@@ -57,6 +57,11 @@ class SourceDocument(models.Model):
 
     class Meta:
         db_table = "source_document"
+        constraints = [
+            models.UniqueConstraint(
+                fields=["org", "sha256", "file_name"], name="source_document_once"
+            )
+        ]
 
     def __str__(self) -> str:
         return self.file_name
@@ -80,6 +85,11 @@ class DraftOrder(models.Model):
     org = models.ForeignKey(Org, on_delete=models.PROTECT, related_name="draft_orders")
     customer = models.ForeignKey(
         Customer, on_delete=models.PROTECT, null=True, blank=True, related_name="draft_orders"
+    )
+    customer_name = models.CharField(
+        max_length=300,
+        blank=True,
+        help_text="The customer's name as this order gives it, if it differs from the stored one.",
     )
     source_document = models.ForeignKey(
         SourceDocument,
@@ -118,7 +128,9 @@ class DraftOrder(models.Model):
             ("push_draftorder", "Can push approved draft orders"),
         ]
         indexes = [
-            models.Index(fields=["org", "status", "-created_at"], name="idx_draft_order_org_status"),
+            models.Index(
+                fields=["org", "status", "-created_at"], name="idx_draft_order_org_status"
+            ),
             models.Index(
                 fields=["org", "customer", "external_order_number"],
                 name="idx_draft_order_number",
@@ -148,6 +160,11 @@ class DraftOrder(models.Model):
 
     def __str__(self) -> str:
         return self.external_order_number or str(self.id)[:8]
+
+    @property
+    def name_of_customer(self) -> str:
+        """The customer's name as the export will have it."""
+        return self.customer_name or (self.customer.name if self.customer else "")
 
 
 class DraftOrderLine(models.Model):

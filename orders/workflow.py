@@ -1,8 +1,8 @@
 """The life of a draft order. Every status change of an order is a function of this module.
 
-    NEEDS_REVIEW <-> READY -> APPROVED -> PUSHING -> PUSHED
-    PUSHING -> ERROR | APPROVED (cancelled)     PUSHED -> ERROR (refused by the ERP)
-    ERROR -> PUSHING (retry)                    NEEDS_REVIEW | READY | APPROVED -> REJECTED
+NEEDS_REVIEW <-> READY -> APPROVED -> PUSHING -> PUSHED
+PUSHING -> ERROR | APPROVED (cancelled)     PUSHED -> ERROR (refused by the ERP)
+ERROR -> PUSHING (retry)                    NEEDS_REVIEW | READY | APPROVED -> REJECTED
 """
 
 from collections.abc import Collection, Iterator

@@ -1,0 +1,32 @@
+"""Changes of a connection that its exports have a say in."""
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from django.db import transaction
+
+from connectors import configuring
+from connectors.models import ErpConnection
+from exports.models import ErpExport
+
+# A few names are enough to say why a change is refused.
+_HOLDERS_NAMED = 5
+
+
+def change_config(
+    connection: ErpConnection, config: Mapping[str, Any], *, clear: Collection[str] = ()
+) -> None:
+    """Replace the configuration; its dropzone stays the same while exports are staged there.
+
+    Raises ConfigError; then nothing is changed. For secrets see connectors.configuring.
+    """
+    with transaction.atomic():
+        # An election takes the same lock: nothing is staged between the look and the change.
+        ErpConnection.objects.select_for_update().get(id=connection.id)
+        staged = ErpExport.objects.filter(
+            erp_connection=connection,
+            status=ErpExport.Status.PENDING,
+            staged_path__isnull=False,
+        ).order_by("created_at")
+        holders = list(staged.values_list("filename", flat=True)[:_HOLDERS_NAMED])
+        configuring.change_config(connection, config, clear=clear, holders=holders)
