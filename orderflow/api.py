@@ -1,11 +1,10 @@
 """What every API endpoint shares: exact numbers in, pages and problem details out."""
 
 import json
-import logging
 from collections.abc import Mapping
 from decimal import Decimal
 from http import HTTPStatus
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 from django.core.exceptions import PermissionDenied
 from django.http import Http404
@@ -14,7 +13,11 @@ from rest_framework.pagination import CursorPagination
 from rest_framework.parsers import BaseParser
 from rest_framework.response import Response
 
-logger = logging.getLogger(__name__)
+from orders.errors import Refused
+
+MAX_BODY_BYTES: Final = 16 * 1024 * 1024
+# The status of a refusal by the rules is 409, unless the request can never succeed as it is.
+_REFUSED_STATUS: Final = {"NO_CONNECTION": 422, "NOT_EXPORTABLE": 422}
 
 
 class Problem(exceptions.APIException):
@@ -28,7 +31,7 @@ class Problem(exceptions.APIException):
 
 
 class ExactJSONParser(BaseParser):
-    """JSON whose numbers keep every digit: a float would change quantities."""
+    """JSON taken at its word: numbers keep every digit, and no key may come twice."""
 
     media_type = "application/json"
 
@@ -38,9 +41,15 @@ class ExactJSONParser(BaseParser):
         media_type: str | None = None,
         parser_context: Mapping[str, Any] | None = None,
     ) -> Any:
+        body: bytes = stream.read(MAX_BODY_BYTES + 1)
+        if len(body) > MAX_BODY_BYTES:
+            raise Problem(413, "too_large", f"The body is larger than {MAX_BODY_BYTES:,} bytes.")
         try:
             return json.loads(
-                stream.read().decode("utf-8-sig"), parse_float=Decimal, parse_constant=_refuse
+                body.decode("utf-8-sig"),
+                parse_float=Decimal,
+                parse_constant=_refuse,
+                object_pairs_hook=_unique_keys,
             )
         except (ValueError, RecursionError) as e:
             raise exceptions.ParseError(f"The body is not valid JSON: {e}") from e
@@ -60,6 +69,9 @@ def problem_details(error: Exception, context: dict[str, Any]) -> Response | Non
         error = exceptions.NotFound()
     elif isinstance(error, PermissionDenied):
         error = exceptions.PermissionDenied()
+    elif isinstance(error, Refused):
+        status = _REFUSED_STATUS.get(error.code, 409)
+        error = Problem(status, error.code, error.message, **error.extra)
     if not isinstance(error, exceptions.APIException):
         return None
     status = error.status_code
@@ -90,7 +102,8 @@ def _field_errors(detail: Any, pointer: str) -> Any:
     """Each message of a nested validation error with the JSON pointer of its field."""
     if isinstance(detail, Mapping):
         for name, inner in detail.items():
-            at = pointer if name == "non_field_errors" else f"{pointer}/{name}"
+            token = str(name).replace("~", "~0").replace("/", "~1")
+            at = pointer if name == "non_field_errors" else f"{pointer}/{token}"
             yield from _field_errors(inner, at)
     elif isinstance(detail, list):
         for index, inner in enumerate(detail):
@@ -102,3 +115,10 @@ def _field_errors(detail: Any, pointer: str) -> Any:
 
 def _refuse(constant: str) -> NoReturn:
     raise ValueError(f"{constant} is not a JSON number")
+
+
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    unique = dict(pairs)
+    if len(unique) < len(pairs):
+        raise ValueError("an object has the same key twice")
+    return unique

@@ -1,0 +1,48 @@
+"""What every serializer shares: unknown fields are refused, and an absent text is null outside."""
+
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from django.db import models
+from rest_framework import serializers
+from rest_framework.fields import empty
+
+T = TypeVar("T")
+M = TypeVar("M", bound=models.Model)
+
+
+class Text(serializers.CharField):
+    """A text that, when absent, is null for clients and '' in the database."""
+
+    def run_validation(self, data: Any = empty) -> Any:
+        return super().run_validation("" if data is None else data)
+
+    def to_representation(self, value: Any) -> Any:
+        return super().to_representation(value) or None
+
+
+class StrictSerializer(serializers.Serializer[T]):
+    """Refuses a body with fields that would be ignored: the sender meant something by them."""
+
+    def to_internal_value(self, data: Any) -> Any:
+        if isinstance(data, Mapping):
+            writable = {name for name, field in self.fields.items() if not field.read_only}
+            # A lone surrogate in a name could not be written into the answer.
+            unknown = {
+                name.encode(
+                    errors="backslashreplace"
+                ).decode(): "This field is unknown or read-only."
+                for name in data
+                if name not in writable
+            }
+            if unknown:
+                raise serializers.ValidationError(unknown)
+        return super().to_internal_value(data)
+
+
+class StrictModelSerializer(StrictSerializer[M], serializers.ModelSerializer[M]):
+    serializer_field_mapping = {
+        **serializers.ModelSerializer.serializer_field_mapping,
+        models.CharField: Text,
+        models.TextField: Text,
+    }

@@ -1,0 +1,34 @@
+"""URLs. Every path of the API works with and without a trailing slash."""
+
+from typing import Any
+
+from django.contrib import admin
+from django.urls import include, path, re_path
+from rest_framework.exceptions import NotFound
+from rest_framework.request import Request
+from rest_framework.routers import SimpleRouter
+from rest_framework.views import APIView
+
+from exports.api import ErpExportViewSet
+from orders.api import DraftOrderViewSet
+
+
+class UnknownPath(APIView):
+    """404 as a problem, whatever the method and whoever asks."""
+
+    authentication_classes = ()
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        raise NotFound("The API has no such path.")
+
+
+router = SimpleRouter()
+router.trailing_slash = "/?"
+router.register("draft-orders", DraftOrderViewSet, "draft-order")
+router.register("erp-exports", ErpExportViewSet, "erp-export")
+
+urlpatterns = [
+    path("admin/", admin.site.urls),
+    path("api/v1/", include(router.urls)),
+    re_path(r"^api(/|\Z)", UnknownPath.as_view()),
+]
