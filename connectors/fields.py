@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 from uuid import UUID
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
@@ -21,7 +21,7 @@ class SealedConfig:
     has no associated data, so the row's id inside the plaintext is what ties it to the row.
     """
 
-    __slots__ = ("ciphertext", "_fernet")
+    __slots__ = ("_fernet", "ciphertext")
 
     def __init__(self, ciphertext: str, fernet: Fernet | MultiFernet) -> None:
         self.ciphertext = ciphertext
@@ -50,6 +50,11 @@ class EncryptedConfigField(EncryptedTextField):  # type: ignore[misc]  # untyped
 
     # The library stores bytes; the guide's column is TEXT, and a Fernet token is text.
     _internal_type: ClassVar[str] = "TextField"
+
+    if TYPE_CHECKING:
+        # What an attribute of a model holds.
+        def __get__(self, instance: Model, owner: type[Model]) -> SealedConfig: ...
+        def __set__(self, instance: Model, value: SealedConfig) -> None: ...
 
     def seal(self, config: Mapping[str, Any], *, owner: UUID) -> SealedConfig:
         """Return a configuration encrypted for one row."""

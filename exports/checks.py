@@ -1,5 +1,6 @@
 """System checks of the queue: a task that is handed out twice runs twice."""
 
+from collections.abc import Sequence
 from math import ceil
 from typing import Any
 
@@ -16,7 +17,8 @@ def check_queue(**kwargs: Any) -> list[CheckMessage]:
     if queue["retry"] <= least:
         return [
             Error(
-                f"Q_CLUSTER retry is {queue['retry']} s, but a task may wait and run for {least} s.",
+                f"Q_CLUSTER retry is {queue['retry']} s, "
+                f"but a task may wait and run for {least} s.",
                 hint="Raise retry, or lower timeout or queue_limit.",
                 id="exports.E001",
             )
@@ -26,7 +28,7 @@ def check_queue(**kwargs: Any) -> list[CheckMessage]:
 
 @register(Tags.database)
 def check_synchronous_commit(
-    databases: list[str] | None = None, **kwargs: Any
+    databases: Sequence[str] | None = None, **kwargs: Any
 ) -> list[CheckMessage]:
     errors: list[CheckMessage] = []
     for alias in databases or []:

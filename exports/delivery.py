@@ -96,7 +96,7 @@ class _Run:
             self._connection_failed(e)
         except DatabaseError:
             raise
-        except Exception as e:
+        except Exception as e:  # noqa: BLE001  whatever it is, see below
             # A defect of ours: it must neither be tried again every second nor stop the others.
             error = ConnectorError("INTERNAL", detail=repr(e))
             error.__cause__ = e
@@ -316,10 +316,10 @@ def _note_failure(
     now = db_now()
     report = {**error.as_json(), "stage": stage, "attempt": attempt, "at": now.isoformat()}
     is_too_old = now - export.created_at > timedelta(hours=settings.EXPORT_GIVE_UP_HOURS)
-    if error.kind is Kind.ORDER or (is_too_old and error.kind is Kind.FILE):
-        # Only while nothing is staged; an elected export rolls forward for ever.
-        if fail(export, report):
-            return
+    is_hopeless = error.kind is Kind.ORDER or (is_too_old and error.kind is Kind.FILE)
+    # Given up only while nothing is staged: an elected export rolls forward for ever.
+    if is_hopeless and fail(export, report):
+        return
     advance(
         [export.id],
         kind=Events.ATTEMPT_FAILED,

@@ -75,8 +75,8 @@ def _sweep_connection(connection: ErpConnection, before: datetime) -> int:
 
 
 def _lost_names(export: ErpExport) -> list[str]:
-    noted: list[str] = [event.detail["tmp"] for event in export.events.all() if "tmp" in event.detail]
-    return [path for path in noted if path != export.staged_path]
+    noted = (event.detail.get("tmp") for event in export.events.all())
+    return [path for path in noted if path and path != export.staged_path]
 
 
 def give_up() -> int:

@@ -187,9 +187,7 @@ class ErpAck(models.Model):
     erp_connection = models.ForeignKey(
         ErpConnection, on_delete=models.PROTECT, related_name="acks", db_index=False
     )
-    export = models.ForeignKey(
-        ErpExport, on_delete=models.PROTECT, null=True, related_name="acks"
-    )
+    export = models.ForeignKey(ErpExport, on_delete=models.PROTECT, null=True, related_name="acks")
     filename = models.TextField()
     sha256 = models.CharField(max_length=64)
     raw = models.TextField()

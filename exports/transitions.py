@@ -32,9 +32,7 @@ def advance(
     with transaction.atomic():
         rows = ErpExport.objects.filter(where, id__in=ids)
         # In one order, so that two workers with overlapping batches cannot block each other.
-        held = dict(
-            rows.select_for_update(no_key=True).order_by("id").values_list("id", "status")
-        )
+        held = dict(rows.select_for_update(no_key=True).order_by("id").values_list("id", "status"))
         for name, values in (texts or {}).items():
             fields[name] = Case(
                 *(When(id=key, then=Value(values[key])) for key in held),

@@ -16,7 +16,8 @@ import pytest
 from django.conf import settings
 from django.db import connection
 
-from tests.servers import AsyncSSHServer, Faults, OpenSSHServer, S3Server, openssh as sshd
+from tests.servers import AsyncSSHServer, Faults, OpenSSHServer, S3Server
+from tests.servers import openssh as sshd
 
 # Part -> what to do when it is missing. A fixture notes its part when a test gets it.
 REAL_PARTS = {

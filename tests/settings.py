@@ -27,6 +27,8 @@ from orderflow.settings import DATABASES, STORAGES  # noqa: E402
 
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 STORAGES["staticfiles"] = {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}
+STATIC_ROOT = _FOLDER / "static"
+STATIC_ROOT.mkdir()
 if _IS_SQLITE:
     # A file, because threads and processes must be able to share it.
     DATABASES["default"]["TEST"] = {"NAME": _FOLDER / "test.sqlite3"}

@@ -50,7 +50,9 @@ def test_the_filesystem_sample_of_the_guide() -> None:
 
 
 def test_port_and_atomic_write_have_defaults() -> None:
-    config = parse_config({k: v for k, v in GUIDE_SFTP.items() if k not in ("port", "atomic_write")})
+    config = parse_config(
+        {k: v for k, v in GUIDE_SFTP.items() if k not in ("port", "atomic_write")}
+    )
     assert isinstance(config, SftpConfig)
     assert (config.port, config.atomic_write) == (22, True)
 

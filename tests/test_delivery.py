@@ -1,6 +1,7 @@
 """The delivery protocol: each export becomes visible once, whatever happens on the way."""
 
 import shutil
+import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,8 +24,9 @@ from exports.models import ErpExport, ErpExportEvent
 from orderflow.db import db_now
 from orders.models import DraftOrder
 from tests.builders import a_connection, a_user, an_org, some_exports
-from tests.dropzones import KINDS, Dropzone, asyncssh_config, dropzone_of
-from tests.servers import AsyncSSHServer, TcpProxy
+from tests.dropzones import KINDS, Dropzone, asyncssh_config, dropzone_of, openssh_config
+from tests.servers import AsyncSSHServer, OpenSSHServer, TcpProxy
+from tests.servers.keys import new_key
 
 pytestmark = [pytest.mark.django_db, pytest.mark.ledger]
 
@@ -50,9 +52,7 @@ def folder(dropzone_root: Path) -> Dropzone:
     for name in ("exports", "acks"):
         (dropzone_root / name).mkdir(exist_ok=True)
     config = {"mode": "filesystem", "export_path": str(dropzone_root / "exports")}
-    return Dropzone(
-        config=config, exports=dropzone_root / "exports", acks=dropzone_root / "acks"
-    )
+    return Dropzone(config=config, exports=dropzone_root / "exports", acks=dropzone_root / "acks")
 
 
 def payloads(exports: list[ErpExport]) -> dict[str, bytes | None]:
@@ -85,9 +85,11 @@ def crash_after(step: str) -> Iterator[None]:
         if name == step:
             raise SystemExit(name)
 
-    with mock.patch.object(delivery, "failpoint", autospec=True, side_effect=die):
-        with pytest.raises(SystemExit):
-            yield
+    with (
+        mock.patch.object(delivery, "failpoint", autospec=True, side_effect=die),
+        pytest.raises(SystemExit),
+    ):
+        yield
 
 
 def test_exports_arrive_whole_and_once(org: Org, ann: User, dropzone: Dropzone) -> None:
@@ -107,9 +109,7 @@ def test_exports_arrive_whole_and_once(org: Org, ann: User, dropzone: Dropzone) 
 
 
 @pytest.mark.parametrize("step", ["noted", "staged", "elected", "published", "recorded"])
-def test_a_crash_between_two_steps(
-    org: Org, ann: User, dropzone: Dropzone, step: str
-) -> None:
+def test_a_crash_between_two_steps(org: Org, ann: User, dropzone: Dropzone, step: str) -> None:
     connection = a_connection(org, dropzone.config)
     exports = some_exports(org, ann, 3)
     with crash_after(step):
@@ -160,9 +160,7 @@ def test_another_worker_is_elected(org: Org, ann: User, dropzone: Dropzone) -> N
 
 
 @pytest.mark.django_db(transaction=True)
-def test_two_workers_with_the_same_exports(
-    org: Org, ann: User, folder: Dropzone
-) -> None:
+def test_two_workers_with_the_same_exports(org: Org, ann: User, folder: Dropzone) -> None:
     connection = a_connection(org, folder.config)
     exports = some_exports(org, ann, 20)
     barrier = threading.Barrier(2, timeout=10)
@@ -231,9 +229,7 @@ def test_both_names_with_the_same_bytes(org: Org, ann: User, dropzone: Dropzone)
     assert dropzone.leftovers() == []
 
 
-def test_somebody_elses_file_is_not_overwritten(
-    org: Org, ann: User, dropzone: Dropzone
-) -> None:
+def test_somebody_elses_file_is_not_overwritten(org: Org, ann: User, dropzone: Dropzone) -> None:
     connection = a_connection(org, dropzone.config)
     unstaged, staged = some_exports(org, ann, 2)
     foreign = dropzone.exports / unstaged.filename
@@ -251,9 +247,7 @@ def test_somebody_elses_file_is_not_overwritten(
     assert deliver(connection.id).sent == 1
 
 
-def test_a_folder_that_vanished_is_no_evidence(
-    org: Org, ann: User, dropzone: Dropzone
-) -> None:
+def test_a_folder_that_vanished_is_no_evidence(org: Org, ann: User, dropzone: Dropzone) -> None:
     connection = a_connection(org, dropzone.config)
     (export,) = some_exports(org, ann)
     with crash_after("elected"):
@@ -303,9 +297,7 @@ def test_a_passing_test_does_not_lift_a_persons_pause(
     assert deliver(connection.id).sent == 1
 
 
-def test_a_new_connection_waits_for_its_first_test(
-    org: Org, ann: User, folder: Dropzone
-) -> None:
+def test_a_new_connection_waits_for_its_first_test(org: Org, ann: User, folder: Dropzone) -> None:
     connection = a_connection(org, folder.config, paused=True)
     assert connection.pause_reason == "NEVER_TESTED"
     some_exports(org, ann)
@@ -375,21 +367,78 @@ def test_a_full_disk_delays_one_file_only(
         assert names == {e.filename for e in exports}
 
 
+def test_a_read_only_server_pauses_until_it_is_mended(
+    org: Org, ann: User, openssh: OpenSSHServer
+) -> None:
+    with OpenSSHServer(sftp_server_args=["-R"]) as server:
+        connection = a_connection(org, openssh_config(server))
+        (export,) = some_exports(org, ann)
+        deliver(connection.id)
+        connection.refresh_from_db()
+        assert connection.pause_reason == code(export) == "PERMISSION"
+        server.restart(sftp_server_args=[])
+        assert health.test(connection).success
+        assert deliver(connection.id).sent == 1
+
+
+def test_a_changed_host_key_pauses_until_the_new_one_is_pinned(
+    org: Org, ann: User, openssh: OpenSSHServer
+) -> None:
+    with OpenSSHServer() as server:
+        connection = a_connection(org, openssh_config(server))
+        (export,) = some_exports(org, ann)
+        server.restart(host_keys=[new_key()])
+        deliver(connection.id)
+        connection.refresh_from_db()
+        assert connection.pause_reason == code(export) == "HOST_KEY_CHANGED"
+        assert not health.test(connection).success
+        connection.refresh_from_db()
+        configuring.pin_host_key(connection, connection.host_key_seen)
+        assert health.test(connection).success
+        assert deliver(connection.id).sent == 1
+
+
+@pytest.fixture
+def tiny_disk(dropzone_root: Path) -> Iterator[Path]:
+    """A folder on a file system of 64 KB."""
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tiny", str(dropzone_root)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("only root can mount a tiny disk")
+    yield dropzone_root
+    subprocess.run(["umount", str(dropzone_root)], check=True)
+
+
+@pytest.mark.parametrize("kind", ["filesystem", "openssh"])
+def test_a_full_disk_says_so_and_loses_nothing(
+    org: Org, ann: User, openssh: OpenSSHServer, tiny_disk: Path, kind: str
+) -> None:
+    (tiny_disk / "exports").mkdir()
+    path = {"export_path": str(tiny_disk / "exports")}
+    config = openssh_config(openssh, **path) if kind == "openssh" else {"mode": kind, **path}
+    connection = a_connection(org, config)
+    (export,) = some_exports(org, ann, lines=200)
+    ballast = tiny_disk / "ballast"
+    ballast.write_bytes(b"x" * 60_000)
+    assert deliver(connection.id).errors == {"NO_SPACE": 1}
+    assert code(export) == "NO_SPACE"
+    assert list((tiny_disk / "exports").iterdir()) == []
+    ballast.unlink()
+    make_due()
+    assert deliver(connection.id).sent == 1
+    assert (tiny_disk / "exports" / export.filename).read_bytes() == export.content
+
+
 def test_an_unreadable_config_pauses(org: Org, ann: User, folder: Dropzone) -> None:
     connection = a_connection(org, folder.config)
     (export,) = some_exports(org, ann)
     other = a_connection(an_org("other"), folder.config)
-    ErpConnection.objects.filter(id=connection.id).update(
-        config_encrypted=other.config_encrypted
-    )
+    ErpConnection.objects.filter(id=connection.id).update(config_encrypted=other.config_encrypted)
     deliver(connection.id)
     connection.refresh_from_db()
     assert connection.pause_reason == code(export) == "CONFIG_UNREADABLE"
 
 
-def test_a_defect_of_ours_neither_loses_nor_hammers(
-    org: Org, ann: User, folder: Dropzone
-) -> None:
+def test_a_defect_of_ours_neither_loses_nor_hammers(org: Org, ann: User, folder: Dropzone) -> None:
     connection = a_connection(org, folder.config)
     (export,) = some_exports(org, ann)
     with mock.patch.object(DropzoneSession, "stage", autospec=True, side_effect=KeyError("x")):
@@ -436,9 +485,7 @@ def test_no_transaction_is_open_while_files_move(
         assert deliver(connection.id).sent == 2
 
 
-def test_the_dropzone_of_staged_exports_is_locked(
-    org: Org, ann: User, folder: Dropzone
-) -> None:
+def test_the_dropzone_of_staged_exports_is_locked(org: Org, ann: User, folder: Dropzone) -> None:
     connection = a_connection(org, folder.config)
     (export,) = some_exports(org, ann)
     with crash_after("elected"):

@@ -37,9 +37,7 @@ ORDER = OrderSnapshot(
     id=uuid.UUID("550e8400-e29b-41d4-a716-446655440000"),
     approved_at=datetime(2025, 12, 26, 10, 0, 0, 999_999, UTC),
     approved_by="ops@acme.de",
-    customer=CustomerSnapshot(
-        id=uuid.UUID(int=1), erp_customer_number="4711", name="Müster GmbH"
-    ),
+    customer=CustomerSnapshot(id=uuid.UUID(int=1), erp_customer_number="4711", name="Müster GmbH"),
     external_order_number="PO-12345",
     order_date=date(2025, 12, 1),
     currency="EUR",
@@ -105,9 +103,7 @@ def test_text_that_is_no_unicode_is_refused() -> None:
 
 def test_documents_are_valid_by_the_published_schema() -> None:
     schema = json.loads(SCHEMA.read_text())
-    validator = jsonschema.Draft202012Validator(
-        schema, format_checker=jsonschema.FormatChecker()
-    )
+    validator = jsonschema.Draft202012Validator(schema, format_checker=jsonschema.FormatChecker())
     validator.validate(json.loads(EXPECTED))
     for broken in (
         EXPECTED.replace('"qty":10', '"qty":"10"'),
@@ -119,7 +115,9 @@ def test_documents_are_valid_by_the_published_schema() -> None:
 
 
 def test_the_published_schema_is_the_one_of_the_structs() -> None:
-    assert json.loads(SCHEMA.read_text()) == document.json_schema(), "run: make schemas"
+    assert json.loads(SCHEMA.read_text()) == document.json_schema(), (
+        "run: manage.py export_schema > docs/schemas/orderflow_export_json_v1.schema.json"
+    )
 
 
 def test_file_names_are_the_guides() -> None:

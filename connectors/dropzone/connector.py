@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from django.conf import settings
@@ -51,13 +52,13 @@ class DropzoneJsonV1Connector:
         config = configuration.parse_config(raw)
         if isinstance(config, SftpConfig):
             if config.ssh_key:
-                _checked("ssh_key", lambda: ssh.load_private_key(config))
+                _checked("ssh_key", partial(ssh.load_private_key, config))
             for key in config.host_keys:
-                _checked("host_keys", lambda key=key: ssh.fingerprint(key))
+                _checked("host_keys", partial(ssh.fingerprint, key))
         else:
             for name in ("export_path", "ack_path", "tmp_path"):
                 if path := getattr(config, name):
-                    _checked(name, lambda path=path: allowed_path(path, settings.DROPZONE_ROOTS))
+                    _checked(name, partial(allowed_path, path, settings.DROPZONE_ROOTS))
         return config
 
     def identity(self, config: DropzoneConfig) -> dict[str, Any]:
@@ -95,13 +96,14 @@ class DropzoneJsonV1Connector:
             with self.open(parsed) as session:
                 path = session.final_path(filename)
                 _deliver(session, rendered)
-        except (ConnectorError, ConfigError) as e:
+        except ConfigError as e:
+            return ExportResult(success=False, error_message=str(e), error_code="CONFIG_INVALID")
+        except ConnectorError as e:
             logger.exception("export of order %s failed", draft_order.id)
-            is_known = isinstance(e, ConnectorError)
             return ExportResult(
                 success=False,
-                error_message=e.message if is_known else str(e),
-                error_code=e.code if is_known else "CONFIG_INVALID",
+                error_message=e.message,
+                error_code=e.code,
                 connector_metadata=ConnectorMetadata(dropzone_path=path, filename=filename),
             )
         return ExportResult(
@@ -156,5 +158,3 @@ def _checked(name: str, check: Callable[[], object]) -> None:
         check()
     except ConnectorError as e:
         raise ConfigError({name: e.message}) from e
-    except Exception as e:
-        raise ConfigError({name: "cannot be read."}) from e

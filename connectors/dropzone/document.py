@@ -99,12 +99,13 @@ def render(order: OrderSnapshot, org: OrgSnapshot) -> bytes:
         lines=[_line(line, order.currency) for line in order.lines],
         meta=MetaData(
             created_by=order.approved_by,
-            source_document=document
-            and SourceDocument(
+            source_document=SourceDocument(
                 document_id=str(document.id),
                 file_name=document.file_name,
                 sha256=document.sha256,
-            ),
+            )
+            if document
+            else None,
         ),
     )
     try:

@@ -3,8 +3,8 @@
 import posixpath
 import secrets
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from connectors.dropzone.config import DropzoneConfig
@@ -83,12 +83,13 @@ class Probe:
                     _check(folder.rename([(tmp, moved)]), rename_error)
             else:
                 self._add("rename", "skipped", "atomic_write is off")
-        finally:
-            leftovers = folder.remove([tmp, moved])
+        except _Stop:
+            with suppress(ConnectorError):
+                folder.remove([tmp, moved])
+            raise
         with self._step("delete"):
-            for failure in leftovers:
-                if failure and failure.reason is not Reason.MISSING:
-                    raise file_error(failure)
+            gone = folder.remove([tmp, moved])
+            _check([f for f in gone if f and f.reason is not Reason.MISSING], file_error)
 
     def _ack_folder(self, folder: DropFolder) -> None:
         ack_path = self._config.ack_path
@@ -141,7 +142,7 @@ class Probe:
 
 
 def _check(
-    results: list[FileError | None], translate: Callable[[FileError], ConnectorError]
+    results: Sequence[FileError | None], translate: Callable[[FileError], ConnectorError]
 ) -> None:
     for failure in results:
         if failure:
@@ -153,4 +154,3 @@ def _names(folder: DropFolder, path: str) -> None:
         next(iter(folder.names(path)), None)
     except FileError as e:
         raise file_error(e) from e
-

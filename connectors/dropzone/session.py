@@ -52,7 +52,7 @@ class DropzoneSession:
             for d in deliveries
         ]
         results = self._folder.create(files)
-        return [failure and file_error(failure) for failure in results]
+        return [file_error(failure) if failure else None for failure in results]
 
     def _check_free(self, delivery: Delivery) -> ConnectorError | None:
         if self._folder.identity(self._config.export_path) is None:
@@ -149,9 +149,7 @@ class DropzoneSession:
 
     def discard(self, paths: Sequence[str]) -> list[ConnectorError | None]:
         return [
-            None
-            if failure is None or failure.reason is Reason.MISSING
-            else file_error(failure)
+            None if failure is None or failure.reason is Reason.MISSING else file_error(failure)
             for failure in self._folder.remove(paths)
         ]
 

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-from paramiko import SFTPAttributes
 from paramiko.message import Message
 from paramiko.sftp import (
     CMD_ATTRS,
@@ -39,7 +38,6 @@ from paramiko.sftp import (
     SFTP_OK,
     SFTP_OP_UNSUPPORTED,
     SFTP_PERMISSION_DENIED,
-    BaseSFTP,
     SFTPError,
     int64,
 )
@@ -50,6 +48,8 @@ from connectors.dropzone.ssh import Connection
 from connectors.errors import ConnectorError
 
 CHUNK = 32 * 1024  # what every server takes in one write or gives in one read
+_VERSION = 3
+_LARGEST_PACKET = 1024 * 1024
 _SLOWEST = 64 * 1024  # bytes a second below which a transfer counts as stalled
 
 _REASONS = {
@@ -58,9 +58,15 @@ _REASONS = {
     SFTP_OP_UNSUPPORTED: Reason.UNSUPPORTED,
 }
 
+# What an attributes structure holds, by its flags.
+_HAS_SIZE, _HAS_OWNER, _HAS_MODE, _HAS_TIMES, _HAS_EXTENSIONS = 0x1, 0x2, 0x4, 0x8, 0x80000000
+
 POSIX_RENAME = "posix-rename@openssh.com"
 FSYNC = "fsync@openssh.com"
 STATVFS = "statvfs@openssh.com"
+
+
+Request = tuple[int, tuple[Any, ...]]
 
 
 class Reply(NamedTuple):
@@ -79,21 +85,21 @@ class Reply(NamedTuple):
         return FileError(_REASONS.get(code, Reason.FAILURE), path, f"status {code} {text!r}")
 
 
-class Pipeline(BaseSFTP):
+class Pipeline:
     """SFTP requests on a channel, any number in flight, each with its own answer.
 
     paramiko's own pipelining drops the answers to writes, so a full disk looks like a success.
     """
 
     def __init__(self, connection: Connection) -> None:
-        super().__init__()
-        self.sock = connection.channel
         self._connection = connection
+        self._channel = connection.channel
+        self._received = bytearray()
         self._next_id = 0
         with self._guarded(connection.operation_timeout):
             self.extensions = self._handshake()
 
-    def burst(self, requests: Sequence[tuple[int, tuple[Any, ...]]], *, size: int = 0) -> list[Reply]:
+    def burst(self, requests: Sequence[Request], *, size: int = 0) -> list[Reply]:
         """Send all requests, then read the answer to each; one round trip.
 
         `size`: bytes that travel, for the deadline. Raises ConnectorError if the connection fails.
@@ -103,12 +109,11 @@ class Pipeline(BaseSFTP):
         first = self._next_id
         self._next_id += len(requests)
         with self._guarded(self._connection.operation_timeout + size / _SLOWEST):
-            packets = [self._packet(first + i, *request) for i, request in enumerate(requests)]
-            self._write_all(b"".join(packets))
+            packets = [_packet(first + i, *request) for i, request in enumerate(requests)]
+            self._channel.sendall(b"".join(packets))
             replies: dict[int, Reply] = {}
             while len(replies) < len(requests):
-                kind, data = self._read_packet()
-                body = Message(data)
+                kind, body = self._read_packet()
                 number = body.get_int()
                 if not first <= number < self._next_id or number in replies:
                     raise SFTPError(f"answer to request {number}, which was not asked")
@@ -116,35 +121,33 @@ class Pipeline(BaseSFTP):
         return [replies[first + i] for i in range(len(requests))]
 
     def _handshake(self) -> frozenset[str]:
-        self._write_all(struct.pack(">IBI", 5, CMD_INIT, 3))
-        kind, data = self._read_packet()
+        self._channel.sendall(struct.pack(">IBI", 5, CMD_INIT, _VERSION))
+        kind, body = self._read_packet()
         if kind != CMD_VERSION:
             raise SFTPError("no SFTP version in the first packet")
-        message = Message(data[4:])
+        body.get_int()
         names = set()
-        while message.get_remainder():
-            names.add(message.get_text())
-            message.get_string()
+        while body.get_remainder():
+            names.add(body.get_text())
+            body.get_binary()
         return frozenset(names)
 
-    @staticmethod
-    def _packet(number: int, command: int, arguments: tuple[Any, ...]) -> bytes:
-        message = Message()
-        message.add_byte(bytes([command]))
-        message.add_int(number)
-        for argument in arguments:
-            if isinstance(argument, int64):
-                message.add_int64(argument)
-            elif isinstance(argument, int):
-                message.add_int(argument)
-            elif isinstance(argument, SFTPAttributes):
-                argument._pack(message)
-            elif isinstance(argument, str):
-                message.add_string(argument.encode("utf-8", "surrogateescape"))
-            else:
-                message.add_string(argument)
-        payload = message.asbytes()
-        return struct.pack(">I", len(payload)) + payload
+    def _read_packet(self) -> tuple[int, Message]:
+        (size,) = struct.unpack(">I", self._read(4))
+        if not 0 < size <= _LARGEST_PACKET:
+            raise SFTPError(f"packet of {size} bytes")
+        packet = self._read(size)
+        return packet[0], Message(packet[1:])
+
+    def _read(self, size: int) -> bytes:
+        while len(self._received) < size:
+            data = self._channel.recv(CHUNK)
+            if not data:
+                raise EOFError("the server closed the channel")
+            self._received += data
+        taken = bytes(self._received[:size])
+        del self._received[:size]
+        return taken
 
     @contextmanager
     def _guarded(self, seconds: float) -> Iterator[None]:
@@ -179,13 +182,13 @@ class SftpFolder(DropFolder):
         self._connection.close()
 
     def create(self, files: Sequence[NewFile]) -> list[FileError | None]:
-        attributes = SFTPAttributes()
-        attributes.st_mode = self._file_mode
+        # The mode travels with the open: some servers refuse to change it later.
+        mode = () if self._file_mode is None else (_HAS_MODE, self._file_mode)
         flags = SFTP_FLAG_WRITE | SFTP_FLAG_CREATE | SFTP_FLAG_EXCL
-        requests: list[tuple[int, tuple[Any, ...]]] = []
+        requests: list[Request] = []
         for file in files:
             requests.append((CMD_LSTAT, (file.unless,)))
-            requests.append((CMD_OPEN, (file.path, flags, attributes)))
+            requests.append((CMD_OPEN, (file.path, flags, *(mode or (0,)))))
         replies = self._pipeline.burst(requests)
         results: list[FileError | None] = []
         handles: list[bytes | None] = []
@@ -216,12 +219,12 @@ class SftpFolder(DropFolder):
         results: list[FileError | None],
     ) -> None:
         """Write, sync, compare and close in one round trip; put what failed into `results`."""
-        requests: list[tuple[int, tuple[Any, ...]]] = []
+        requests: list[Request] = []
         owners: list[int] = []
         for i, (file, handle) in enumerate(zip(files, handles, strict=True)):
             if handle is None:
                 continue
-            mine: list[tuple[int, tuple[Any, ...]]] = []
+            mine: list[Request] = []
             if results[i] is None:
                 mine += [
                     (CMD_WRITE, (handle, int64(at), file.content[at : at + CHUNK]))
@@ -248,11 +251,11 @@ class SftpFolder(DropFolder):
             if not isinstance(found, Stat) or found.size != len(files[i].content):
                 results[i] = FileError(Reason.CORRUPT, files[i].path, repr(found))
 
-    def _explain_failures(
-        self, files: Sequence[NewFile], results: list[FileError | None]
-    ) -> None:
+    def _explain_failures(self, files: Sequence[NewFile], results: list[FileError | None]) -> None:
         # OpenSSH calls a full disk, a quota and much else just "Failure".
-        vague = [i for i, result in enumerate(results) if result and result.reason is Reason.FAILURE]
+        vague = [
+            i for i, result in enumerate(results) if result and result.reason is Reason.FAILURE
+        ]
         if vague:
             path = files[vague[0]].path
             free = self.free_bytes(posixpath.dirname(path))
@@ -262,7 +265,7 @@ class SftpFolder(DropFolder):
 
     def rename(self, moves: Sequence[tuple[str, str]]) -> list[FileError | None]:
         has_posix_rename = POSIX_RENAME in self.extensions
-        requests: list[tuple[int, tuple[Any, ...]]] = []
+        requests: list[Request] = []
         for source, target in moves:
             requests.append(
                 (CMD_EXTENDED, (POSIX_RENAME, source, target))
@@ -281,9 +284,7 @@ class SftpFolder(DropFolder):
         ]
         linked = [
             i
-            for i, found in zip(
-                doubtful, self.lstat([moves[i][0] for i in doubtful]), strict=True
-            )
+            for i, found in zip(doubtful, self.lstat([moves[i][0] for i in doubtful]), strict=True)
             if isinstance(found, Stat)
         ]
         for i, failure in zip(linked, self.remove([moves[i][0] for i in linked]), strict=True):
@@ -318,7 +319,7 @@ class SftpFolder(DropFolder):
         return results
 
     def _read(self, path: str, limit: int) -> bytes | FileError:
-        (opened,) = self._pipeline.burst([(CMD_OPEN, (path, SFTP_FLAG_READ, SFTPAttributes()))])
+        (opened,) = self._pipeline.burst([(CMD_OPEN, (path, SFTP_FLAG_READ, 0))])
         if opened.kind != CMD_HANDLE:
             return opened.failure(path) or _unexpected(opened, path)
         handle = opened.body.get_binary()
@@ -356,7 +357,7 @@ class SftpFolder(DropFolder):
                 for _ in range(reply.body.get_int()):
                     name = reply.body.get_binary().decode("utf-8", "surrogateescape")
                     reply.body.get_binary()
-                    SFTPAttributes._from_msg(reply.body)
+                    _skip_attributes(reply.body)
                     if name not in (".", ".."):
                         yield name
             failure = reply.failure(folder)
@@ -388,10 +389,40 @@ class SftpFolder(DropFolder):
         return numbers
 
 
+def _packet(number: int, command: int, arguments: tuple[Any, ...]) -> bytes:
+    message = Message()
+    message.add_byte(bytes([command]))
+    message.add_int(number)
+    for argument in arguments:
+        if isinstance(argument, int64):
+            message.add_int64(argument)
+        elif isinstance(argument, int):
+            message.add_int(argument)
+        elif isinstance(argument, str):
+            message.add_string(argument.encode("utf-8", "surrogateescape"))
+        else:
+            message.add_string(argument)
+    payload = message.asbytes()
+    return struct.pack(">I", len(payload)) + payload
+
+
 def _stat(reply: Reply) -> Stat:
-    attributes = SFTPAttributes._from_msg(reply.body)
-    mode = attributes.st_mode
-    return Stat(attributes.st_size, is_file=mode is None or stat.S_ISREG(mode))
+    body = reply.body
+    flags = body.get_int()
+    size = body.get_int64() if flags & _HAS_SIZE else None
+    if flags & _HAS_OWNER:
+        body.get_int64()
+    return Stat(size, is_file=not flags & _HAS_MODE or stat.S_ISREG(body.get_int()))
+
+
+def _skip_attributes(body: Message) -> None:
+    flags = body.get_int()
+    for flag, width in ((_HAS_SIZE, 8), (_HAS_OWNER, 8), (_HAS_MODE, 4), (_HAS_TIMES, 8)):
+        if flags & flag:
+            body.get_bytes(width)
+    if flags & _HAS_EXTENSIONS:
+        for _ in range(2 * body.get_int()):
+            body.get_binary()
 
 
 def _unexpected(reply: Reply, path: str) -> FileError:

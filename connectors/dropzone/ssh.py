@@ -1,5 +1,6 @@
 """Reaching an SFTP server: resolve, dial, verify the host key, authenticate, open SFTP."""
 
+import base64
 import ipaddress
 import socket
 import threading
@@ -25,10 +26,11 @@ from paramiko.ssh_exception import (
 from connectors.dropzone.config import SftpConfig
 from connectors.errors import ConnectorError
 
+Address = tuple[socket.AddressFamily, tuple[str, int]]
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
-class _Transport(paramiko.ServiceRequestingTransport):
+class _Transport(paramiko.ServiceRequestingTransport):  # type: ignore[name-defined, misc]
     """Asks for authentication once, as strict servers demand; leaves nothing behind at its end."""
 
     _service_userauth_accepted: bool
@@ -108,8 +110,14 @@ def connect(
 
 
 def fingerprint(host_key: str) -> str:
-    """The SHA256 fingerprint of a public key line, as ssh shows it."""
-    return paramiko.PKey.from_type_string(*_split(host_key)).fingerprint
+    """The SHA256 fingerprint of a public key line, as ssh shows it.
+
+    Raises ConnectorError (KEY_UNREADABLE) if the line is no such key.
+    """
+    try:
+        return str(paramiko.PKey.from_type_string(*_split(host_key)).fingerprint)
+    except (SSHException, ValueError, IndexError) as e:
+        raise ConnectorError("KEY_UNREADABLE", public="is not a public key.") from e
 
 
 def load_private_key(config: SftpConfig) -> paramiko.PKey:
@@ -118,7 +126,7 @@ def load_private_key(config: SftpConfig) -> paramiko.PKey:
         raise ConnectorError("KEY_UNREADABLE", public="No private key is configured.")
     lines = (line.strip() for line in config.ssh_key.reveal().lstrip("\ufeff").splitlines())
     text = "\n".join(line for line in lines if line) + "\n"
-    passphrase = config.key_passphrase and config.key_passphrase.reveal().encode()
+    passphrase = config.key_passphrase.reveal().encode() if config.key_passphrase else None
     load = (
         serialization.load_ssh_private_key
         if "BEGIN OPENSSH" in text
@@ -141,7 +149,7 @@ def load_private_key(config: SftpConfig) -> paramiko.PKey:
             serialization.NoEncryption(),
         ).decode()
     except (ValueError, TypeError, UnsupportedAlgorithm) as e:
-        if passphrase and "ENCRYPTED" in text or passphrase and "BEGIN OPENSSH" in text:
+        if passphrase and ("ENCRYPTED" in text or "BEGIN OPENSSH" in text):
             raise ConnectorError(
                 "KEY_PASSPHRASE", public="The passphrase does not open the private key."
             ) from e
@@ -165,14 +173,16 @@ def _watchdog(transport: paramiko.Transport, seconds: float) -> Iterator[None]:
         timer.cancel()
 
 
-def _resolve(host: str, port: int, denied: Sequence[Network]) -> list[tuple[int, tuple[str, int]]]:
+def _resolve(host: str, port: int, denied: Sequence[Network]) -> list[Address]:
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as e:
         raise ConnectorError(
             "DNS", public=f"The host name {host} could not be resolved.", detail=repr(e)
         ) from e
-    addresses = [(family, (str(address[0]), port)) for family, _, _, _, address in found]
+    addresses: list[Address] = [
+        (family, (str(address[0]), port)) for family, _, _, _, address in found
+    ]
     for _, (ip, _) in addresses:
         address = ipaddress.ip_address(ip.partition("%")[0])
         if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
@@ -184,7 +194,7 @@ def _resolve(host: str, port: int, denied: Sequence[Network]) -> list[tuple[int,
     return addresses
 
 
-def _dial(addresses: list[tuple[int, tuple[str, int]]], timeout: float) -> socket.socket:
+def _dial(addresses: Sequence[Address], timeout: float) -> socket.socket:
     # The checked address itself is dialled: a second look-up could answer otherwise.
     failure: OSError | None = None
     for family, address in addresses:
@@ -198,27 +208,32 @@ def _dial(addresses: list[tuple[int, tuple[str, int]]], timeout: float) -> socke
         except OSError as e:
             sock.close()
             failure = e
-    code = {ConnectionRefusedError: "CONNECT_REFUSED", ConnectionResetError: "CONNECTION_LOST"}
-    raise ConnectorError(
-        code.get(type(failure), "CONNECT_TIMEOUT"), detail=repr(failure)
-    ) from failure
+    code = "CONNECT_TIMEOUT"
+    if isinstance(failure, ConnectionRefusedError):
+        code = "CONNECT_REFUSED"
+    elif isinstance(failure, ConnectionError):
+        code = "CONNECTION_LOST"
+    raise ConnectorError(code, detail=repr(failure)) from failure
 
 
 def _negotiate(transport: paramiko.Transport, config: SftpConfig) -> None:
     timeout = config.connect_timeout
-    transport.banner_timeout = transport.handshake_timeout = timeout
-    transport.auth_timeout = transport.channel_timeout = timeout
+    transport.banner_timeout = transport.auth_timeout = transport.channel_timeout = timeout
+    transport.handshake_timeout = timeout * 2
     options = transport.get_security_options()
     pinned = {_split(key)[0] for key in config.host_keys}
     # Ask for a pinned type first: a server with several keys must show the one that is known.
     options.key_types = sorted(options.key_types, key=lambda name: _key_type(name) not in pinned)
+    began = time.monotonic()
     try:
         with _watchdog(transport, timeout * 2):
             transport.start_client(timeout=timeout)
     except IncompatiblePeer as e:
         raise ConnectorError("ALGO_MISMATCH", detail=str(e)) from e
     except (SSHException, EOFError, OSError) as e:
-        raise _broken(e, during="negotiation") from e
+        # paramiko's error says nothing of a time-out while it waits for the banner.
+        is_late = time.monotonic() - began >= timeout
+        raise _broken(e, during="negotiation", is_late=is_late) from e
     if not transport.initial_kex_done:
         raise ConnectorError("CONNECT_TIMEOUT", detail="key exchange")
 
@@ -274,8 +289,8 @@ def _authenticate(transport: paramiko.Transport, config: SftpConfig) -> None:
     if isinstance(refusal, BadAuthenticationType):
         offered = ", ".join(refusal.allowed_types) or "nothing"
         raise ConnectorError(
-            "AUTH_METHOD", public=f"The server does not take this way of logging in; it takes "
-            f"{offered}."
+            "AUTH_METHOD",
+            public=f"The server does not take this way of logging in; it takes {offered}.",
         ) from refusal
     raise ConnectorError("AUTH_FAILED", detail=repr(refusal)) from refusal
 
@@ -298,11 +313,11 @@ def _open_subsystem(transport: paramiko.Transport, config: SftpConfig) -> parami
     return channel
 
 
-def _broken(error: Exception, *, during: str) -> ConnectorError:
-    text = str(error)
-    if isinstance(error, TimeoutError) or "timed out" in text or "timeout" in text.lower():
+def _broken(error: Exception, *, during: str, is_late: bool = False) -> ConnectorError:
+    text = str(error).lower()
+    if is_late or isinstance(error, TimeoutError) or "timed out" in text or "timeout" in text:
         code = "CONNECT_TIMEOUT"
-    elif "Indecipherable" in text or "Invalid SSH banner" in text:
+    elif "indecipherable" in text or "invalid ssh banner" in text:
         code = "SERVER_PROTOCOL_ERROR"
     else:
         code = "CONNECTION_LOST"
@@ -310,8 +325,6 @@ def _broken(error: Exception, *, during: str) -> ConnectorError:
 
 
 def _split(host_key: str) -> tuple[str, bytes]:
-    import base64
-
     name, blob = host_key.split()[:2]
     return name, base64.b64decode(blob)
 

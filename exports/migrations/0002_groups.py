@@ -21,9 +21,7 @@ WRITE_ORDERS = {
     for model in ("customer", "sourcedocument", "draftorder", "draftorderline")
 } | {"orders.delete_draftorderline"}
 DECIDE = {"orders.approve_draftorder", "orders.push_draftorder", "exports.cancel_erpexport"}
-CONNECT = {
-    f"connectors.{verb}_erpconnection" for verb in ("add", "change", "test", "pause")
-}
+CONNECT = {f"connectors.{verb}_erpconnection" for verb in ("add", "change", "test", "pause")}
 
 GROUPS = {
     "Viewer": VIEW,
@@ -37,7 +35,7 @@ def create_groups(apps: Apps, schema_editor: BaseDatabaseSchemaEditor) -> None:
     # Permissions are made when all migrations are done; the groups need them now.
     for label in ("accounts", "orders", "connectors", "exports"):
         config = apps.get_app_config(label)
-        config.models_module = True
+        config.models_module = True  # type: ignore[assignment]  # any true value will do
         create_permissions(config, apps=apps, verbosity=0)
         config.models_module = None
     permissions = {

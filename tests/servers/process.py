@@ -41,15 +41,15 @@ def _base_folder() -> Path:
     base = Path(tempfile.mkdtemp(prefix="test-servers-"))
     # Another system user (PostgreSQL's) must be able to reach its folder in here.
     base.chmod(0o711)
-    _removers.append(
-        subprocess.Popen(
-            ["/bin/sh", "-c", _REMOVER, str(base)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
+    remover = subprocess.Popen(
+        ["/bin/sh", "-c", _REMOVER, str(base)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
     )
+    remover.returncode = 0  # it outlives this process: nobody is to wait for it
+    _removers.append(remover)
     return base
 
 

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 from typing import Any
 
 from django.core.management.base import BaseCommand
@@ -56,8 +57,6 @@ class Command(BaseCommand):
             cluster.wait(_GRACE_SECONDS)
         except subprocess.TimeoutExpired:
             logger.warning("worker: tasks still run after %s s; killing them", _GRACE_SECONDS)
-        try:
+        with suppress(ProcessLookupError):
             os.killpg(cluster.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
         return cluster.wait()
