@@ -1,0 +1,105 @@
+"""The archive: every export is stored once, under the address of its content."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.files.storage import storages
+from django.test import override_settings
+
+from connectors.errors import ConnectorError
+from connectors.storage import DjangoObjectStorage
+from exports.archive import archive_pending
+from exports.models import ErpExport
+from exports.push import cancel_export
+from tests.builders import a_connection, a_user, an_org, some_exports
+from tests.servers import S3Server
+
+
+def options(s3: S3Server, bucket: str, **changes: Any) -> dict[str, Any]:
+    return {
+        "bucket_name": bucket,
+        "endpoint_url": s3.endpoint_url,
+        "access_key": s3.access_key,
+        "secret_key": s3.secret_key,
+        "region_name": "us-east-1",
+        **changes,
+    }
+
+
+def storage_with(backend: str, backend_options: dict[str, Any]) -> Iterator[DjangoObjectStorage]:
+    changed = {**storages.backends, "archive": {"BACKEND": backend, "OPTIONS": backend_options}}
+    with override_settings(STORAGES=changed):
+        yield DjangoObjectStorage()
+
+
+@pytest.fixture(params=["folder", "s3"])
+def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[DjangoObjectStorage]:
+    if request.param == "folder":
+        yield from storage_with(
+            "django.core.files.storage.FileSystemStorage", {"location": str(tmp_path)}
+        )
+    else:
+        s3 = request.getfixturevalue("s3")
+        bucket = request.getfixturevalue("bucket")
+        yield from storage_with("storages.backends.s3.S3Storage", options(s3, bucket))
+
+
+def test_same_bytes_are_stored_once(storage: DjangoObjectStorage) -> None:
+    assert storage.put("exports/a/1.json", b"{}")
+    assert not storage.put("exports/a/1.json", b"{}")
+    assert storage.get("exports/a/1.json") == b"{}"
+
+
+def test_other_bytes_are_not_overwritten(storage: DjangoObjectStorage) -> None:
+    storage.put("exports/a/1.json", b"{}")
+    with pytest.raises(ConnectorError) as raised:
+        storage.put("exports/a/1.json", b"[]")
+    assert raised.value.code == "ARCHIVE_FAILED"
+    assert storage.get("exports/a/1.json") == b"{}"
+
+
+def test_a_missing_object_is_an_archive_error(storage: DjangoObjectStorage) -> None:
+    with pytest.raises(ConnectorError) as raised:
+        storage.get("exports/a/none.json")
+    assert raised.value.code == "ARCHIVE_FAILED"
+
+
+def test_wrong_credentials_show_no_secret(s3: S3Server, bucket: str) -> None:
+    wrong = options(s3, bucket, secret_key="canary-4711")
+    for storage in storage_with("storages.backends.s3.S3Storage", wrong):
+        with pytest.raises(ConnectorError) as raised:
+            storage.put("exports/a/1.json", b"{}")
+        error = raised.value
+        assert error.code == "ARCHIVE_FAILED"
+        assert "canary-4711" not in f"{error!r} {error.detail} {error.as_json()}"
+
+
+@pytest.mark.django_db
+def test_every_export_is_archived_whatever_its_status(
+    storage: DjangoObjectStorage, dropzone_root: Path
+) -> None:
+    org = an_org()
+    ann = a_user(org)
+    a_connection(org, {"mode": "filesystem", "export_path": str(dropzone_root)})
+    first, second = some_exports(org, ann, 2)
+    cancel_export(first.id, actor=ann)
+    assert archive_pending(storage) == 2
+    assert archive_pending(storage) == 0
+    for export in ErpExport.objects.all():
+        assert export.archived_at
+        assert storage.get(export.export_storage_key) == export.content
+    assert second.export_storage_key == f"exports/{org.id}/{second.payload_sha256}.json"
+
+
+@pytest.mark.django_db
+def test_an_outage_of_the_archive_is_made_up_for(s3: S3Server, dropzone_root: Path) -> None:
+    org = an_org()
+    ann = a_user(org)
+    a_connection(org, {"mode": "filesystem", "export_path": str(dropzone_root)})
+    some_exports(org, ann)
+    refused = options(s3, "any", secret_key="wrong")
+    for storage in storage_with("storages.backends.s3.S3Storage", refused):
+        assert archive_pending(storage) == 0
+    assert archive_pending() == 1
