@@ -9,7 +9,9 @@ from django.db.models import Q
 from connectors.models import ErpConnection
 from orderflow.db import db_now
 
-DURATION = timedelta(seconds=120)
+# Long enough for a batch, short enough for what a killed worker held. A worker that outlives its
+# lease does no harm: the protocol of delivery does not rest on it.
+DURATION = timedelta(seconds=30)
 
 
 @dataclass(slots=True)

@@ -9,14 +9,15 @@ from connectors.errors import CATALOGUE, Kind
 _HEAD = """\
 # Error codes
 
-Every error of reaching and serving a dropzone has a stable code. It stands in an export's `error_json`, in the last error
-of its connection and in the log. This page is made by `manage.py error_catalogue`.
+Every error of reaching and serving a dropzone has a stable code. It stands in an export's
+`error_json`, in the last error of its connection and in the log. This page is made by
+`manage.py error_catalogue`.
 """
 _KINDS = {
     Kind.REACH: (
         "The server could not be reached",
-        "Transient. Counts on the connection: it is tried again after 5 s, doubling to 10 min; then "
-        "one export goes ahead and the others follow.",
+        "Transient. Counts on the connection: it is tried again after 5 s, doubling to 10 min; "
+        "then one export goes ahead and the others follow.",
     ),
     Kind.FILE: (
         "One file failed",
