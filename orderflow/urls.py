@@ -22,6 +22,9 @@ class UnknownPath(APIView):
         raise NotFound("The API has no such path.")
 
 
+# There is no other site to view.
+admin.site.site_url = None
+
 router = SimpleRouter()
 router.trailing_slash = "/?"
 router.register("draft-orders", DraftOrderViewSet, "draft-order")

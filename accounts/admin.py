@@ -1,0 +1,152 @@
+"""Admin of users, organisations and API tokens."""
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
+from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
+from django.db.models import ForeignKey, QuerySet
+from django.forms import ModelChoiceField
+from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.html import format_html
+
+from accounts.models import ApiToken, Membership, Org, User
+from accounts.scoped_admin import OrgScopedAdmin, person
+from accounts.tokens import LIFETIME, create_token, revoke_token
+
+
+class MembershipInline(admin.TabularInline):  # type: ignore[type-arg]
+    model = Membership
+    extra = 1
+
+
+@admin.register(User)
+class UserAdmin(DjangoUserAdmin):  # type: ignore[type-arg]
+    """For superusers alone: whoever sets permissions and memberships could give itself any.
+
+    Users are not deleted but made inactive: histories name them.
+    """
+
+    inlines = (MembershipInline,)
+    list_display = ("username", "email", "first_name", "last_name", "is_active", "last_login")
+    list_filter = ("is_active", "is_staff", "is_superuser", "groups", "orgs")
+
+    def has_module_permission(self, request: HttpRequest) -> bool:
+        return request.user.is_superuser
+
+    def has_view_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
+        return request.user.is_superuser
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return request.user.is_superuser
+
+    def has_change_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
+        return request.user.is_superuser
+
+    def has_delete_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
+        return False
+
+
+@admin.register(Org)
+class OrgAdmin(OrgScopedAdmin):
+    org_path = "id"
+    list_display = ("name", "slug", "created_at")
+    search_fields = ("name", "slug")
+    prepopulated_fields = {"slug": ("name",)}
+
+
+class ApiTokenForm(forms.ModelForm):  # type: ignore[type-arg]
+    def clean(self) -> dict[str, Any]:
+        data = super().clean() or self.cleaned_data
+        user, org, expires_at = data.get("user"), data.get("org"), data.get("expires_at")
+        if user and org and not user.memberships.filter(org=org).exists():
+            self.add_error("org", f"{user} is not a member of {org}: the token would not work.")
+        if expires_at and expires_at <= timezone.now():
+            self.add_error("expires_at", "Enter a time to come.")
+        return data
+
+
+@admin.register(ApiToken)
+class ApiTokenAdmin(OrgScopedAdmin):
+    form = ApiTokenForm
+    fields = ("user", "org", "name", "expires_at")
+    list_display = (
+        "prefix",
+        "name",
+        "user",
+        "org",
+        "last_used_at",
+        "expires_at",
+        "revoked_at",
+    )
+    list_filter = (("org", admin.RelatedOnlyFieldListFilter),)
+    list_select_related = ("user", "org")
+    search_fields = ("prefix", "name", "user__username")
+    actions = ("revoke",)
+
+    def get_fields(self, request: HttpRequest, obj: ApiToken | None = None) -> Any:
+        if obj is None:
+            return self.fields
+        return ("prefix", *self.list_display[1:], "created_at")
+
+    def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
+        initial: dict[str, Any] = super().get_changeform_initial_data(request)
+        return {"expires_at": timezone.now() + LIFETIME, **initial}
+
+    def formfield_for_foreignkey(
+        self, db_field: "ForeignKey[Any]", request: HttpRequest, **kwargs: Any
+    ) -> "ModelChoiceField[Any] | None":
+        # A token acts as its user, so nobody makes one for a person with more permissions.
+        if db_field.name == "user" and not person(request).is_superuser:
+            kwargs["queryset"] = User.objects.filter(pk=person(request).pk)
+        return super().formfield_for_foreignkey(db_field, request, **kwargs)
+
+    def save_model(
+        self, request: HttpRequest, obj: ApiToken, form: "forms.ModelForm[Any]", change: bool
+    ) -> None:
+        token, text = create_token(obj.user, org=obj.org, name=obj.name, expires_at=obj.expires_at)
+        obj.pk, obj.prefix = token.pk, token.prefix
+        self.message_user(
+            request,
+            format_html(
+                "This is the token. It is shown only now, so copy it: <code>{}</code>", text
+            ),
+            messages.WARNING,
+        )
+
+    def has_change_permission(self, request: HttpRequest, obj: ApiToken | None = None) -> bool:
+        return False
+
+    def has_view_permission(self, request: HttpRequest, obj: ApiToken | None = None) -> bool:
+        return super().has_view_permission(request, obj) or self.has_revoke_permission(request)
+
+    def has_revoke_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("accounts.change_apitoken")
+
+    @admin.action(description="Revoke selected API tokens", permissions=["revoke"])
+    def revoke(self, request: HttpRequest, queryset: QuerySet[ApiToken]) -> HttpResponse | None:
+        tokens = list(queryset.select_related("user", "org"))
+        if "confirmed" not in request.POST:
+            return self.confirmation(
+                request,
+                title="Revoke API tokens",
+                paragraphs=["These tokens stop working at once and for good:"],
+                items=[f"{token} of {token.user} in {token.org}" for token in tokens],
+                hidden=[
+                    ("action", "revoke"),
+                    ("confirmed", "yes"),
+                    *((ACTION_CHECKBOX_NAME, token.pk) for token in tokens),
+                ],
+                submit="Revoke",
+                back=reverse("admin:accounts_apitoken_changelist"),
+            )
+        for token in tokens:
+            if revoke_token(token):
+                self.log_change(request, token, "Revoked.")
+                self.message_user(request, f"{token} was revoked.", messages.SUCCESS)
+            else:
+                self.message_user(request, f"{token} had been revoked before.", messages.WARNING)
+        return None

@@ -1,0 +1,130 @@
+"""What the admin classes of all apps are made of: org scoping and confirmation pages."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from django import forms
+from django.contrib import admin
+from django.core.exceptions import PermissionDenied
+from django.db.models import ForeignKey, Model, QuerySet
+from django.forms import ModelChoiceField
+from django.http import HttpRequest
+from django.shortcuts import get_object_or_404
+from django.template.response import TemplateResponse
+
+from accounts.models import User
+from accounts.scoping import visible
+
+
+def person(request: HttpRequest) -> User:
+    """The user of a request to the admin, which lets nobody else in."""
+    assert isinstance(request.user, User)
+    return request.user
+
+
+def require(request: HttpRequest, permission: str) -> None:
+    """Raises PermissionDenied unless the user has the permission."""
+    if not request.user.has_perm(permission):
+        raise PermissionDenied
+
+
+class OrgScopedAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # generic in the stubs alone
+    """Shows a user the objects of the user's orgs: in lists, under direct URLs and as choices.
+
+    Foreign keys offer what the related model's own admin shows. An object never moves to another
+    org. Nothing is deleted: what is no longer wanted is rejected, revoked or made inactive.
+    """
+
+    org_path = "org"
+    show_full_result_count = False
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        return visible(super().get_queryset(request), request.user, path=self.org_path)
+
+    def formfield_for_foreignkey(
+        self, db_field: "ForeignKey[Any]", request: HttpRequest, **kwargs: Any
+    ) -> "ModelChoiceField[Any] | None":
+        related = self.admin_site.get_model_admin(db_field.related_model)
+        kwargs.setdefault("queryset", related.get_queryset(request))
+        return super().formfield_for_foreignkey(db_field, request, **kwargs)
+
+    def get_form(
+        self, request: HttpRequest, obj: Any | None = None, change: bool = False, **kwargs: Any
+    ) -> "type[forms.ModelForm[Any]]":
+        form = super().get_form(request, obj, change=change, **kwargs)
+        if obj is not None and "org" in form.base_fields:
+            freeze(form.base_fields["org"])
+        return form
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any | None = None) -> bool:
+        return False
+
+    def get_or_404(self, request: HttpRequest, pk: object) -> Any:
+        """The object if this user may see it. Raises Http404, PermissionDenied."""
+        if not self.has_view_or_change_permission(request):
+            raise PermissionDenied
+        return get_object_or_404(self.get_queryset(request), pk=pk)
+
+    def page(
+        self, request: HttpRequest, template: str, *, title: str, **context: Any
+    ) -> TemplateResponse:
+        """A page of this admin; `original` in the context is the object that it is about."""
+        request.current_app = self.admin_site.name
+        return TemplateResponse(
+            request,
+            template,
+            {
+                **self.admin_site.each_context(request),
+                "opts": self.opts,
+                "media": self.media,
+                "title": title,
+                **context,
+            },
+        )
+
+    def confirmation(
+        self,
+        request: HttpRequest,
+        *,
+        title: str,
+        paragraphs: Iterable[str],
+        submit: str,
+        back: str,
+        original: Model | None = None,
+        template: str = "admin/confirm.html",
+        **context: Any,
+    ) -> TemplateResponse:
+        """A page that says what a POST to this same address will do. It changes nothing itself.
+
+        Context: `form` for what has to be entered, `hidden` pairs of names and values.
+        """
+        return self.page(
+            request,
+            template,
+            title=title,
+            paragraphs=paragraphs,
+            submit=submit,
+            back=back,
+            original=original,
+            **context,
+        )
+
+
+class ReadOnlyAdmin(OrgScopedAdmin):
+    """For histories: they are looked at."""
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any | None = None) -> bool:
+        return False
+
+
+def freeze(field: forms.Field) -> None:
+    """Show a choice that is made for good, without links to make or change what is chosen.
+
+    Disabled rather than read-only: constraints that involve the field are then still checked.
+    """
+    field.disabled = True
+    for link in ("can_add_related", "can_change_related", "can_delete_related"):
+        setattr(field.widget, link, False)

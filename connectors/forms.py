@@ -1,0 +1,160 @@
+"""The form of a connection, drawn from the fields that its connector declares.
+
+Secrets only go in: no field ever shows one, not even the one that was just typed.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from django import forms
+from django.contrib.admin.widgets import AdminTextInputWidget
+
+from connectors.models import ErpConnection
+from connectors.port import ConfigField, ERPConnectorPort
+
+PREFIX = "config_"
+CLEAR = "_clear"
+MODE = "mode"
+
+
+class SecretTextarea(forms.Textarea):
+    def get_context(self, name: str, value: Any, attrs: dict[str, Any] | None) -> dict[str, Any]:
+        return super().get_context(name, None, attrs)
+
+
+class ConfigForm(forms.ModelForm):  # type: ignore[type-arg]
+    """Made by config_form. After cleaning, `config` and `cleared` are what services take."""
+
+    connector: ERPConnectorPort
+    stored: Mapping[str, Any]
+    config: dict[str, Any]
+    cleared: set[str]
+
+    class Meta:
+        model = ErpConnection
+        fields = ("org", "connector_type", "active", "ack_deadline")
+        help_texts = {
+            "ack_deadline": "How long the ERP may take to answer before an order counts as "
+            "overdue: days, then hours:minutes:seconds, like “1 00:00:00”. "
+            "Empty: it may take for ever.",
+        }
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for field in self.connector.config_form:
+            if field.kind != "secret":
+                stored = self.stored.get(field.name)
+                self.initial.setdefault(PREFIX + field.name, _initial(field, stored))
+        mode = self[PREFIX + MODE].value()
+        for field in self.connector.config_form:
+            is_required = field.is_required and mode in field.modes
+            self.fields[PREFIX + field.name].required = is_required
+
+    @property
+    def has_changed_config(self) -> bool:
+        return any(name.startswith(PREFIX) for name in self.changed_data)
+
+    def clean(self) -> dict[str, Any]:
+        data = super().clean() or self.cleaned_data
+        mode = data.get(PREFIX + MODE)
+        self.config, self.cleared = {}, set()
+        for field in self.connector.config_form:
+            value = data.get(PREFIX + field.name)
+            is_foreign = mode not in field.modes
+            if field.kind == "secret" and (is_foreign or data.get(PREFIX + field.name + CLEAR)):
+                self.cleared.add(field.name)
+            if field.kind == "lines":
+                value = [line.strip() for line in (value or "").splitlines() if line.strip()]
+            # An unticked box says something, so there is no telling whether it was meant.
+            if not (field.kind == "boolean" and is_foreign):
+                self.config[field.name] = value
+        return data
+
+
+def config_form(
+    connector: ERPConnectorPort, stored: Mapping[str, Any], base: type[ConfigForm] = ConfigForm
+) -> type[ConfigForm]:
+    """The form class for a connector; `stored` is the configuration so far, secrets masked."""
+    attributes: dict[str, Any] = {"connector": connector, "stored": stored}
+    for field in connector.config_form:
+        attributes[PREFIX + field.name] = _form_field(field, is_set=field.name in stored)
+        if field.kind == "secret" and field.name in stored:
+            attributes[PREFIX + field.name + CLEAR] = forms.BooleanField(
+                label="Clear it", required=False
+            )
+    return type("ConnectionForm", (base,), attributes)
+
+
+def fieldsets(
+    connector: ERPConnectorPort, stored: Mapping[str, Any]
+) -> list[tuple[str | None, dict[str, Any]]]:
+    """The fields grouped by the modes that they belong to; the mode itself comes first."""
+    labels = next((dict(f.choices) for f in connector.config_form if f.name == MODE), {})
+    groups: dict[frozenset[str], list[str | tuple[str, str]]] = {}
+    for field in connector.config_form:
+        if field.name == MODE:
+            continue
+        name = PREFIX + field.name
+        is_clearable = field.kind == "secret" and field.name in stored
+        groups.setdefault(field.modes, []).append((name, name + CLEAR) if is_clearable else name)
+    drawn: list[tuple[str | None, dict[str, Any]]] = [
+        (
+            None,
+            {"fields": ["org", "connector_type", "active", "ack_deadline", PREFIX + MODE]},
+        )
+    ]
+    for modes, names in groups.items():
+        is_common = modes >= labels.keys()
+        title = "Folders and files" if is_common else " / ".join(labels[m] for m in sorted(modes))
+        classes = [] if is_common else ["for-modes", *(f"for-mode-{m}" for m in sorted(modes))]
+        drawn.append((title, {"fields": names, "classes": classes}))
+    return drawn
+
+
+def _initial(field: ConfigField, stored: Any) -> Any:
+    if field.kind == "boolean":
+        return field.default if stored is None else stored
+    if field.kind == "choice":
+        return stored or field.default or field.choices[0][0]
+    return "\n".join(stored) if isinstance(stored, list | tuple) else stored
+
+
+def _form_field(field: ConfigField, *, is_set: bool) -> forms.Field:
+    shared: dict[str, Any] = {
+        "label": field.label,
+        "required": False,
+        "help_text": _help(field, is_set=is_set),
+    }
+    no_memory = {"autocomplete": "off", "spellcheck": "false"}
+    match field.kind:
+        case "choice":
+            return forms.ChoiceField(choices=field.choices, **shared)
+        case "boolean":
+            return forms.BooleanField(**shared)
+        case "integer":
+            return forms.IntegerField(**shared)
+        case "number":
+            return forms.FloatField(**shared)
+        case "secret":
+            attrs = no_memory | {"autocomplete": "new-password"}
+            widget = (
+                SecretTextarea(attrs | {"rows": 6, "cols": 70, "class": "monospace"})
+                if field.is_multiline
+                else forms.PasswordInput(attrs)
+            )
+            # Blanks may be part of a password.
+            return forms.CharField(widget=widget, strip=False, **shared)
+        case "lines":
+            lines = forms.Textarea(no_memory | {"rows": 3, "cols": 70, "class": "monospace"})
+            return forms.CharField(widget=lines, **shared)
+        case _:
+            return forms.CharField(widget=AdminTextInputWidget(no_memory), **shared)
+
+
+def _help(field: ConfigField, *, is_set: bool) -> str:
+    parts = [field.help]
+    if field.kind == "secret" and is_set:
+        parts.insert(0, "One is set. Leave this empty to keep it.")
+    elif field.default is not None and field.kind != "boolean":
+        parts.append(f"Empty: {field.default}.")
+    return " ".join(part for part in parts if part)

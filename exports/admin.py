@@ -1,0 +1,264 @@
+"""Admin of the ledger: exports with their history, and acks. They are looked at, not edited."""
+
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from django import forms
+from django.apps import apps
+from django.contrib import admin, messages
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.urls import URLPattern, path, reverse
+from django.utils.html import format_html, format_html_join
+from django.utils.http import content_disposition_header
+from django.utils.safestring import SafeString
+
+from accounts.scoped_admin import ReadOnlyAdmin, person, require
+from exports.models import ErpAck, ErpExport, ErpExportEvent
+from exports.push import cancel_export
+from orderflow.badges import Tone, badge
+from orders.errors import Refused
+
+# The queue is a doorbell: running or deleting its rows by hand helps nobody.
+for _model in apps.get_app_config("django_q").get_models():
+    if admin.site.is_registered(_model):
+        admin.site.unregister(_model)
+
+_TONES = {
+    ErpExport.Status.PENDING: Tone.BUSY,
+    ErpExport.Status.SENT: Tone.GOOD,
+    ErpExport.Status.ACKED: Tone.GOOD,
+    ErpExport.Status.FAILED: Tone.BAD,
+}
+_VERDICT_TONES = {
+    ErpAck.Verdict.APPLIED: Tone.GOOD,
+    ErpAck.Verdict.WAITING: Tone.BUSY,
+    ErpAck.Verdict.DUPLICATE: Tone.QUIET,
+    ErpAck.Verdict.DISMISSED: Tone.QUIET,
+}
+
+
+class EventInline(admin.TabularInline):  # type: ignore[type-arg]
+    model = ErpExportEvent
+    verbose_name_plural = "Timeline"
+    fields = ("at", "kind", "status", "by", "what")
+    readonly_fields = ("by", "what")
+    can_delete = False
+
+    def has_add_permission(self, request: HttpRequest, obj: ErpExport | None = None) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: ErpExport | None = None) -> bool:
+        return False
+
+    def by(self, event: ErpExportEvent) -> str:
+        return str(event.actor) if event.actor else "system"
+
+    @admin.display(description="details", empty_value="")
+    def what(self, event: ErpExportEvent) -> SafeString:
+        return format_html_join(
+            "", "<div>{}: {}</div>", ((name, text) for name, text in event.detail.items() if text)
+        )
+
+
+class CancelForm(forms.Form):
+    reason = forms.CharField(max_length=500, help_text="It stands in the export's timeline.")
+
+
+@admin.register(ErpExport)
+class ErpExportAdmin(ReadOnlyAdmin):
+    list_display = (
+        "draft_order",
+        "status_badge",
+        "erp_connection",
+        "created_at",
+        "sent_at",
+        "filename",
+    )
+    list_filter = ("status", ("erp_connection", admin.RelatedOnlyFieldListFilter))
+    list_select_related = ("draft_order", "erp_connection__org")
+    list_per_page = 50
+    search_fields = ("filename", "draft_order__external_order_number", "erp_order_id")
+    search_help_text = "File name, order number or ERP number"
+    inlines = (EventInline,)
+    fieldsets = (
+        (
+            None,
+            {
+                "fields": (
+                    "order",
+                    "connection",
+                    "erp_order_id",
+                    ("created_at", "requested_by"),
+                    ("sent_at", "sent_evidence"),
+                    ("picked_up_at", "acked_at", "ack_due_at"),
+                    ("attempts", "next_attempt_at"),
+                )
+            },
+        ),
+        (
+            "File",
+            {
+                "fields": (
+                    "filename",
+                    "dropzone_path",
+                    "staged_path",
+                    "staged_at",
+                    "payload_size",
+                    "payload_sha256",
+                    "export_format_version",
+                    "export_storage_key",
+                    "archived_at",
+                )
+            },
+        ),
+        ("Payload", {"fields": ("document",)}),
+    )
+
+    @admin.display(description="status", ordering="status")
+    def status_badge(self, export: ErpExport) -> SafeString:
+        status = ErpExport.Status(export.status)
+        code = export.error_json.get("code", "") if export.error_json else ""
+        return format_html("{} <span>{}</span>", badge(status.label, _TONES[status]), code)
+
+    def order(self, export: ErpExport) -> SafeString:
+        return _link("admin:orders_draftorder_change", export.draft_order)
+
+    def connection(self, export: ErpExport) -> SafeString:
+        return _link("admin:connectors_erpconnection_change", export.erp_connection)
+
+    @admin.display(description="staged at")
+    def staged_at(self, export: ErpExport) -> str:
+        if export.destination is None:
+            return str(self.get_empty_value_display())
+        return format_html_join(
+            ", ", "{} {}", ((k, v) for k, v in export.destination.items() if v is not None)
+        )
+
+    @admin.display(description="document")
+    def document(self, export: ErpExport) -> SafeString | str:
+        if export.content is None:
+            return "Cleared after its time; the archive has it."
+        # Formats the text as it is: numbers are not read, so none can change.
+        return format_html(
+            '<pre class="payload">{}</pre>', msgspec.json.format(export.content, indent=2).decode()
+        )
+
+    def get_urls(self) -> list[URLPattern]:
+        return [
+            path(
+                "<uuid:pk>/payload/",
+                self.admin_site.admin_view(self.payload_view),
+                name="exports_erpexport_payload",
+            ),
+            path(
+                "<uuid:pk>/cancel/",
+                self.admin_site.admin_view(self.cancel_view),
+                name="exports_erpexport_cancel",
+            ),
+            *super().get_urls(),
+        ]
+
+    def render_change_form(
+        self,
+        request: HttpRequest,
+        context: dict[str, Any],
+        add: bool = False,
+        change: bool = False,
+        form_url: str = "",
+        obj: ErpExport | None = None,
+    ) -> HttpResponse:
+        if obj is not None:
+            context["export"] = obj
+            context["status"] = self.status_badge(obj)
+            context["is_cancellable"] = (
+                obj.status == ErpExport.Status.PENDING
+                and obj.staged_path is None
+                and person(request).has_perm("exports.cancel_erpexport")
+            )
+        return super().render_change_form(request, context, add, change, form_url, obj)
+
+    def payload_view(self, request: HttpRequest, pk: UUID) -> HttpResponse:
+        """The exact bytes, as a file."""
+        export: ErpExport = self.get_or_404(request, pk)
+        if export.content is None:
+            raise Http404
+        return HttpResponse(
+            export.content,
+            content_type="application/json",
+            headers={"Content-Disposition": content_disposition_header(True, export.filename)},
+        )
+
+    def cancel_view(self, request: HttpRequest, pk: UUID) -> HttpResponse:
+        require(request, "exports.cancel_erpexport")
+        export: ErpExport = self.get_or_404(request, pk)
+        back = reverse("admin:exports_erpexport_change", args=[pk])
+        form = CancelForm(request.POST if request.method == "POST" else None)
+        if not form.is_valid():
+            return self.confirmation(
+                request,
+                title="Cancel export",
+                original=export,
+                paragraphs=[
+                    f"The file {export.filename} of order {export.draft_order} is taken back "
+                    "before anything reaches the ERP, if it is not on its way yet.",
+                    "The order is then approved again: it can be edited, pushed or rejected.",
+                ],
+                form=form,
+                submit="Cancel this export",
+                back=back,
+            )
+        try:
+            cancel_export(pk, actor=person(request), reason=form.cleaned_data["reason"])
+        except Refused as e:
+            self.message_user(request, e.message, messages.ERROR)
+        else:
+            self.log_change(request, export, "Cancelled.")
+            self.message_user(request, "The export was cancelled.", messages.SUCCESS)
+        return redirect(back)
+
+
+@admin.register(ErpAck)
+class ErpAckAdmin(ReadOnlyAdmin):
+    list_display = ("filename", "verdict_badge", "export", "erp_connection", "seen_at")
+    list_filter = ("verdict", ("erp_connection", admin.RelatedOnlyFieldListFilter))
+    list_select_related = ("export", "erp_connection__org")
+    list_per_page = 50
+    search_fields = ("filename",)
+    search_help_text = "File name"
+    fields = (
+        "filename",
+        "verdict_badge",
+        "reason",
+        "connection",
+        "answered",
+        "seen_at",
+        "decided_at",
+        "decided_by",
+        "moved_at",
+        "sha256",
+        "content",
+    )
+
+    @admin.display(description="verdict", ordering="verdict")
+    def verdict_badge(self, ack: ErpAck) -> SafeString:
+        verdict = ErpAck.Verdict(ack.verdict)
+        return badge(verdict.label, _VERDICT_TONES.get(verdict, Tone.BAD))
+
+    def connection(self, ack: ErpAck) -> SafeString:
+        return _link("admin:connectors_erpconnection_change", ack.erp_connection)
+
+    @admin.display(description="export")
+    def answered(self, ack: ErpAck) -> str:
+        if ack.export is None:
+            return str(self.get_empty_value_display())
+        return _link("admin:exports_erpexport_change", ack.export)
+
+    @admin.display(description="content")
+    def content(self, ack: ErpAck) -> SafeString:
+        return format_html('<pre class="payload">{}</pre>', ack.raw)
+
+
+def _link(name: str, obj: Any) -> SafeString:
+    return format_html('<a href="{}">{}</a>', reverse(name, args=[obj.pk]), obj)

@@ -1,0 +1,120 @@
+"""What a person decides about orders, one or many: approve, push, retry, reject.
+
+Each decision can be previewed: which orders it would change and which not, and why.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from uuid import UUID
+
+from accounts.models import User
+from connectors.models import ErpConnection
+from exports.models import ErpExport
+from exports.push import push_order, retry_order
+from orderflow.rehearsal import rehearsal
+from orders import workflow
+from orders.errors import Refused
+from orders.models import DraftOrder
+
+Status = DraftOrder.Status
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """Something that a person decides about orders; `carry_out` raises Refused.
+
+    `offered` are the statuses in which the order's page has a button for it.
+    """
+
+    name: str
+    done: str
+    effect: str
+    permission: str
+    offered: frozenset[str]
+    carry_out: Callable[[UUID, User, bool], ErpExport | DraftOrder | None]
+
+
+def _approve(order_id: UUID, actor: User, is_confirmed: bool) -> DraftOrder:
+    return workflow.approve(order_id, actor=actor, confirm_warnings=is_confirmed)
+
+
+def _push(order_id: UUID, actor: User, is_confirmed: bool) -> ErpExport:
+    return push_order(order_id, actor=actor)
+
+
+def _retry(order_id: UUID, actor: User, is_confirmed: bool) -> ErpExport:
+    return retry_order(order_id, actor=actor)
+
+
+def _reject(order_id: UUID, actor: User, is_confirmed: bool) -> None:
+    workflow.reject(order_id)
+
+
+DECISIONS = {
+    decision.name: decision
+    for decision in (
+        Decision(
+            name="approve",
+            done="approved",
+            effect="Approved orders can be pushed as they stand now. "
+            "A later edit takes the approval back.",
+            permission="orders.approve_draftorder",
+            offered=frozenset({Status.READY}),
+            carry_out=_approve,
+        ),
+        Decision(
+            name="push",
+            done="pushed",
+            effect="Each order becomes a file for the ERP and can then no longer be edited.",
+            permission="orders.push_draftorder",
+            offered=frozenset({Status.APPROVED}),
+            carry_out=_push,
+        ),
+        Decision(
+            name="retry",
+            done="pushed again",
+            effect="Each order, unedited, becomes a new file with a new name for the ERP.",
+            permission="orders.push_draftorder",
+            offered=frozenset({Status.ERROR}),
+            carry_out=_retry,
+        ),
+        Decision(
+            name="reject",
+            done="rejected",
+            effect="Rejected orders are never pushed. This cannot be undone.",
+            permission="orders.approve_draftorder",
+            offered=frozenset({Status.NEEDS_REVIEW, Status.READY, Status.APPROVED}),
+            carry_out=_reject,
+        ),
+    )
+}
+
+
+@dataclass(slots=True)
+class Preview:
+    """What a decision would do to some orders: by the services' own answer, order by order."""
+
+    will: list[DraftOrder]
+    needs_confirmation: list[tuple[DraftOrder, str]]
+    skipped: list[tuple[DraftOrder, str]]
+    connections: set[ErpConnection]
+
+    @classmethod
+    def of(cls, decision: Decision, orders: Iterable[DraftOrder], *, actor: User) -> "Preview":
+        preview = cls([], [], [], set())
+        for order in orders:
+            try:
+                with rehearsal():
+                    result = decision.carry_out(order.pk, actor, False)
+            except Refused as e:
+                group = (
+                    preview.needs_confirmation
+                    if e.code == "NEEDS_CONFIRMATION"
+                    else preview.skipped
+                )
+                group.append((order, e.message))
+            else:
+                preview.will.append(order)
+                if isinstance(result, ErpExport):
+                    preview.connections.add(result.erp_connection)
+        return preview
