@@ -1,6 +1,7 @@
 """Configurations of connections: created, changed and shown, secrets only ever going in."""
 
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from typing import Any
 
 from django.db import transaction
@@ -44,16 +45,18 @@ def change_config(
     connector = connection.connector
     with transaction.atomic():
         row = ErpConnection.objects.select_for_update().get(id=connection.id)
-        try:
+        old, old_identity = {}, {}
+        with suppress(ConnectorError, ConfigError):
+            # What is unreadable has no secrets to keep, what is invalid no identity to compare.
             old = row.config
             old_identity = dict(connector.identity(connector.parse_config(old)))
-        except (ConnectorError, ConfigError):
-            # Unreadable or no longer valid: there is nothing to keep or to compare with.
-            old, old_identity = {}, {}
         new = _without_empty(config)
         missing = [n for n in connector.secret_fields if n in old and n not in new]
         kept = {name: old[name] for name in missing if name not in clear}
-        moved = [n for n in _SERVER_FIELDS if old.get(n) != new.get(n) and n in old]
+        defaults = {field.name: field.default for field in connector.config_form}
+        moved = [
+            n for n in _SERVER_FIELDS if old.get(n, defaults.get(n)) != new.get(n, defaults.get(n))
+        ]
         if kept and moved:
             reason = f"must be entered again because {', '.join(moved)} changed."
             raise ConfigError(dict.fromkeys(sorted(kept), reason))

@@ -43,7 +43,7 @@ class ErpExport(models.Model):
     status = models.CharField(
         max_length=20, choices=Status, default=Status.PENDING, db_default=Status.PENDING
     )
-    erp_order_id = models.TextField(null=True)
+    erp_order_id = models.TextField("ERP order number", null=True)
     error_json = models.JSONField(null=True)
     created_at = models.DateTimeField(db_default=Now())
     updated_at = models.DateTimeField(db_default=Now())
@@ -51,7 +51,7 @@ class ErpExport(models.Model):
     # Frozen at creation; retention alone clears the payload.
     filename = models.TextField()
     payload = models.BinaryField(null=True)
-    payload_sha256 = models.CharField(max_length=64)
+    payload_sha256 = models.CharField("SHA-256", max_length=64)
     payload_size = models.PositiveIntegerField()
     requested_by = models.ForeignKey(User, on_delete=models.PROTECT, null=True, related_name="+")
 

@@ -42,8 +42,8 @@ def warnings(order: DraftOrder) -> list[str]:
         .exclude(status=DraftOrder.Status.REJECTED)
     )
     return [
-        f"Order {twin.id} ({twin.get_status_display()}) of the same customer has the same "
-        f"number {order.external_order_number}."
+        f"Order {str(twin.id)[:8]} of {twin.created_at:%Y-%m-%d} ({twin.get_status_display()}), of "
+        f"the same customer, has the same number {order.external_order_number}."
         for twin in twins.order_by("created_at")[:5]
     ]
 

@@ -81,7 +81,10 @@ def approve(order_id: UUID, *, actor: User, confirm_warnings: bool = False) -> D
         digest = content_hash(order)
         is_stale = order.status in (Status.APPROVED, Status.ERROR) and order.approved_hash != digest
         if order.status not in (Status.NEEDS_REVIEW, Status.READY) and not is_stale:
-            raise Refused("NOT_READY", f"Order {order} is {order.get_status_display()}, not ready.")
+            raise Refused(
+                "NOT_READY",
+                f"Order {order} is {order.get_status_display()}: it cannot be approved.",
+            )
         if reasons := blocking_reasons(order):
             raise Refused("NOT_READY", " ".join(reasons))
         if (found := warnings(order)) and not confirm_warnings:

@@ -170,8 +170,15 @@ def test_a_secret_can_be_replaced_and_cleared(connection: ErpConnection) -> None
     assert connection.config["password"] == "new"
 
 
-def test_a_secret_does_not_follow_to_another_host(connection: ErpConnection) -> None:
-    moved = {**SFTP, "host": "evil.example.com", "password": ""}
+@pytest.mark.parametrize(
+    ("name", "value"), [("host", "evil.example.com"), ("port", 2200), ("username", "root")]
+)
+def test_a_secret_does_not_follow_to_another_server(
+    connection: ErpConnection, name: str, value: object
+) -> None:
+    moved = {**SFTP, name: value, "password": ""}
     with pytest.raises(ConfigError) as raised:
         configuring.change_config(connection, moved)
-    assert "entered again because host changed" in raised.value.errors["password"]
+    assert f"entered again because {name} changed" in raised.value.errors["password"]
+    # The default, written out, is the same server.
+    configuring.change_config(connection, {**SFTP, "port": 22, "password": ""})
