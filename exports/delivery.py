@@ -198,9 +198,7 @@ class _Run:
         is_healthy = self._fail([(e, refused[e.id]) for e in exports if e.id in refused], "stage")
         if not winners:
             return is_healthy
-        outcomes = session.publish(
-            [_delivery(e, paths[e.id]) for e in winners], is_resumed=False
-        )
+        outcomes = session.publish([_delivery(e, paths[e.id]) for e in winners], is_resumed=False)
         failpoint("published")
         return self._record(session, winners, outcomes) and is_healthy
 
@@ -243,9 +241,7 @@ class _Run:
         failpoint("recorded")
         return self._fail(failed, "publish")
 
-    def _mark_sent(
-        self, session: Session, exports: Sequence[ErpExport], evidence: Evidence
-    ) -> int:
+    def _mark_sent(self, session: Session, exports: Sequence[ErpExport], evidence: Evidence) -> int:
         deadline = self._connection.ack_deadline
         if deadline and evidence is Evidence.INFERRED:
             deadline /= 2

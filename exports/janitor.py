@@ -97,4 +97,3 @@ def give_up() -> int:
         report = {**ConnectorError("GIVEN_UP").as_json(), "cause": export.error_json}
         count += fail(export, report)
     return count
-

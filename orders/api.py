@@ -53,9 +53,7 @@ class DraftOrderViewSet(OrgView, ListModelMixin, RetrieveModelMixin, GenericView
         created = create_order(self.token.org, **body.validated_data)
         order = self.get_queryset().get(id=created.id)
         location = reverse("draft-order-detail", args=[order.id])
-        return Response(
-            self.get_serializer(order).data, status=201, headers={"Location": location}
-        )
+        return Response(self.get_serializer(order).data, status=201, headers={"Location": location})
 
     @action(detail=True, methods=["post"])
     def approve(self, request: Request, pk: str) -> Response:

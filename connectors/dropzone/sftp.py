@@ -231,7 +231,8 @@ class SftpFolder(DropFolder):
             failure = looked.unexpected(folder)
             return None if failure.reason is Reason.MISSING else ""
         vfs = _read_statvfs(told)
-        return f"fsid:{vfs[8]:x}" if vfs else ""
+        # Some servers fill in 0.
+        return f"fsid:{vfs[8]:x}" if vfs and vfs[8] else ""
 
     def free_bytes(self, folder: str) -> int | None:
         vfs = _read_statvfs(self._pipeline.burst(self._statvfs(folder)))
