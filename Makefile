@@ -1,0 +1,100 @@
+# Set up, check and run Orderflow. It needs GNU make, bash and Python 3.11 or newer.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.ONESHELL:
+.DELETE_ON_ERROR:
+
+BIN := .venv/bin
+APT := DEBIAN_FRONTEND=noninteractive apt-get -qq -o=Dpkg::Use-Pty=0
+LOCK := uv pip compile --quiet --generate-hashes --python-version 3.11 --no-header
+
+.PHONY: help
+help: ## List what `make` can do
+	@awk -F ':.*## ' '/^[a-z.]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: .venv
+.venv: .venv/installed ## Install the locked packages into .venv
+
+.venv/installed: requirements.txt requirements-dev.txt
+	@for name in python3.11 python3 python3.12 python3.13 none; do
+		if "$$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then break; fi
+	done
+	if [ "$$name" = none ]; then
+		echo "Python 3.11 or newer is missing. Install it, on Debian: apt-get install python3" >&2
+		exit 1
+	fi
+	if ! "$$name" -c 'import ensurepip' 2>/dev/null; then
+		package=$$("$$name" -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])')
+		if [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
+			echo "$$name cannot make virtual environments. Install the package $$package." >&2
+			exit 1
+		fi
+		$(APT) update && $(APT) install --no-install-recommends "$$package" >/dev/null
+	fi
+	"$$name" -m venv .venv
+	$(BIN)/pip --quiet --disable-pip-version-check install --require-hashes \
+		-r requirements.txt -r requirements-dev.txt
+	touch $@
+
+.env: | .venv/installed ## Make random keys for development, unless there are some
+	@mkdir -p var/dropzone
+	umask 077
+	$(BIN)/python - > .env <<-END
+		from secrets import token_urlsafe
+		print("SECRET_KEY=" + token_urlsafe(50))
+		print("FERNET_KEYS=" + token_urlsafe(32))
+		print("DEBUG=true")
+		print("DROPZONE_ROOTS=$(CURDIR)/var/dropzone")
+	END
+
+.PHONY: demo
+demo: .venv/installed .env ## Approve and send six orders to an SFTP server on this machine
+	@exec $(BIN)/python manage.py demo
+
+.PHONY: run
+run: .venv/installed .env ## The same, then serve the admin and deliver until Ctrl-C
+	@exec $(BIN)/python manage.py demo --serve
+
+.PHONY: test
+test: .venv/installed ## Run the tests on PostgreSQL, then those of the ledger on SQLite
+	@packages=
+	PATH=$$PATH:/usr/sbin command -v sshd >/dev/null || packages+=" openssh-server"
+	command -v chromium >/dev/null || packages+=" chromium"
+	if [ -n "$$packages" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+		echo "installing$$packages"
+		$(APT) update && $(APT) install --no-install-recommends $$packages >/dev/null
+	fi
+	$(BIN)/pytest --real-parts
+	TEST_DATABASE=sqlite $(BIN)/pytest -m ledger
+
+.PHONY: check
+check: .venv/installed ## Lint, format, types, imports, migrations, settings for production
+	@random() { $(BIN)/python -c 'import secrets; print(secrets.token_urlsafe(50))'; }
+	export SECRET_KEY=$$(random) FERNET_KEYS=$$(random)
+	export DEBUG=false ALLOWED_HOSTS=orders.example.com DATABASE_URL=sqlite://:memory:
+	set -x
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python manage.py makemigrations --check --dry-run
+	$(BIN)/python manage.py check --deploy --fail-level WARNING
+
+.PHONY: format
+format: .venv/installed ## Format the code and mend what ruff can mend
+	@$(BIN)/ruff check --fix --quiet || true
+	$(BIN)/ruff format
+
+.PHONY: bench
+bench: .venv/installed ## Measure
+	@exec $(BIN)/python -m bench
+
+.PHONY: lock
+lock: .venv/installed ## Pin the newest packages that requirements*.in allow
+	@$(BIN)/$(LOCK) --upgrade requirements.in -o requirements.txt
+	$(BIN)/$(LOCK) --upgrade requirements-dev.in -o requirements-dev.txt
+
+.PHONY: clean
+clean: ## Remove .venv, caches and collected files; .env and var/ stay
+	@rm -rf .venv staticfiles .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
