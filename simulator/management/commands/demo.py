@@ -1,0 +1,280 @@
+"""The demo: six orders approved, pushed and delivered to a real SFTP server, all checked."""
+
+import fcntl
+import hashlib
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import time
+from argparse import ArgumentParser
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from django.conf import settings
+from django.contrib.auth.models import Group
+from django.core.management import call_command
+from django.core.management.base import BaseCommand, CommandError
+
+from accounts.models import Org, User
+from connectors import health
+from connectors.configuring import change_config, create_connection
+from connectors.errors import ConnectorError
+from connectors.models import ErpConnection
+from connectors.port import ConfigError
+from exports.models import ErpExport
+from exports.push import push_order, retry_order
+from orders.errors import Refused
+from orders.models import DraftOrder
+from orders.workflow import approve
+from simulator.demo_orders import demo_orders
+
+if TYPE_CHECKING:
+    from simulator.sftp_server import SftpServer
+
+_WAIT_SECONDS = 60
+_CONNECTOR = "DROPZONE_JSON_V1"
+_ARRIVED = (ErpExport.Status.SENT, ErpExport.Status.ACKED)
+
+
+class Command(BaseCommand):
+    help = "Approve and send six orders to an SFTP server on this machine. May be repeated."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument(
+            "--folder",
+            type=Path,
+            default=settings.VAR_DIR / "demo",
+            help="where the SFTP server keeps its keys and files (default: %(default)s)",
+        )
+        parser.add_argument(
+            "--serve", action="store_true", help="then serve the admin until Ctrl-C"
+        )
+        parser.add_argument("--port", type=int, default=8000, help="of the admin (default: 8000)")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        if not settings.DEBUG:
+            raise CommandError("The demo is for development. Set DEBUG=true in the environment.")
+        try:
+            from simulator.sftp_server import SftpServer
+        except ImportError as e:
+            raise CommandError(f"{e}. Install the packages of requirements-dev.txt.") from e
+        # Whoever stops the demo by a signal wants its server and worker stopped, too.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        folder: Path = options["folder"]
+        folder.mkdir(parents=True, exist_ok=True)
+        with ExitStack() as stack:
+            stack.enter_context(_only_one(folder))
+            call_command("migrate", verbosity=0)
+            server = stack.enter_context(SftpServer(folder))
+            self.stdout.write(f"SFTP server on {server.host}:{server.port}, files in {server.root}")
+            org, approver = _org_and_approver()
+            self._connect(org, server)
+            orders = [self._push(order, approver) for order in demo_orders(org)]
+            sent_before = {e.id for e in _exports(orders) if e.status in _ARRIVED}
+            log = folder / "worker.log"
+            worker = stack.enter_context(_process("worker", log=log))
+            self._wait(orders, worker, log)
+            self._show(orders)
+            self._verify(orders, server, sent_before)
+            if options["serve"]:
+                self._serve(options["port"])
+        approved = sum(order.approved_at is not None for order in orders)
+        sent = sum(export.status in _ARRIVED for export in _exports(orders))
+        self.stdout.write(f"demo: {approved} orders approved, {sent} sent")
+
+    def _connect(self, org: Org, server: "SftpServer") -> None:
+        """Point the org's connection at the server and test it, step by step."""
+        config = {
+            "mode": "sftp",
+            "host": server.host,
+            "port": server.port,
+            "username": server.username,
+            "ssh_key": server.user_key,
+            "host_keys": [server.host_key],
+            "export_path": "/exports",
+            "ack_path": "/acks",
+        }
+        connection = org.erp_connections.filter(connector_type=_CONNECTOR).first()
+        if connection is None:
+            connection = create_connection(org, connector_type=_CONNECTOR, config=config)
+        elif not _is_configured(connection, config):
+            staged = connection.exports.filter(
+                status=ErpExport.Status.PENDING, staged_path__isnull=False
+            )
+            try:
+                change_config(connection, config, holders=staged.values_list("filename", flat=True))
+            except ConfigError as e:
+                raise CommandError(f"The connection cannot follow the server: {e}") from e
+        report = health.test(connection)
+        self.stdout.write(f"\nConnection test of {connection}")
+        for step in report.steps:
+            self.stdout.write(f"  {step.outcome:8}{step.name:22}{step.note}".rstrip())
+        if report.error:
+            raise CommandError(f"{report.error.code}: {report.error.message}")
+
+    def _push(self, order: DraftOrder, approver: User) -> DraftOrder:
+        """Approve and push an order as far as that has not been done."""
+        status = DraftOrder.Status
+        try:
+            if order.status in (status.NEEDS_REVIEW, status.READY):
+                order = approve(order.id, actor=approver, confirm_warnings=True)
+            if order.status == status.APPROVED:
+                push_order(order.id, actor=approver)
+            elif order.status == status.ERROR:
+                retry_order(order.id, actor=approver)
+        except Refused as e:
+            raise CommandError(f"{order}: {e.message}") from e
+        return order
+
+    def _wait(self, orders: list[DraftOrder], worker: subprocess.Popen[bytes], log: Path) -> None:
+        """Show the progress until all orders are sent. Raises CommandError with what is stuck."""
+        ends = time.monotonic() + _WAIT_SECONDS
+        shown = -1
+        self.stdout.write("")
+        while True:
+            exports = _exports(orders)
+            sent = sum(export.status in _ARRIVED for export in exports)
+            if sent != shown:
+                shown = sent
+                self.stdout.write(f"worker: {sent} of {len(orders)} orders sent")
+            if sent == len(orders):
+                return
+            if time.monotonic() > ends or worker.poll() is not None:
+                break
+            time.sleep(0.1)
+        for export in exports:
+            if export.status not in _ARRIVED:
+                self.stderr.write(f"stuck: {export.draft_order}: {_why_stuck(export)}")
+        if worker.poll() is not None:
+            raise CommandError(f"The worker ended by itself; see {log}.")
+        raise CommandError(f"Not all orders were sent within {_WAIT_SECONDS} s; see {log}.")
+
+    def _show(self, orders: list[DraftOrder]) -> None:
+        rows = [("order", "customer", "lines", "order", "export", "remote file")]
+        for order, export in zip(orders, _exports(orders), strict=True):
+            order.refresh_from_db()
+            rows.append(
+                (
+                    order.external_order_number,
+                    order.customer.name if order.customer else "",
+                    str(order.lines.count()),
+                    order.status,
+                    export.status,
+                    export.dropzone_path or "",
+                )
+            )
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        self.stdout.write("")
+        for row in rows:
+            cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+            self.stdout.write("  ".join(cells).rstrip())
+        self.stdout.write("")
+
+    def _verify(
+        self, orders: list[DraftOrder], server: "SftpServer", sent_before: set[Any]
+    ) -> None:
+        """Look into the dropzone itself: each order once, whole, and nothing else of ours.
+
+        What was sent before this run may have been taken by an ERP since.
+        """
+        found = Counter(
+            hashlib.sha256(path.read_bytes()).hexdigest() for path in server.exports.glob("*.json")
+        )
+        for export in _exports(orders):
+            copies = found[export.payload_sha256]
+            path = server.exports / export.filename
+            if copies == 0 and export.id in sent_before and not path.exists():
+                continue
+            if copies != 1 or not path.exists():
+                raise CommandError(f"{export.filename}: {copies} files hold it, 1 should.")
+        if leftovers := [path.name for path in server.exports.glob("*.tmp")]:
+            raise CommandError(f"Staging files are left: {', '.join(leftovers)}")
+
+    def _serve(self, port: int) -> None:
+        """Serve the admin until Ctrl-C."""
+        password = secrets.token_urlsafe(12)
+        admin, _ = User.objects.get_or_create(
+            username="admin", defaults={"is_staff": True, "is_superuser": True}
+        )
+        admin.set_password(password)
+        admin.save(update_fields=["password"])
+        command = ["-m", "gunicorn", "orderflow.wsgi", "--bind", f"127.0.0.1:{port}"]
+        self.stdout.write(f"http://127.0.0.1:{port}/admin/   user admin, password {password}")
+        self.stdout.write("The password is new at each start. Stop with Ctrl-C.\n")
+        web = subprocess.Popen([sys.executable, *command, "--log-level", "warning"])
+        try:
+            if code := web.wait():
+                raise CommandError(f"The web server ended with code {code}.")
+        except KeyboardInterrupt:
+            self.stdout.write("\nstopping")
+        finally:
+            web.terminate()
+            web.wait()
+
+
+@contextmanager
+def _only_one(folder: Path) -> Iterator[None]:
+    """Two demos would take the port and the connection from each other."""
+    with (folder / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as e:
+            raise CommandError(f"A demo is running already with {folder}.") from e
+        yield
+
+
+@contextmanager
+def _process(command: str, *, log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a management command beside this one."""
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, settings.BASE_DIR / "manage.py", command],
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        )
+        try:
+            yield process
+        finally:
+            process.terminate()
+            process.wait()
+
+
+def _org_and_approver() -> tuple[Org, User]:
+    org, _ = Org.objects.get_or_create(slug="acme", defaults={"name": "Acme Demo GmbH"})
+    approver, _ = User.objects.get_or_create(
+        username="approver", defaults={"email": "approver@acme.example", "is_staff": True}
+    )
+    approver.groups.add(Group.objects.get(name="Approver"))
+    org.users.add(approver)
+    return org, approver
+
+
+def _is_configured(connection: ErpConnection, config: dict[str, Any]) -> bool:
+    try:
+        return connection.config == config
+    except ConnectorError:
+        return False
+
+
+def _exports(orders: list[DraftOrder]) -> list[ErpExport]:
+    """The latest export of each order."""
+    return [
+        order.exports.select_related("draft_order", "erp_connection").latest("created_at")
+        for order in orders
+    ]
+
+
+def _why_stuck(export: ErpExport) -> str:
+    connection = export.erp_connection
+    known = [
+        export.status,
+        f"connection paused: {connection.pause_reason}" if connection.is_paused else "",
+        *(f"{e['code']}: {e['message']}" for e in (export.error_json, connection.last_error) if e),
+    ]
+    return "; ".join(filter(None, known))
