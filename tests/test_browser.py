@@ -1,0 +1,71 @@
+"""The admin in a real browser: a dropzone is set up, an order approved, pushed and delivered."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+from pytest_django.live_server_helper import LiveServer
+
+from accounts.models import User
+from connectors.models import ErpConnection
+from exports.delivery import deliver
+from tests.builders import an_order, an_org
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def admin(page: Page, live_server: LiveServer) -> Iterator[Page]:
+    """The admin's start page after a login; at the end nothing must have gone wrong in it."""
+    User.objects.create_superuser("ann", email="ann@acme.example", password="correct horse")
+    failures: list[str] = []
+    page.on("pageerror", lambda error: failures.append(error.message))
+    page.on("requestfailed", lambda request: failures.append(request.url))
+    page.on("console", lambda said: failures.append(said.text) if said.type == "error" else None)
+    page.goto(f"{live_server.url}/admin/")
+    page.get_by_label("Username").fill("ann")
+    page.get_by_label("Password").fill("correct horse")
+    page.get_by_role("button", name="Log in").click()
+    expect(page.get_by_role("link", name="Draft orders")).to_be_visible()
+    yield page
+    assert failures == []
+
+
+def test_from_an_empty_dropzone_to_a_sent_order(
+    admin: Page, live_server: LiveServer, dropzone_root: Path
+) -> None:
+    org = an_org()
+    order = an_order(org)
+
+    admin.goto(f"{live_server.url}/admin/connectors/erpconnection/add/")
+    admin.get_by_label("Org:").select_option(label="Acme")
+    expect(admin.get_by_label("Host:")).to_be_visible()
+    admin.get_by_label("Mode:", exact=True).select_option(label="Mounted folder")
+    expect(admin.get_by_label("Host:")).to_be_hidden()
+    admin.get_by_label("Export folder:").fill(str(dropzone_root / "exports"))
+    admin.get_by_role("button", name="Save and continue editing").click()
+    expect(admin.get_by_text("was not tested since").first).to_be_visible()
+
+    # The folder is missing: the test says so, and who must act. Then it is there.
+    admin.get_by_role("link", name="Test connection").click()
+    admin.get_by_role("button", name="Test").click()
+    expect(admin.get_by_text("does not exist").first).to_be_visible()
+    (dropzone_root / "exports").mkdir()
+    erp = ErpConnection.objects.get()
+    admin.goto(f"{live_server.url}/admin/connectors/erpconnection/{erp.id}/change/")
+    admin.get_by_role("link", name="Test connection").click()
+    admin.get_by_role("button", name="Test").click()
+    expect(admin.get_by_text("free space")).to_be_visible()
+
+    admin.goto(f"{live_server.url}/admin/orders/draftorder/{order.id}/change/")
+    for decision, outcome in (("Approve", "was approved"), ("Push", "was pushed")):
+        admin.get_by_role("link", name=decision, exact=False).first.click()
+        admin.get_by_role("button", name=decision).click()
+        expect(admin.get_by_text(outcome)).to_be_visible()
+
+    assert deliver(erp.id).sent == 1
+    admin.reload()
+    expect(admin.get_by_text("sent", exact=True).first).to_be_visible()
+    export = order.exports.get()
+    assert (dropzone_root / "exports" / export.filename).read_bytes() == export.content
