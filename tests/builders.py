@@ -68,9 +68,11 @@ def a_connection(org: Org, config: dict[str, Any], *, paused: bool = False) -> E
     return connection
 
 
-def some_exports(org: Org, actor: User, count: int = 1, **fields: Any) -> list[ErpExport]:
-    """Exports of new orders, waiting to be delivered."""
+def some_exports(
+    org: Org, actor: User, count: int = 1, *, first: int = 0, **fields: Any
+) -> list[ErpExport]:
+    """Exports of new orders, waiting to be delivered; their numbers begin with `first`."""
     return [
-        push_order(an_approved_order(org, actor, f"PO-{i}", **fields).id, actor=actor)
-        for i in range(count)
+        push_order(an_approved_order(org, actor, f"PO-{number}", **fields).id, actor=actor)
+        for number in range(first, first + count)
     ]

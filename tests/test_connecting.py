@@ -3,16 +3,21 @@
 import socket
 import threading
 import time
+import uuid
 from collections.abc import Iterator
+from io import StringIO
+from pathlib import Path
 from typing import Any
 
 import pytest
+from django.core.management import CommandError, call_command
 from django.test import override_settings
 
 from connectors.dropzone import ssh
 from connectors.dropzone.connector import DropzoneJsonV1Connector
 from connectors.errors import ConnectorError
 from connectors.port import ConnectionReport
+from tests.builders import a_connection, an_org
 from tests.dropzones import asyncssh_config, openssh_config
 from tests.servers import AsyncSSHServer, OpenSSHServer, TcpProxy
 from tests.servers.keys import new_key, public_line, with_passphrase
@@ -246,3 +251,20 @@ def _answer_http(listener: socket.socket) -> None:
     with client:
         client.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n" * 200)
         time.sleep(0.2)
+
+
+@pytest.mark.django_db
+def test_the_command_prints_each_step_and_what_to_do(dropzone_root: Path) -> None:
+    config = {"mode": "filesystem", "export_path": str(dropzone_root / "exports")}
+    connection = a_connection(an_org(), config, paused=True)
+    printed = StringIO()
+    with pytest.raises(CommandError, match=r"DIR_MISSING: Create the folder .* \(ERP admin\)"):
+        call_command("test_connection", str(connection.id), stdout=printed)
+    assert "does not exist" in printed.getvalue()
+    (dropzone_root / "exports").mkdir()
+    call_command("test_connection", str(connection.id), stdout=printed)
+    assert "rename" in printed.getvalue()
+    connection.refresh_from_db()
+    assert not connection.is_paused
+    with pytest.raises(CommandError, match="There is no connection"):
+        call_command("test_connection", str(uuid.uuid4()))
