@@ -146,6 +146,14 @@ def page(_browser: Any) -> Iterator[Any]:
     context.close()
 
 
+@pytest.fixture(autouse=True)
+def _no_session_outlives_its_test() -> Iterator[None]:
+    yield
+    from connectors.dropzone.connector import pool
+
+    pool.close_idle()
+
+
 def _empty(root: Path) -> None:
     for path in root.iterdir():
         shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()

@@ -14,7 +14,7 @@ from django.core.management import CommandError, call_command
 from django.test import override_settings
 
 from connectors.dropzone import ssh
-from connectors.dropzone.connector import DropzoneJsonV1Connector
+from connectors.dropzone.connector import DropzoneJsonV1Connector, pool
 from connectors.errors import ConnectorError
 from connectors.port import ConnectionReport
 from tests.builders import a_connection, an_org
@@ -38,6 +38,7 @@ def fails_with(config: dict[str, Any]) -> ConnectorError:
 def no_thread_is_left() -> Iterator[None]:
     before = threading.active_count()
     yield
+    pool.close_idle()
     ends = time.monotonic() + 5
     while threading.active_count() > before and time.monotonic() < ends:
         time.sleep(0.01)

@@ -4,7 +4,7 @@ import ipaddress
 import logging
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -16,6 +16,7 @@ from connectors.dropzone import document, naming, ssh
 from connectors.dropzone.config import DropzoneConfig, SftpConfig
 from connectors.dropzone.filesystem import FilesystemFolder, allowed_path
 from connectors.dropzone.folder import DropFolder
+from connectors.dropzone.pool import SessionPool
 from connectors.dropzone.probe import Probe
 from connectors.dropzone.session import DropzoneSession
 from connectors.dropzone.sftp import SftpFolder
@@ -70,8 +71,11 @@ class DropzoneJsonV1Connector:
 
     @contextmanager
     def open(self, config: DropzoneConfig) -> Iterator[Session]:
-        with _open_folder(config) as folder:
-            yield DropzoneSession(folder, config, _server(config))
+        folder: AbstractContextManager[DropFolder] = (
+            pool.session(config) if isinstance(config, SftpConfig) else _open_folder(config)
+        )
+        with folder as opened:
+            yield DropzoneSession(opened, config, _server(config))
 
     def test(self, config: DropzoneConfig) -> ConnectionReport:
         return Probe(
@@ -133,13 +137,23 @@ def _open_folder(
     on_host_key: Callable[[str], None] = lambda key: None,
 ) -> DropFolder:
     if isinstance(config, SftpConfig):
-        networks = [ipaddress.ip_network(text) for text in settings.SFTP_DENIED_NETWORKS]
-        connection = ssh.connect(
-            config, denied=networks, on_phase=on_phase, on_host_key=on_host_key
-        )
-        return SftpFolder(connection, file_mode=config.file_mode)
+        return _open_sftp(config, on_phase=on_phase, on_host_key=on_host_key)
     on_phase("open")
     return FilesystemFolder(settings.DROPZONE_ROOTS, file_mode=config.file_mode)
+
+
+def _open_sftp(
+    config: SftpConfig,
+    *,
+    on_phase: Callable[[str], None] = lambda phase: None,
+    on_host_key: Callable[[str], None] = lambda key: None,
+) -> SftpFolder:
+    networks = [ipaddress.ip_network(text) for text in settings.SFTP_DENIED_NETWORKS]
+    connection = ssh.connect(config, denied=networks, on_phase=on_phase, on_host_key=on_host_key)
+    return SftpFolder(connection, file_mode=config.file_mode)
+
+
+pool = SessionPool(_open_sftp)
 
 
 def _server(config: DropzoneConfig) -> dict[str, Any]:

@@ -36,8 +36,16 @@ class SftpFolder(DropFolder):
         """The protocol extensions that the server advertised."""
         return self._pipeline.extensions
 
-    def __exit__(self, *exc_info: Any) -> None:
+    @property
+    def is_open(self) -> bool:
+        """Whether the session can still be used; it cannot after any error of its own."""
+        return self._connection.is_open
+
+    def close(self) -> None:
         self._connection.close()
+
+    def __exit__(self, *exc_info: Any) -> None:
+        self.close()
 
     def create(self, files: Sequence[NewFile]) -> list[FileError | None]:
         # The mode travels with the open: some servers refuse to change it later.

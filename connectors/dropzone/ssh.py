@@ -64,6 +64,10 @@ class Connection:
     host_key: str
     operation_timeout: float
 
+    @property
+    def is_open(self) -> bool:
+        return self.transport.is_active() and not self.channel.closed
+
     def close(self) -> None:
         self.transport.close()
 
