@@ -1,5 +1,6 @@
 """Every error of reaching and serving a dropzone: its code, class, owner and message."""
 
+import uuid
 from enum import StrEnum, unique
 from typing import Final, NamedTuple
 
@@ -223,7 +224,7 @@ class ConnectorError(Exception):
     """The one error that crosses the port.
 
     `code` is a key of CATALOGUE. `public` replaces the catalogue's message where more can be said
-    to a person. `detail` is for the log alone.
+    to a person. `detail` is for the log alone; the correlation id leads from one to the other.
     """
 
     def __init__(self, code: str, *, public: str | None = None, detail: str = "") -> None:
@@ -231,6 +232,7 @@ class ConnectorError(Exception):
         self.code = code
         self.message = public or self.spec.message
         self.detail = detail
+        self.correlation_id = uuid.uuid4().hex[:12]
         super().__init__(f"{code}: {self.message}")
 
     @property
@@ -244,4 +246,10 @@ class ConnectorError(Exception):
             "message": self.message,
             "hint": self.spec.hint,
             "owner": self.spec.owner.value,
+            "correlation_id": self.correlation_id,
         }
+
+    @property
+    def log_line(self) -> str:
+        """What the log has to say of it."""
+        return f"{self.code} [{self.correlation_id}] {self.detail}".rstrip()

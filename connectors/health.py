@@ -17,6 +17,7 @@ logger = logging.getLogger(__name__)
 
 _FIRST_RETRY = timedelta(seconds=5)
 _LAST_RETRY = timedelta(minutes=10)
+_RETEST_AFTER = timedelta(minutes=15)
 
 
 def record_failure(connection_id: UUID, error: ConnectorError) -> None:
@@ -26,7 +27,7 @@ def record_failure(connection_id: UUID, error: ConnectorError) -> None:
     """
     connection = ErpConnection.objects.filter(id=connection_id)
     noted = {**error.as_json(), "at": db_now().isoformat()}
-    logger.warning("connection %s: %s: %s", connection_id, error.code, error.detail, exc_info=error)
+    logger.warning("connection %s: %s", connection_id, error.log_line, exc_info=error)
     if error.kind is Kind.DESTINATION:
         connection.update(last_error=noted, updated_at=Now())
         pause(connection_id, reason=error.code, actor=None)
@@ -90,8 +91,22 @@ def test(connection: ErpConnection) -> ConnectionReport:
         record_success(connection.id)
         _lift(Q(id=connection.id, paused_at__isnull=False, paused_by=None))
     elif report.error:
-        logger.info("test of connection %s: %s", connection.id, report.error)
+        logger.info("test of connection %s: %s", connection.id, report.error.log_line)
     return report
+
+
+def retest_due() -> int:
+    """Test the connections whose folder or rights may have been mended; return how many passed.
+
+    Wrong credentials and host keys are never tried again without a person: accounts get locked.
+    """
+    due = ErpConnection.objects.filter(
+        Q(last_test_at=None) | Q(last_test_at__lt=db_now() - _RETEST_AFTER),
+        paused_at__lt=db_now() - _RETEST_AFTER,
+        paused_by=None,
+        pause_reason__in=["DIR_MISSING", "PERMISSION"],
+    )
+    return sum(test(connection).success for connection in due)
 
 
 def _configuration_failed(error: ConnectorError) -> ConnectionReport:

@@ -32,7 +32,7 @@ def archive_pending(storage: ObjectStorage | None = None) -> int:
         try:
             storage.put(export.export_storage_key, content)
         except ConnectorError as e:
-            logger.warning("archive: %s: %s", e, e.detail, exc_info=e)
+            logger.warning("archive: %s", e.log_line, exc_info=e)
             break
         failpoint("archived")
         count += ErpExport.objects.filter(id=export.id, archived_at=None).update(

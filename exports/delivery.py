@@ -272,14 +272,7 @@ class _Run:
         is_healthy = True
         for export, error in failed:
             self._summary.errors[error.code] += 1
-            logger.warning(
-                "export %s: %s while trying to %s: %s",
-                export.id,
-                error.code,
-                stage,
-                error.detail,
-                exc_info=error,
-            )
+            logger.warning("export %s: %s: %s", export.id, stage, error.log_line, exc_info=error)
             attempt = export.attempts + 1
             wait: timedelta | None = _RETRIES[min(attempt, len(_RETRIES)) - 1]
             if error.kind is Kind.DECISION:

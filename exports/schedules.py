@@ -6,6 +6,7 @@ _EVERY_MINUTE = (
     ("deliver sweep", "exports.tasks.ring_due_connections"),
     ("archive", "exports.tasks.archive_pending"),
     ("janitor", "exports.tasks.tidy"),
+    ("connection tests", "exports.tasks.retest_connections"),
 )
 
 

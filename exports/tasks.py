@@ -2,6 +2,7 @@
 
 from uuid import UUID
 
+from connectors import health
 from exports import archive, delivery, janitor, ring
 
 
@@ -16,6 +17,10 @@ def ring_due_connections() -> None:
 
 def archive_pending() -> None:
     archive.archive_pending()
+
+
+def retest_connections() -> None:
+    health.retest_due()
 
 
 def tidy() -> None:

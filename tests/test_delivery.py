@@ -5,6 +5,7 @@ import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -283,6 +284,30 @@ def test_a_missing_folder_pauses_and_a_passing_test_resumes(
     assert not connection.is_paused
     assert deliver(connection.id).sent == 3
     assert dropzone.files() == payloads(exports)
+
+
+def test_a_mended_folder_is_found_without_a_person(org: Org, ann: User, folder: Dropzone) -> None:
+    connection = a_connection(org, folder.config)
+    some_exports(org, ann)
+    folder.exports.rmdir()
+    deliver(connection.id)
+    folder.exports.mkdir()
+    # Not at once: nothing has changed for a while.
+    assert health.retest_due() == 0
+    long_ago = db_now() - timedelta(minutes=16)
+    ErpConnection.objects.update(paused_at=long_ago)
+    assert health.retest_due() == 1
+    assert deliver(connection.id).sent == 1
+
+
+@pytest.mark.parametrize("reason", ["AUTH_FAILED", "HOST_KEY_CHANGED", "NEVER_TESTED"])
+def test_what_may_lock_an_account_is_never_retested(
+    org: Org, folder: Dropzone, reason: str
+) -> None:
+    a_connection(org, folder.config, paused=True)
+    long_ago = db_now() - timedelta(days=1)
+    ErpConnection.objects.update(pause_reason=reason, paused_at=long_ago)
+    assert health.retest_due() == 0
 
 
 def test_a_passing_test_does_not_lift_a_persons_pause(

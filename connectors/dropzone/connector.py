@@ -103,7 +103,7 @@ class DropzoneJsonV1Connector:
         except ConfigError as e:
             return ExportResult(success=False, error_message=str(e), error_code="CONFIG_INVALID")
         except ConnectorError as e:
-            logger.exception("export of order %s failed", draft_order.id)
+            logger.exception("export of order %s: %s", draft_order.id, e.log_line)
             return ExportResult(
                 success=False,
                 error_message=e.message,
