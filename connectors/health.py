@@ -28,6 +28,7 @@ def record_failure(connection_id: UUID, error: ConnectorError) -> None:
     connection = ErpConnection.objects.filter(id=connection_id)
     noted = {**error.as_json(), "at": db_now().isoformat()}
     logger.warning("connection %s: %s", connection_id, error.log_line, exc_info=error)
+    _note_missing_folder(connection_id, error)
     if error.kind is Kind.DESTINATION:
         connection.update(last_error=noted, updated_at=Now())
         pause(connection_id, reason=error.code, actor=None)
@@ -91,6 +92,7 @@ def test(connection: ErpConnection) -> ConnectionReport:
         record_success(connection.id)
         _lift(Q(id=connection.id, paused_at__isnull=False, paused_by=None))
     elif report.error:
+        _note_missing_folder(connection.id, report.error)
         logger.info("test of connection %s: %s", connection.id, report.error.log_line)
     return report
 
@@ -107,6 +109,16 @@ def retest_due() -> int:
         pause_reason__in=["DIR_MISSING", "PERMISSION"],
     )
     return sum(test(connection).success for connection in due)
+
+
+def note_missing_folder(connection_id: UUID) -> None:
+    """Note that a folder of this dropzone is missing: an absent file proves nothing from now on."""
+    ErpConnection.objects.filter(id=connection_id).update(folder_missing_at=db_now())
+
+
+def _note_missing_folder(connection_id: UUID, error: ConnectorError) -> None:
+    if error.code == "DIR_MISSING":
+        note_missing_folder(connection_id)
 
 
 def _configuration_failed(error: ConnectorError) -> ConnectionReport:

@@ -46,6 +46,9 @@ class ErpConnection(models.Model):
     retry_at = models.DateTimeField(null=True, editable=False)
     last_error = models.JSONField(null=True, editable=False)
 
+    # When a folder was last found missing: what lay in it then may be gone without a trace.
+    folder_missing_at = models.DateTimeField(null=True, editable=False)
+
     lease_until = models.DateTimeField(null=True, editable=False)
     rung_at = models.DateTimeField(null=True, editable=False)
     capabilities = models.JSONField(db_default={}, default=dict, editable=False)

@@ -148,16 +148,18 @@ class _Run:
         )
         exports = [e for e in exports if e.id in counted]
         deliveries = [
-            _delivery(
-                e,
-                e.staged_path or "",
-                # A folder that was once seen to be missing may have been made anew since.
-                is_absence_evidence=e.destination == here and _code(e) != "FOLDER_CHANGED",
-            )
+            _delivery(e, e.staged_path or "", is_absence_evidence=self._still_lies_where(e, here))
             for e in exports
         ]
         outcomes = session.publish(deliveries, is_resumed=True) if deliveries else []
         return self._record(session, exports, outcomes)
+
+    def _still_lies_where(self, export: ErpExport, here: Destination) -> bool:
+        """Whether the folders are those in which the export was staged, without an interruption."""
+        missing_at = self._connection.folder_missing_at
+        # A folder that was missing since may have been made anew under the same name.
+        was_missing = missing_at and export.staged_at and missing_at >= export.staged_at
+        return bool(export.destination == here and not was_missing)
 
     def _send(self, session: Session, exports: Sequence[ErpExport], here: Destination) -> bool:
         """Steps 2 to 5 for exports of which nothing is staged."""
@@ -219,6 +221,7 @@ class _Run:
                 where=_UNSTAGED,
                 details={key: {"path": paths[key]} for key in ids},
                 texts={"staged_path": paths},
+                staged_at=Now(),
                 destination=here,
             )
 
@@ -273,6 +276,8 @@ class _Run:
         for export, error in failed:
             self._summary.errors[error.code] += 1
             logger.warning("export %s: %s: %s", export.id, stage, error.log_line, exc_info=error)
+            if error.code == "FOLDER_CHANGED":
+                health.note_missing_folder(self._connection.id)
             attempt = export.attempts + 1
             wait: timedelta | None = _RETRIES[min(attempt, len(_RETRIES)) - 1]
             if error.kind is Kind.DECISION:
@@ -348,7 +353,3 @@ def _delivery(export: ErpExport, path: str, *, is_absence_evidence: bool = True)
         staged_path=path,
         is_absence_evidence=is_absence_evidence,
     )
-
-
-def _code(export: ErpExport) -> str | None:
-    return export.error_json and export.error_json.get("code")

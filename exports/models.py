@@ -57,6 +57,7 @@ class ErpExport(models.Model):
 
     # Set once, by the election of the staged file.
     staged_path = models.TextField(null=True)
+    staged_at = models.DateTimeField(null=True)
     destination = models.JSONField(null=True)
 
     # `next_attempt_at` is null when nothing is to be tried without a person.
@@ -114,8 +115,8 @@ class ErpExport(models.Model):
                 name="erp_export_sent_has_evidence",
             ),
             models.CheckConstraint(
-                condition=Q(staged_path=None, destination=None)
-                | Q(staged_path__isnull=False, destination__isnull=False),
+                condition=Q(staged_path=None, staged_at=None, destination=None)
+                | Q(staged_path__isnull=False, staged_at__isnull=False, destination__isnull=False),
                 name="erp_export_staged_somewhere",
             ),
             models.CheckConstraint(

@@ -256,12 +256,54 @@ def test_a_folder_that_vanished_is_no_evidence(org: Org, ann: User, dropzone: Dr
     shutil.rmtree(dropzone.exports)
     assert deliver(connection.id).sent == 0
     assert code(export) == "FOLDER_CHANGED"
-    # It comes back empty: still nobody knows.
+    # It comes back empty, after another error: still nobody knows.
+    ErpExport.objects.update(error_json={"code": "CONNECT_REFUSED"})
     dropzone.exports.mkdir()
     make_due()
     assert deliver(connection.id).sent == 0
     assert code(export) == "FOLDER_CHANGED"
     assert reloaded(export).status == "PENDING"
+
+
+@pytest.mark.parametrize("seen_by", ["test", "delivery of another export"])
+def test_a_folder_that_anybody_saw_missing_is_no_evidence(
+    org: Org, ann: User, dropzone: Dropzone, seen_by: str
+) -> None:
+    connection = a_connection(org, dropzone.config)
+    (export,) = some_exports(org, ann)
+    with crash_after("elected"):
+        deliver(connection.id)
+    ErpExport.objects.update(next_attempt_at=db_now() + timedelta(hours=1))
+    shutil.rmtree(dropzone.exports)
+    if seen_by == "test":
+        assert not health.test(connection).success
+    else:
+        some_exports(org, ann, first=1)
+        deliver(connection.id)
+    dropzone.exports.mkdir()
+    health.resume(connection.id)
+    ErpExport.objects.update(next_attempt_at=db_now())
+    deliver(connection.id)
+    assert (reloaded(export).status, code(export)) == ("PENDING", "FOLDER_CHANGED")
+
+
+def test_a_staging_folder_that_vanished_is_no_evidence(
+    org: Org, ann: User, dropzone: Dropzone
+) -> None:
+    (dropzone.exports.parent / "staging").mkdir()
+    staging = dropzone.config["export_path"].removesuffix("exports") + "staging"
+    connection = a_connection(org, {**dropzone.config, "tmp_path": staging})
+    first, second = some_exports(org, ann, 2)
+    ErpExport.objects.filter(id=second.id).update(next_attempt_at=None)
+    assert deliver(connection.id).sent == 1
+    make_due()
+    with crash_after("elected"):
+        deliver(connection.id)
+    assert dropzone.files() == payloads([first])
+    assert dropzone.leftovers() == []
+    shutil.rmtree(dropzone.exports.parent / "staging")
+    deliver(connection.id)
+    assert (reloaded(second).status, code(second)) == ("PENDING", "FOLDER_CHANGED")
 
 
 def test_a_missing_folder_pauses_and_a_passing_test_resumes(
@@ -481,7 +523,9 @@ def test_what_waits_too_long_is_given_up_unless_staged(
 ) -> None:
     connection = a_connection(org, folder.config)
     staged, unstaged = some_exports(org, ann, 2)
-    ErpExport.objects.filter(id=staged.id).update(staged_path="/x.tmp", destination={})
+    ErpExport.objects.filter(id=staged.id).update(
+        staged_path="/x.tmp", staged_at=db_now(), destination={}
+    )
     assert janitor.give_up() == 0
     ErpConnection.objects.update(failures=3)
     assert janitor.give_up() == 1

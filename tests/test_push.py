@@ -12,6 +12,7 @@ from connectors.models import ErpConnection
 from exports.delivery import deliver, fail
 from exports.models import ErpExport, ErpExportEvent
 from exports.push import cancel_export, push_order, retry_order
+from orderflow.db import db_now
 from orders import workflow
 from orders.errors import Refused
 from orders.models import DraftOrder
@@ -157,7 +158,9 @@ def test_cancel_before_anything_is_staged(org: Org, ann: User, dropzone: ErpConn
 
 def test_no_cancel_after_the_election(org: Org, ann: User, dropzone: ErpConnection) -> None:
     export = push_order(an_approved_order(org, ann).id, actor=ann)
-    ErpExport.objects.filter(id=export.id).update(staged_path="/x.tmp", destination={})
+    ErpExport.objects.filter(id=export.id).update(
+        staged_path="/x.tmp", staged_at=db_now(), destination={}
+    )
     assert refusal(cancel_export, export.id, actor=ann).code == "NOT_CANCELLABLE"
     assert not fail(export, {"code": "GIVEN_UP"})
 

@@ -28,11 +28,15 @@ class DropzoneSession:
         self._folder = folder
         self._config = config
         self._server = dict(server)
+        self._folders = {"folder": config.export_path}
+        if config.tmp_path:
+            self._folders["staging_folder"] = config.tmp_path
 
     def destination(self) -> Destination:
-        export_path = self._config.export_path
-        identity = self._folder.identity(export_path)
-        return {**self._server, "folder": export_path, "identity": identity}
+        where: Destination = {**self._server}
+        for name, folder in self._folders.items():
+            where |= {name: folder, f"{name}_identity": self._folder.identity(folder)}
+        return where
 
     def final_path(self, filename: str) -> str:
         return posixpath.join(self._config.export_path, filename)
@@ -46,7 +50,7 @@ class DropzoneSession:
     def stage(self, deliveries: Sequence[Delivery]) -> list[ConnectorError | None]:
         if not self._config.atomic_write:
             # Nothing can be staged: only see to it that the name is free.
-            return [self._check_free(delivery) for delivery in deliveries]
+            return self._check_free(deliveries)
         files = [
             NewFile(d.staged_path, d.content, unless=self.final_path(d.filename))
             for d in deliveries
@@ -54,13 +58,18 @@ class DropzoneSession:
         results = self._folder.create(files)
         return [file_error(failure) if failure else None for failure in results]
 
-    def _check_free(self, delivery: Delivery) -> ConnectorError | None:
+    def _check_free(self, deliveries: Sequence[Delivery]) -> list[ConnectorError | None]:
         if self._folder.identity(self._config.export_path) is None:
-            return missing(self._config.export_path)
-        (look,) = self._folder.lstat([self.final_path(delivery.filename)])
-        if isinstance(look, FileError):
-            return file_error(look)
-        return ConnectorError("NAME_CONFLICT") if look else None
+            return [missing(self._config.export_path) for _ in deliveries]
+        looks = self._folder.lstat([self.final_path(d.filename) for d in deliveries])
+        return [
+            file_error(look)
+            if isinstance(look, FileError)
+            else ConnectorError("NAME_CONFLICT")
+            if look
+            else None
+            for look in looks
+        ]
 
     def publish(self, deliveries: Sequence[Delivery], *, is_resumed: bool) -> list[Outcome]:
         if not self._config.atomic_write:
@@ -107,9 +116,9 @@ class DropzoneSession:
 
     def _judge_absence(self, delivery: Delivery) -> Outcome:
         """Neither file is there: published and taken, if this is still the folder it lay in."""
-        identity = self._folder.identity(self._config.export_path)
-        if identity is None or not delivery.is_absence_evidence:
-            return ConnectorError("FOLDER_CHANGED", detail=f"identity {identity}")
+        is_missing = any(self._folder.identity(f) is None for f in self._folders.values())
+        if is_missing or not delivery.is_absence_evidence:
+            return ConnectorError("FOLDER_CHANGED", detail=f"missing now: {is_missing}")
         return Evidence.INFERRED
 
     def _judge_both(self, delivery: Delivery) -> Outcome:
