@@ -5,6 +5,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator
+from contextlib import suppress
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -269,3 +270,18 @@ def test_the_command_prints_each_step_and_what_to_do(dropzone_root: Path) -> Non
     assert not connection.is_paused
     with pytest.raises(CommandError, match="There is no connection"):
         call_command("test_connection", str(uuid.uuid4()))
+
+
+def test_a_login_that_is_cut_off_is_not_a_refused_one(asyncssh_server: AsyncSSHServer) -> None:
+    codes = set()
+    for after in range(1200, 2000, 40):
+        with TcpProxy(asyncssh_server.host, asyncssh_server.port) as proxy:
+            proxy.cut("to_server", after=after, rst=False)
+            config = asyncssh_config(asyncssh_server, port=proxy.port, connect_timeout=2)
+            with suppress(ConnectorError):
+                with connector.open(connector.parse_config(config)):
+                    pass
+                continue
+            codes.add(fails_with(config).code)
+    assert "CONNECTION_LOST" in codes
+    assert not codes & {"AUTH_FAILED", "AUTH_METHOD"}

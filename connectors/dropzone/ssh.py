@@ -34,6 +34,12 @@ class _Transport(paramiko.ServiceRequestingTransport):  # type: ignore[name-defi
     """Asks for authentication once, as strict servers demand; leaves nothing behind at its end."""
 
     _service_userauth_accepted: bool
+    is_dismissed = False
+
+    def _parse_disconnect(self, message: Message) -> None:
+        # A server may refuse by ending the connection in words, which is not a broken line.
+        self.is_dismissed = True
+        super()._parse_disconnect(message)
 
     def close(self) -> None:
         # The parent does nothing once the peer has gone: socket and handshake timer would stay.
@@ -263,7 +269,7 @@ def _verify_host_key(
     )
 
 
-def _authenticate(transport: paramiko.Transport, config: SftpConfig) -> None:
+def _authenticate(transport: _Transport, config: SftpConfig) -> None:
     methods: list[Callable[[], list[str]]] = []
     if config.ssh_key:
         key = load_private_key(config)
@@ -287,6 +293,9 @@ def _authenticate(transport: paramiko.Transport, config: SftpConfig) -> None:
     except AuthenticationException as e:
         if "timeout" in str(e).lower():
             raise ConnectorError("CONNECT_TIMEOUT", detail=repr(e)) from e
+        if not transport.is_dismissed:
+            # Cut off while it waited for an answer: that says nothing of the credentials.
+            raise _broken(e, during="authentication") from e
         refusal = e
     except (SSHException, EOFError, OSError) as e:
         raise _broken(e, during="authentication") from e
