@@ -10,11 +10,20 @@ from accounts.models import Org
 from connectors import registry
 from connectors.errors import ConnectorError
 from connectors.models import NEVER_TESTED, ErpConnection
-from connectors.port import ConfigError
+from connectors.port import ConfigError, Destination
 from connectors.secrets import MASK
 from orderflow.db import Now
 
 _SERVER_FIELDS = ("mode", "host", "port", "username")
+# What a destination says, by the names of the configuration.
+_DESTINATION_FIELDS = {
+    "mode": "mode",
+    "host": "host",
+    "port": "port",
+    "username": "username",
+    "folder": "export_path",
+    "staging_folder": "tmp_path",
+}
 
 
 def create_connection(
@@ -34,13 +43,13 @@ def change_config(
     config: Mapping[str, Any],
     *,
     clear: Collection[str] = (),
-    holders: Collection[str] = (),
+    holders: Mapping[str, Destination] | None = None,
 ) -> None:
     """Replace the configuration. Raises ConfigError; then nothing is changed.
 
     A secret that is left out, empty or masked stays as it is, unless its name is in `clear`. It
-    does not follow to another server: there it must be entered again. `holders` names exports that
-    are staged at the present dropzone: while there are any, it must stay the same one.
+    does not follow to another server: there it must be entered again. `holders` are the names of
+    exports that are staged, and where: while there are any, the dropzone must stay that one.
     """
     connector = connection.connector
     with transaction.atomic():
@@ -63,12 +72,13 @@ def change_config(
         new.update(kept)
         new_identity = dict(connector.identity(connector.parse_config(new)))
         changed = [n for n, value in new_identity.items() if old_identity.get(n) != value]
-        if holders and changed:
+        held = _held(holders, old_identity)
+        if holders and (leaving := [n for n, value in held.items() if new_identity[n] != value]):
             reason = (
                 "cannot be changed while exports are staged there: "
-                f"{', '.join(holders)}. Let them finish or settle them first."
+                f"{', '.join(holders)}. Let them finish first."
             )
-            raise ConfigError(dict.fromkeys(changed, reason))
+            raise ConfigError(dict.fromkeys(leaving, reason))
         row.seal(new)
         row.updated_at = Now()
         row.save(update_fields=["config_encrypted", "updated_at"])
@@ -89,6 +99,20 @@ def masked_config(connection: ErpConnection) -> dict[str, Any]:
     secret_fields = connection.connector.secret_fields
     return {
         name: MASK if name in secret_fields else value for name, value in connection.config.items()
+    }
+
+
+def _held(
+    holders: Mapping[str, Destination] | None, old_identity: Mapping[str, Any]
+) -> Mapping[str, Any]:
+    """The identity that staged exports hold fast, even if the old configuration is unreadable."""
+    if old_identity or not holders:
+        return old_identity
+    destination = next(iter(holders.values()))
+    return {
+        field: destination[name]
+        for name, field in _DESTINATION_FIELDS.items()
+        if name in destination
     }
 
 

@@ -211,6 +211,12 @@ CATALOGUE: Final[dict[str, ErrorSpec]] = {
     "ARCHIVE_FAILED": ErrorSpec(
         _F, _US, "The object storage did not take the export.", "Check the object storage."
     ),
+    "ARCHIVE_CONFLICT": ErrorSpec(
+        _P,
+        _US,
+        "Other bytes lie under this export's archive key. Nothing was overwritten.",
+        "Find out who wrote them, move them away, and the export is archived.",
+    ),
     "INTERNAL": ErrorSpec(
         _F,
         _US,

@@ -5,7 +5,8 @@ import random
 from datetime import timedelta
 from uuid import UUID
 
-from django.db.models import F, Q
+from django.db import transaction
+from django.db.models import Q
 
 from accounts.models import User
 from connectors.errors import ConnectorError, Kind
@@ -20,34 +21,49 @@ _LAST_RETRY = timedelta(minutes=10)
 _RETEST_AFTER = timedelta(minutes=15)
 
 
-def record_failure(connection_id: UUID, error: ConnectorError) -> None:
+def record_failure(connection: ErpConnection, error: ConnectorError) -> None:
     """Note that the connection failed: pause it, or put off its next attempt.
 
-    The wait doubles from 5 s to 10 min, with up to a fifth of jitter.
+    The wait doubles from 5 s to 10 min, with up to a fifth of jitter. An error of a configuration
+    that has been replaced since says nothing of the present one: it is only logged.
     """
-    connection = ErpConnection.objects.filter(id=connection_id)
-    noted = {**error.as_json(), "at": db_now().isoformat()}
-    logger.warning("connection %s: %s", connection_id, error.log_line, exc_info=error)
-    _note_missing_folder(connection_id, error)
-    if error.kind is Kind.DESTINATION:
-        connection.update(last_error=noted, updated_at=Now())
-        pause(connection_id, reason=error.code, actor=None)
-        return
-    failures = connection.values_list("failures", flat=True).get()
-    wait = min(_FIRST_RETRY * 2 ** min(failures, 10), _LAST_RETRY)
-    connection.update(
-        failures=F("failures") + 1,
-        retry_at=db_now() + wait * random.uniform(1, 1.2),
-        last_error=noted,
-        updated_at=Now(),
-    )
+    logger.warning("connection %s: %s", connection.id, error.log_line, exc_info=error)
+    with transaction.atomic():
+        row = ErpConnection.objects.select_for_update(no_key=True).get(id=connection.id)
+        if not _is_same_config(row, connection):
+            return
+        now = db_now()
+        row.last_error = {**error.as_json(), "at": now.isoformat()}
+        if error.code == "DIR_MISSING":
+            row.folder_missing_at = now
+        if error.kind is Kind.DESTINATION:
+            if not row.is_paused:
+                row.paused_at, row.pause_reason, row.failing_since = now, error.code, None
+        else:
+            wait = min(_FIRST_RETRY * 2 ** min(row.failures, 10), _LAST_RETRY)
+            row.failures += 1
+            row.failing_since = row.failing_since or now
+            row.retry_at = now + wait * random.uniform(1, 1.2)
+        row.updated_at = now
+        row.save(
+            update_fields=[
+                "last_error",
+                "folder_missing_at",
+                "paused_at",
+                "pause_reason",
+                "failures",
+                "failing_since",
+                "retry_at",
+                "updated_at",
+            ]
+        )
 
 
 def record_success(connection_id: UUID) -> None:
     """Note that the connection works: forget its failures."""
     ErpConnection.objects.filter(id=connection_id).filter(
         Q(failures__gt=0) | Q(last_error__isnull=False)
-    ).update(failures=0, retry_at=None, last_error=None, updated_at=Now())
+    ).update(failures=0, failing_since=None, retry_at=None, last_error=None, updated_at=Now())
 
 
 def pause(connection_id: UUID, *, reason: str, actor: User | None) -> bool:
@@ -58,7 +74,13 @@ def pause(connection_id: UUID, *, reason: str, actor: User | None) -> bool:
     pausable = ErpConnection.objects.filter(id=connection_id)
     pausable = pausable.filter(paused_by=None) if actor else pausable.filter(paused_at=None)
     return bool(
-        pausable.update(paused_at=Now(), pause_reason=reason, paused_by=actor, updated_at=Now())
+        pausable.update(
+            paused_at=Now(),
+            pause_reason=reason,
+            paused_by=actor,
+            failing_since=None,
+            updated_at=Now(),
+        )
     )
 
 
@@ -80,19 +102,11 @@ def test(connection: ErpConnection) -> ConnectionReport:
         report = _configuration_failed(ConnectorError("CONFIG_INVALID", public=str(e)))
     else:
         report = connection.connector.test(config)
-    recorded = ErpConnection.objects.filter(id=connection.id)
-    recorded.update(
-        last_test_at=Now(),
-        last_test_success=report.success,
-        host_key_seen=report.host_key or "",
-        updated_at=Now(),
-    )
-    if report.success:
-        recorded.update(capabilities=report.capabilities)
-        record_success(connection.id)
-        _lift(Q(id=connection.id, paused_at__isnull=False, paused_by=None))
-    elif report.error:
-        _note_missing_folder(connection.id, report.error)
+    with transaction.atomic():
+        row = ErpConnection.objects.select_for_update(no_key=True).get(id=connection.id)
+        if _is_same_config(row, connection):
+            _record_test(row, report)
+    if report.error:
         logger.info("test of connection %s: %s", connection.id, report.error.log_line)
     return report
 
@@ -116,9 +130,24 @@ def note_missing_folder(connection_id: UUID) -> None:
     ErpConnection.objects.filter(id=connection_id).update(folder_missing_at=db_now())
 
 
-def _note_missing_folder(connection_id: UUID, error: ConnectorError) -> None:
-    if error.code == "DIR_MISSING":
-        note_missing_folder(connection_id)
+def _record_test(row: ErpConnection, report: ConnectionReport) -> None:
+    recorded = ErpConnection.objects.filter(id=row.id)
+    recorded.update(
+        last_test_at=Now(),
+        last_test_success=report.success,
+        host_key_seen=report.host_key or "",
+        updated_at=Now(),
+    )
+    if report.success:
+        recorded.update(capabilities=report.capabilities)
+        record_success(row.id)
+        _lift(Q(id=row.id, paused_at__isnull=False, paused_by=None))
+    elif report.error and report.error.code == "DIR_MISSING":
+        note_missing_folder(row.id)
+
+
+def _is_same_config(row: ErpConnection, used: ErpConnection) -> bool:
+    return bool(row.config_encrypted.ciphertext == used.config_encrypted.ciphertext)
 
 
 def _configuration_failed(error: ConnectorError) -> ConnectionReport:
@@ -135,6 +164,7 @@ def _lift(which: Q) -> bool:
             paused_by=None,
             pause_reason="",
             failures=0,
+            failing_since=None,
             retry_at=None,
             updated_at=Now(),
         )

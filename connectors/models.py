@@ -43,6 +43,7 @@ class ErpConnection(models.Model):
 
     # Failures to reach the server, and when to try again.
     failures = models.PositiveIntegerField(db_default=0, editable=False)
+    failing_since = models.DateTimeField(null=True, editable=False)
     retry_at = models.DateTimeField(null=True, editable=False)
     last_error = models.JSONField(null=True, editable=False)
 

@@ -80,13 +80,14 @@ class Delivery:
     """One export in the hands of a session.
 
     `staged_path` is where its bytes lie, or shall lie, before they become visible under
-    `filename`. `is_absence_evidence`: a staged file that is gone was published and taken.
+    `filename`. `staged_in`: the destination at that time; a staged file that is gone was published
+    and taken if this is still the same one. None: its absence proves nothing.
     """
 
     filename: str
     content: bytes
     staged_path: str
-    is_absence_evidence: bool = True
+    staged_in: "Destination | None" = None
 
 
 class Evidence(StrEnum):
@@ -211,7 +212,8 @@ class ObjectStorage(Protocol):
     def put(self, key: str, content: bytes) -> bool:
         """Store under a new key; True if stored, False if the same bytes lay there already.
 
-        May be repeated. Raises ConnectorError (ARCHIVE_FAILED), also if other bytes lie there.
+        May be repeated. Raises ConnectorError: ARCHIVE_FAILED; ARCHIVE_CONFLICT if other bytes lie
+        there.
         """
 
     def get(self, key: str) -> bytes:

@@ -30,9 +30,7 @@ class DjangoObjectStorage:
                 # save() of other backends looks first and writes then.
                 raise ImproperlyConfigured("The archive must be an S3 or a file system storage.")
         if not is_new and self.get(key) != content:
-            raise ConnectorError(
-                "ARCHIVE_FAILED", public="Other bytes lie under this export's archive key."
-            )
+            raise ConnectorError("ARCHIVE_CONFLICT", detail=key)
         return is_new
 
     def get(self, key: str) -> bytes:
@@ -76,5 +74,6 @@ def _translated(key: str) -> Iterator[None]:
     try:
         yield
     except (BotoCoreError, ClientError, OSError) as e:
-        # The text of a client's error may hold keys and addresses: only its class is kept.
-        raise ConnectorError("ARCHIVE_FAILED", detail=f"{key}: {type(e).__name__}") from e
+        # The text of a client's error may hold keys and addresses: only its class is kept, and no
+        # cause that a log would print.
+        raise ConnectorError("ARCHIVE_FAILED", detail=f"{key}: {type(e).__name__}") from None

@@ -16,7 +16,7 @@ from django.utils.safestring import SafeString
 
 from accounts.scoped_admin import ReadOnlyAdmin, person, require
 from exports.models import ErpAck, ErpExport, ErpExportEvent
-from exports.push import cancel_export
+from exports.push import cancel_export, deliver_again
 from orderflow.badges import Tone, badge
 from orders.errors import Refused
 
@@ -104,7 +104,7 @@ class ErpExportAdmin(ReadOnlyAdmin):
                     "filename",
                     "dropzone_path",
                     "staged_path",
-                    "staged_at",
+                    "staged_in",
                     "payload_size",
                     "payload_sha256",
                     "export_format_version",
@@ -129,7 +129,7 @@ class ErpExportAdmin(ReadOnlyAdmin):
         return _link("admin:connectors_erpconnection_change", export.erp_connection)
 
     @admin.display(description="staged at")
-    def staged_at(self, export: ErpExport) -> str:
+    def staged_in(self, export: ErpExport) -> str:
         if export.destination is None:
             return str(self.get_empty_value_display())
         return format_html_join(
@@ -157,6 +157,11 @@ class ErpExportAdmin(ReadOnlyAdmin):
                 self.admin_site.admin_view(self.cancel_view),
                 name="exports_erpexport_cancel",
             ),
+            path(
+                "<uuid:pk>/deliver/",
+                self.admin_site.admin_view(self.deliver_view),
+                name="exports_erpexport_deliver",
+            ),
             *super().get_urls(),
         ]
 
@@ -172,10 +177,13 @@ class ErpExportAdmin(ReadOnlyAdmin):
         if obj is not None:
             context["export"] = obj
             context["status"] = self.status_badge(obj)
+            is_pending = obj.status == ErpExport.Status.PENDING
+            user = person(request)
             context["is_cancellable"] = (
-                obj.status == ErpExport.Status.PENDING
-                and obj.staged_path is None
-                and person(request).has_perm("exports.cancel_erpexport")
+                is_pending and obj.staged_path is None and user.has_perm("exports.cancel_erpexport")
+            )
+            context["is_deliverable"] = (
+                is_pending and obj.attempts > 0 and user.has_perm("orders.push_draftorder")
             )
         return super().render_change_form(request, context, add, change, form_url, obj)
 
@@ -189,6 +197,30 @@ class ErpExportAdmin(ReadOnlyAdmin):
             content_type="application/json",
             headers={"Content-Disposition": content_disposition_header(True, export.filename)},
         )
+
+    def deliver_view(self, request: HttpRequest, pk: UUID) -> HttpResponse:
+        require(request, "orders.push_draftorder")
+        export: ErpExport = self.get_or_404(request, pk)
+        back = reverse("admin:exports_erpexport_change", args=[pk])
+        if request.method != "POST":
+            return self.confirmation(
+                request,
+                title="Deliver again",
+                original=export,
+                paragraphs=[
+                    f"A worker looks at the file {export.filename} of order {export.draft_order} "
+                    "again now. What was sent is not sent twice, and nothing is overwritten.",
+                ],
+                submit="Deliver this export again",
+                back=back,
+            )
+        try:
+            deliver_again(pk, actor=person(request))
+        except Refused as e:
+            self.message_user(request, e.message, messages.ERROR)
+        else:
+            self.message_user(request, "The export is delivered again now.", messages.SUCCESS)
+        return redirect(back)
 
     def cancel_view(self, request: HttpRequest, pk: UUID) -> HttpResponse:
         require(request, "exports.cancel_erpexport")

@@ -13,27 +13,34 @@ from orderflow.failpoints import failpoint
 logger = logging.getLogger(__name__)
 
 _RUN_SECONDS = 45
+_AT_ONCE = 5000
+_FAILURES_IN_A_ROW = 3
 
 
 def archive_pending(storage: ObjectStorage | None = None) -> int:
     """Store what is not archived yet, oldest first, for a bounded time; return how many.
 
-    The first failure ends the run: the storage is the same for all, and the next run comes soon.
+    One export that cannot be stored does not hold up the others; several in a row end the run, for
+    then it is the storage, and the next run comes soon.
     """
     storage = storage or DjangoObjectStorage()
     ends = time.monotonic() + _RUN_SECONDS
-    count = 0
-    unarchived = ErpExport.objects.filter(archived_at=None).order_by("created_at")
-    for export in unarchived.iterator(chunk_size=100):
-        if time.monotonic() > ends:
+    count = failures = 0
+    waiting = ErpExport.objects.filter(archived_at=None).order_by("created_at", "id")
+    ids = list(waiting.values_list("id", flat=True)[:_AT_ONCE])
+    for export in (ErpExport.objects.get(id=key) for key in ids):
+        if time.monotonic() > ends or failures == _FAILURES_IN_A_ROW:
             break
         content = export.content
-        assert content is not None
+        if content is None:
+            continue
         try:
             storage.put(export.export_storage_key, content)
         except ConnectorError as e:
-            logger.warning("archive: %s", e.log_line, exc_info=e)
-            break
+            logger.warning("archive: export %s: %s", export.id, e.log_line)
+            failures += e.code == "ARCHIVE_FAILED"
+            continue
+        failures = 0
         failpoint("archived")
         count += ErpExport.objects.filter(id=export.id, archived_at=None).update(
             archived_at=Now(), updated_at=Now()

@@ -28,5 +28,11 @@ def change_config(
             status=ErpExport.Status.PENDING,
             staged_path__isnull=False,
         ).order_by("created_at")
-        holders = list(staged.values_list("filename", flat=True)[:_HOLDERS_NAMED])
+        holders = {
+            filename: destination
+            for filename, destination in staged.values_list("filename", "destination")[
+                :_HOLDERS_NAMED
+            ]
+            if destination
+        }
         configuring.change_config(connection, config, clear=clear, holders=holders)

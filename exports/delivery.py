@@ -13,10 +13,12 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 from django.conf import settings
-from django.db import DatabaseError, transaction
+from django.db import Error as DatabaseFailure
+from django.db import transaction
 from django.db.models import F, Q
 
 from connectors import health, lease
@@ -35,7 +37,7 @@ logger = logging.getLogger(__name__)
 
 BATCH_FILES = 64
 BATCH_BYTES = 4 * 1024 * 1024
-RUN_SECONDS = 45
+RUN_SECONDS = 20
 
 _RETRIES = tuple(timedelta(seconds=s) for s in (5, 30, 120, 600, 1800, 3600))
 _PENDING = Q(status=ErpExport.Status.PENDING)
@@ -53,8 +55,10 @@ class Summary:
 
 
 def deliver(connection_id: UUID) -> Summary:
-    """Send what is due on a connection, for a bounded time. Raises only DatabaseError."""
+    """Send what is due on a connection, for a bounded time. Raises only django.db.Error."""
     summary = Summary()
+    # The bell has been heard: the next ring is for what comes from now on.
+    ErpConnection.objects.filter(id=connection_id).update(rung_at=None)
     held = lease.acquire(connection_id)
     if held is None:
         summary.is_busy = True
@@ -74,33 +78,42 @@ class _Run:
         self._summary = summary
         self._connection = ErpConnection.objects.get(id=held.connection_id)
         self._opened = self._connection.config_encrypted.ciphertext
+        self._batch: list[ErpExport] = []
+        self._is_reached = False
 
     def run(self) -> None:
-        if not self._may_deliver() or not (batch := self._due()):
+        if not self._may_deliver() or not self._take_batch():
             return
-        ends = time.monotonic() + RUN_SECONDS
         try:
-            connector = self._connection.connector
-            try:
-                config = connector.parse_config(self._connection.config)
-            except ConfigError as e:
-                raise ConnectorError("CONFIG_INVALID", public=str(e)) from e
-            with connector.open(config) as session:
-                while batch and self._deliver(session, batch) and time.monotonic() < ends:
-                    if not self._lease.renew():
-                        return
-                    self._connection.refresh_from_db()
-                    may_go_on = self._may_deliver() and self._is_as_opened(self._connection)
-                    batch = self._due() if may_go_on else []
+            self._run()
         except ConnectorError as e:
             self._connection_failed(e)
-        except DatabaseError:
+        except DatabaseFailure:
+            raise
+        except SystemExit as e:
+            # The queue's time limit: without a note nobody would know where the time goes.
+            self._connection_failed(_caused(ConnectorError("CONNECT_TIMEOUT"), e))
             raise
         except Exception as e:  # noqa: BLE001  whatever it is, see below
             # A defect of ours: it must neither be tried again every second nor stop the others.
-            error = ConnectorError("INTERNAL", detail=repr(e))
-            error.__cause__ = e
-            self._connection_failed(error)
+            self._connection_failed(_caused(ConnectorError("INTERNAL"), e))
+
+    def _run(self) -> None:
+        ends = time.monotonic() + RUN_SECONDS
+        connector = self._connection.connector
+        try:
+            config = connector.parse_config(self._connection.config)
+        except ConfigError as e:
+            raise ConnectorError("CONFIG_INVALID", public=str(e)) from e
+        with connector.open(config) as session:
+            self._is_reached = True
+            while self._batch and self._deliver(session, self._batch) and time.monotonic() < ends:
+                if not self._lease.renew():
+                    return
+                self._connection.refresh_from_db()
+                if not self._may_deliver() or not self._is_as_opened(self._connection):
+                    return
+                self._take_batch()
 
     def _may_deliver(self) -> bool:
         connection = self._connection
@@ -111,34 +124,40 @@ class _Run:
         """Whether the configuration is still the one this run's session was opened with."""
         return bool(connection.config_encrypted.ciphertext == self._opened)
 
-    def _due(self) -> list[ErpExport]:
-        """The oldest due exports, within the bounds of a batch. After a failure one goes ahead."""
+    def _take_batch(self) -> bool:
+        """Load the oldest due exports, within the bounds of a batch; False if none is due.
+
+        After a failure one goes ahead: the least tried, for the failure may be its own.
+        """
         due = ErpExport.objects.filter(
             _PENDING, erp_connection=self._connection, next_attempt_at__lte=db_now()
-        ).order_by("created_at", "id")
-        limit = 1 if self._connection.failures else BATCH_FILES
-        batch: list[ErpExport] = []
+        )
+        is_probe = self._connection.failures > 0
+        order = ["attempts", "created_at", "id"] if is_probe else ["created_at", "id"]
+        chosen: list[UUID] = []
         size = 0
-        for export in due[:limit]:
-            size += export.payload_size
-            if batch and size > BATCH_BYTES:
+        sizes = due.order_by(*order).values_list("id", "payload_size")
+        for key, payload_size in sizes[: 1 if is_probe else BATCH_FILES]:
+            size += payload_size
+            if chosen and size > BATCH_BYTES:
                 break
-            batch.append(export)
-        return batch
+            chosen.append(key)
+        self._batch = list(due.filter(id__in=chosen).order_by(*order))
+        return bool(self._batch)
 
     def _deliver(self, session: Session, batch: Sequence[ErpExport]) -> bool:
         """Bring a batch forward; False if the connection needs a rest or a person."""
         here = session.destination()
         staged = [export for export in batch if export.staged_path is not None]
         unstaged = [export for export in batch if export.staged_path is None]
-        is_healthy = self._resume(session, staged, here)
+        is_healthy = self._resume(session, staged)
         is_healthy = is_healthy and self._send(session, unstaged, here)
         if is_healthy:
             health.record_success(self._connection.id)
             self._connection.failures = 0
         return is_healthy
 
-    def _resume(self, session: Session, exports: Sequence[ErpExport], here: Destination) -> bool:
+    def _resume(self, session: Session, exports: Sequence[ErpExport]) -> bool:
         """Step 4 for exports that an earlier attempt has staged."""
         counted = advance(
             [e.id for e in exports],
@@ -147,19 +166,15 @@ class _Run:
             attempts=F("attempts") + 1,
         )
         exports = [e for e in exports if e.id in counted]
-        deliveries = [
-            _delivery(e, e.staged_path or "", is_absence_evidence=self._still_lies_where(e, here))
-            for e in exports
-        ]
+        deliveries = [_delivery(e, e.staged_path or "", self._staged_in(e)) for e in exports]
         outcomes = session.publish(deliveries, is_resumed=True) if deliveries else []
         return self._record(session, exports, outcomes)
 
-    def _still_lies_where(self, export: ErpExport, here: Destination) -> bool:
-        """Whether the folders are those in which the export was staged, without an interruption."""
+    def _staged_in(self, export: ErpExport) -> Destination | None:
+        """Where an export was staged; None if a folder was missing since, and perhaps made anew."""
         missing_at = self._connection.folder_missing_at
-        # A folder that was missing since may have been made anew under the same name.
         was_missing = missing_at and export.staged_at and missing_at >= export.staged_at
-        return bool(export.destination == here and not was_missing)
+        return None if was_missing else export.destination
 
     def _send(self, session: Session, exports: Sequence[ErpExport], here: Destination) -> bool:
         """Steps 2 to 5 for exports of which nothing is staged."""
@@ -181,7 +196,7 @@ class _Run:
         failpoint("noted")
         if not exports:
             return True
-        results = session.stage([_delivery(e, paths[e.id]) for e in exports])
+        results = session.stage([_delivery(e, paths[e.id], here) for e in exports])
         failpoint("staged")
         refused = {e.id: r for e, r in zip(exports, results, strict=True) if r}
         whole = [e for e in exports if e.id not in refused]
@@ -200,7 +215,8 @@ class _Run:
         is_healthy = self._fail([(e, refused[e.id]) for e in exports if e.id in refused], "stage")
         if not winners:
             return is_healthy
-        outcomes = session.publish([_delivery(e, paths[e.id]) for e in winners], is_resumed=False)
+        deliveries = [_delivery(e, paths[e.id], here) for e in winners]
+        outcomes = session.publish(deliveries, is_resumed=False)
         failpoint("published")
         return self._record(session, winners, outcomes) and is_healthy
 
@@ -212,8 +228,8 @@ class _Run:
             connection = ErpConnection.objects.select_for_update(no_key=True).get(
                 id=self._connection.id
             )
-            if not self._is_as_opened(connection):
-                # Staged at what may be another dropzone by now.
+            if connection.is_paused or not self._is_as_opened(connection):
+                # Staged in vain: somebody said stop, or it may be another dropzone by now.
                 return set()
             return advance(
                 ids,
@@ -279,24 +295,43 @@ class _Run:
             if error.code == "FOLDER_CHANGED":
                 health.note_missing_folder(self._connection.id)
             attempt = export.attempts + 1
-            wait: timedelta | None = _RETRIES[min(attempt, len(_RETRIES)) - 1]
+            wait: timedelta | None = _wait(attempt)
             if error.kind is Kind.DECISION:
                 wait = None
             elif error.kind in (Kind.DESTINATION, Kind.REACH):
                 wait = timedelta(0)
                 if is_healthy:
-                    health.record_failure(self._connection.id, error)
+                    health.record_failure(self._connection, error)
                 is_healthy = False
             _note_failure(export, error, stage=stage, attempt=attempt, wait=wait)
         return is_healthy
 
     def _connection_failed(self, error: ConnectorError) -> None:
-        """The dropzone was not reached, or lost: every waiting export shows it."""
+        """The dropzone was not reached, or lost: the connection and the batch show it."""
         self._summary.errors[error.code] += 1
-        health.record_failure(self._connection.id, error)
-        ErpExport.objects.filter(_PENDING, erp_connection=self._connection).exclude(
-            error_json__code=error.code
-        ).update(error_json={**error.as_json(), "at": db_now().isoformat()}, updated_at=Now())
+        health.record_failure(self._connection, error)
+        report = {**error.as_json(), "at": db_now().isoformat()}
+        changes: dict[str, Any] = {"error_json": report}
+        if self._is_reached and len(self._batch) == 1:
+            # It was alone when the connection broke, so that others go first next time.
+            changes["next_attempt_at"] = db_now() + _wait(self._batch[0].attempts + 1)
+        advance(
+            [e.id for e in self._batch],
+            kind=Events.ATTEMPT_FAILED,
+            where=_PENDING,
+            details={e.id: report for e in self._batch},
+            **changes,
+        )
+
+
+def _caused(error: ConnectorError, cause: BaseException) -> ConnectorError:
+    error.__cause__ = cause
+    error.detail = type(cause).__name__
+    return error
+
+
+def _wait(attempt: int) -> timedelta:
+    return _RETRIES[min(attempt, len(_RETRIES)) - 1]
 
 
 def _note_failure(
@@ -309,7 +344,10 @@ def _note_failure(
 ) -> None:
     now = db_now()
     report = {**error.as_json(), "stage": stage, "attempt": attempt, "at": now.isoformat()}
-    is_too_old = now - export.created_at > timedelta(hours=settings.EXPORT_GIVE_UP_HOURS)
+    oldest = now - timedelta(hours=settings.EXPORT_GIVE_UP_HOURS)
+    # Counted from the first failure: waiting for a paused connection is no failure.
+    failures = export.events.filter(kind=Events.ATTEMPT_FAILED, at__lt=oldest)
+    is_too_old = export.created_at < oldest and failures.exists()
     is_hopeless = error.kind is Kind.ORDER or (is_too_old and error.kind is Kind.FILE)
     # Given up only while nothing is staged: an elected export rolls forward for ever.
     if is_hopeless and fail(export, report):
@@ -345,11 +383,11 @@ def fail(export: ErpExport, report: dict[str, object]) -> bool:
     return bool(failed)
 
 
-def _delivery(export: ErpExport, path: str, *, is_absence_evidence: bool = True) -> Delivery:
+def _delivery(export: ErpExport, path: str, staged_in: Destination | None) -> Delivery:
     assert export.payload is not None
     return Delivery(
         filename=export.filename,
         content=bytes(export.payload),
         staged_path=path,
-        is_absence_evidence=is_absence_evidence,
+        staged_in=staged_in,
     )

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from django.conf import settings
 from django.db.models import Q
 
-from connectors import lease
+from connectors import health, lease
 from connectors.errors import ConnectorError
 from connectors.models import ErpConnection
 from connectors.port import ConfigError
@@ -35,7 +35,9 @@ def sweep(*, settled_after: timedelta = SETTLED_AFTER) -> int:
     before = db_now() - settled_after
     dirty = ErpExport.objects.filter(_LOST, updated_at__lt=before)
     connections = ErpConnection.objects.filter(
-        id__in=dirty.values("erp_connection"), paused_at=None
+        Q(retry_at=None) | Q(retry_at__lte=db_now()),
+        id__in=dirty.values("erp_connection"),
+        paused_at=None,
     )
     return sum(_sweep_connection(connection, before) for connection in connections)
 
@@ -56,9 +58,12 @@ def _sweep_connection(connection: ErpConnection, before: datetime) -> int:
                 for path, error in zip(paths, session.discard(paths), strict=True)
                 if error is not None
             }
-    except (ConnectorError, ConfigError) as e:
-        # Delivery meets the same error and does what is to be done about it.
-        logger.info("janitor: connection %s: %s", connection.id, e)
+    except ConfigError as e:
+        health.record_failure(connection, ConnectorError("CONFIG_INVALID", public=str(e)))
+        return 0
+    except ConnectorError as e:
+        # As in a delivery: a refused password must not be tried again and again.
+        health.record_failure(connection, e)
         return 0
     finally:
         held.release()
@@ -90,7 +95,7 @@ def give_up() -> int:
         staged_path=None,
         created_at__lt=oldest,
         erp_connection__paused_at=None,
-        erp_connection__failures__gt=0,
+        erp_connection__failing_since__lt=oldest,
     )
     count = 0
     for export in hopeless.order_by("created_at")[:_AT_ONCE]:

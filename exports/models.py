@@ -86,6 +86,11 @@ class ErpExport(models.Model):
                 name="idx_erp_export_due",
             ),
             models.Index(
+                fields=["erp_connection", "created_at", "id"],
+                condition=Q(status="PENDING"),
+                name="idx_erp_export_oldest",
+            ),
+            models.Index(
                 fields=["created_at"],
                 condition=Q(archived_at=None),
                 name="idx_erp_export_unarchived",
@@ -147,6 +152,7 @@ class ErpExportEvent(models.Model):
         STAGING = "STAGING", "staging"
         STAGED = "STAGED", "staged"
         RESUMED = "RESUMED", "resumed"
+        REQUESTED = "REQUESTED", "delivery requested"
         ATTEMPT_FAILED = "ATTEMPT_FAILED", "attempt failed"
         SENT = "SENT", "sent"
         FAILED = "FAILED", "failed"

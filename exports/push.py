@@ -13,6 +13,7 @@ from exports.models import ErpExport, ErpExportEvent
 from exports.rendering import render_order
 from exports.ring import ring
 from exports.transitions import advance
+from orderflow.db import Now
 from orders import workflow
 from orders.errors import Refused
 from orders.models import DraftOrder
@@ -98,6 +99,24 @@ def cancel_export(export_id: UUID, *, actor: User, reason: str = "") -> None:
         )
 
 
+def deliver_again(export_id: UUID, *, actor: User) -> None:
+    """Try a waiting export again now, for instance after a person has removed what was in its way.
+
+    Safe at any time: what was elected only rolls forward. Raises Refused (NOT_WAITING).
+    """
+    with transaction.atomic():
+        if not advance(
+            [export_id],
+            kind=ErpExportEvent.Kind.REQUESTED,
+            where=Q(status=Status.PENDING),
+            actor=actor,
+            next_attempt_at=Now(),
+        ):
+            raise Refused("NOT_WAITING", "Only a pending export can be delivered again.")
+        connection_id = ErpExport.objects.values_list("erp_connection", flat=True).get(id=export_id)
+        transaction.on_commit(partial(ring, connection_id), robust=True)
+
+
 def _lock(order_id: UUID) -> DraftOrder:
     return (
         DraftOrder.objects.select_for_update(of=["self"])
@@ -127,5 +146,6 @@ def _create_export(order: DraftOrder, *, actor: User) -> ErpExport:
     workflow.transition(
         [order.id], expect=[OrderStatus.APPROVED, OrderStatus.ERROR], to=OrderStatus.PUSHING
     )
-    transaction.on_commit(partial(ring, connection.id))
+    # A bell that does not ring must not look like a push that failed: the worker looks by itself.
+    transaction.on_commit(partial(ring, connection.id), robust=True)
     return export

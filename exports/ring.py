@@ -10,14 +10,15 @@ from connectors.models import ErpConnection
 from exports.models import ErpExport
 from orderflow.db import db_now
 
-# One ring a second is enough: the worker takes all that is due, and looks again by itself.
-_ONCE_IN = timedelta(seconds=1)
+# Whoever delivers clears the mark, so one ring waits in the queue at most; after this time it is
+# taken for lost.
+_LOST_AFTER = timedelta(seconds=60)
 
 
 def ring(connection_id: UUID) -> bool:
-    """Enqueue a delivery unless somebody has just done so. Return whether it was enqueued."""
+    """Enqueue a delivery unless one is waiting. Return whether it was enqueued."""
     now = db_now()
-    unrung = ErpConnection.objects.filter(Q(rung_at=None) | Q(rung_at__lte=now - _ONCE_IN))
+    unrung = ErpConnection.objects.filter(Q(rung_at=None) | Q(rung_at__lte=now - _LOST_AFTER))
     if not unrung.filter(id=connection_id).update(rung_at=now):
         return False
     async_task("exports.tasks.deliver", str(connection_id))

@@ -57,9 +57,14 @@ class ErpExportSerializer(ErpExportSummarySerializer):
 
     def get_waiting_for(self, export: ErpExport) -> dict[str, Any] | None:
         connection = export.erp_connection
-        if export.status != ErpExport.Status.PENDING or not connection.is_paused:
+        if export.status != ErpExport.Status.PENDING:
             return None
-        return {"connection_paused": connection.pause_reason, "error": connection.last_error}
+        if not connection.is_paused and connection.last_error is None:
+            return None
+        return {
+            "connection_paused": connection.pause_reason or None,
+            "error": connection.last_error,
+        }
 
 
 class ErpExportEventSerializer(serializers.ModelSerializer[ErpExportEvent]):

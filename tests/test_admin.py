@@ -905,7 +905,7 @@ def test_changing_the_mode_drops_the_secrets_of_the_other(
 def test_no_page_shows_a_secret(
     org: Org, sftp: ErpConnection, viewer: User, operator: User, root: Client
 ) -> None:
-    health.record_failure(sftp.id, ConnectorError("AUTH_FAILED", detail=CANARY))
+    health.record_failure(sftp, ConnectorError("AUTH_FAILED", detail=CANARY))
     urls = [
         _url("connectors_erpconnection_changelist"),
         *(
@@ -925,7 +925,9 @@ def test_the_dropzone_stays_while_exports_are_staged_there(
     org: Org, connection: ErpConnection, approver: User, operator: User, dropzone: Path
 ) -> None:
     export = push_order(_approved(org, approver).id, actor=approver)
-    ErpExport.objects.filter(id=export.id).update(staged_path="/x", destination={"mode": "x"})
+    ErpExport.objects.filter(id=export.id).update(
+        staged_path="/x", staged_at=timezone.now(), destination={"mode": "x"}
+    )
     data = {
         "config_mode": "filesystem",
         "config_export_path": f"{dropzone}/acks",

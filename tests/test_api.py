@@ -349,7 +349,9 @@ def test_a_cleared_payload_is_404(owner: APIClient, dropzone: ErpConnection) -> 
 
 def test_staging_names_stay_inside(owner: APIClient, dropzone: ErpConnection) -> None:
     export = post(owner, f"{create_approved(owner)}/push")["Location"]
-    ErpExport.objects.update(staged_path="/x/secret.tmp", destination={"mode": "filesystem"})
+    ErpExport.objects.update(
+        staged_path="/x/secret.tmp", staged_at=timezone.now(), destination={"mode": "filesystem"}
+    )
     ErpExport.objects.get().events.update(detail={"tmp": "/x/secret.tmp", "stage": "stage"})
     for path in (export, f"{export}/events", EXPORTS):
         assert "secret" not in owner.get(path).content.decode()

@@ -56,7 +56,7 @@ def test_other_bytes_are_not_overwritten(storage: DjangoObjectStorage) -> None:
     storage.put("exports/a/1.json", b"{}")
     with pytest.raises(ConnectorError) as raised:
         storage.put("exports/a/1.json", b"[]")
-    assert raised.value.code == "ARCHIVE_FAILED"
+    assert raised.value.code == "ARCHIVE_CONFLICT"
     assert storage.get("exports/a/1.json") == b"{}"
 
 
@@ -91,6 +91,20 @@ def test_every_export_is_archived_whatever_its_status(
         assert export.archived_at
         assert storage.get(export.export_storage_key) == export.content
     assert second.export_storage_key == f"exports/{org.id}/{second.payload_sha256}.json"
+
+
+@pytest.mark.django_db
+def test_a_conflict_does_not_hold_up_the_others(
+    storage: DjangoObjectStorage, dropzone_root: Path
+) -> None:
+    org = an_org()
+    ann = a_user(org)
+    a_connection(org, {"mode": "filesystem", "export_path": str(dropzone_root)})
+    exports = some_exports(org, ann, 6)
+    for export in exports[:4]:
+        storage.put(export.export_storage_key, b"not ours")
+    assert archive_pending(storage) == 2
+    assert archive_pending(storage) == 0
 
 
 @pytest.mark.django_db

@@ -3,7 +3,7 @@
 import shutil
 import subprocess
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -12,17 +12,22 @@ from unittest import mock
 
 import pytest
 from django.db import connection as database
+from django.db.models.expressions import RawSQL
 from django.test import override_settings
 
 from accounts.models import Org, User
 from connectors import configuring, health
 from connectors.dropzone.session import DropzoneSession
+from connectors.errors import ConnectorError
 from connectors.models import ErpConnection
-from connectors.port import ConfigError
+from connectors.port import ConfigError, Delivery
 from exports import delivery, janitor
+from exports.connections import change_config
 from exports.delivery import deliver
 from exports.models import ErpExport, ErpExportEvent
+from exports.push import deliver_again
 from orderflow.db import db_now
+from orders.errors import Refused
 from orders.models import DraftOrder
 from tests.builders import a_connection, a_user, an_org, some_exports
 from tests.dropzones import KINDS, Dropzone, asyncssh_config, dropzone_of, openssh_config
@@ -78,17 +83,21 @@ def make_due() -> None:
     ErpConnection.objects.update(retry_at=None)
 
 
+class Crash(BaseException):
+    """Passes by every handler, as a SIGKILL does."""
+
+
 @contextmanager
 def crash_after(step: str) -> Iterator[None]:
-    """Let the delivery die by an exception at a step of the protocol."""
+    """Let the delivery die at a step of the protocol."""
 
     def die(name: str) -> None:
         if name == step:
-            raise SystemExit(name)
+            raise Crash(name)
 
     with (
         mock.patch.object(delivery, "failpoint", autospec=True, side_effect=die),
-        pytest.raises(SystemExit),
+        pytest.raises(Crash),
     ):
         yield
 
@@ -160,6 +169,33 @@ def test_another_worker_is_elected(org: Org, ann: User, dropzone: Dropzone) -> N
     assert reloaded(export).status == "SENT"
 
 
+def test_the_loser_of_an_election_publishes_nothing(
+    org: Org, ann: User, dropzone: Dropzone
+) -> None:
+    """The other worker is elected and dies: its file, and no other, may ever become visible."""
+    connection = a_connection(org, dropzone.config)
+    (export,) = some_exports(org, ann)
+    moves = iter(["other"])
+    elected: list[str | None] = []
+
+    def other_worker(name: str) -> None:
+        if name == "staged" and next(moves, None):
+            ErpConnection.objects.update(lease_until=None)
+            dies = mock.patch.object(DropzoneSession, "publish", autospec=True, side_effect=Crash)
+            with dies, pytest.raises(Crash):
+                deliver(connection.id)
+            elected.append(reloaded(export).staged_path)
+
+    with mock.patch.object(delivery, "failpoint", autospec=True, side_effect=other_worker):
+        deliver(connection.id)
+    assert reloaded(export).staged_path == elected[0]
+    assert kinds(export).count("STAGED") == 1
+    make_due()
+    deliver(connection.id)
+    assert dropzone.files() == payloads([export])
+    assert dropzone.leftovers() == []
+
+
 @pytest.mark.django_db(transaction=True)
 def test_two_workers_with_the_same_exports(org: Org, ann: User, folder: Dropzone) -> None:
     connection = a_connection(org, folder.config)
@@ -173,12 +209,14 @@ def test_two_workers_with_the_same_exports(org: Org, ann: User, folder: Dropzone
 
     def work() -> None:
         try:
-            with mock.patch("connectors.lease.DURATION", janitor.SETTLED_AFTER * -1):
-                deliver(connection.id)
+            deliver(connection.id)
         finally:
             database.close()
 
-    with mock.patch.object(delivery, "failpoint", side_effect=meet):
+    with (
+        mock.patch.object(delivery, "failpoint", side_effect=meet),
+        mock.patch("connectors.lease.DURATION", janitor.SETTLED_AFTER * -1),
+    ):
         threads = [threading.Thread(target=work) for _ in range(2)]
         for thread in threads:
             thread.start()
@@ -244,8 +282,13 @@ def test_somebody_elses_file_is_not_overwritten(org: Org, ann: User, dropzone: D
     # A person decides: nothing is tried again by itself.
     assert deliver(connection.id).errors == {}
     foreign.unlink()
-    make_due()
+    deliver_again(unstaged.id, actor=ann)
     assert deliver(connection.id).sent == 1
+    event = unstaged.events.get(kind=ErpExportEvent.Kind.REQUESTED)
+    assert event.actor == ann
+    with pytest.raises(Refused) as raised:
+        deliver_again(unstaged.id, actor=ann)
+    assert raised.value.code == "NOT_WAITING"
 
 
 def test_a_folder_that_vanished_is_no_evidence(org: Org, ann: User, dropzone: Dropzone) -> None:
@@ -527,11 +570,88 @@ def test_what_waits_too_long_is_given_up_unless_staged(
         staged_path="/x.tmp", staged_at=db_now(), destination={}
     )
     assert janitor.give_up() == 0
-    ErpConnection.objects.update(failures=3)
+    ErpConnection.objects.update(failures=3, failing_since=db_now())
     assert janitor.give_up() == 1
     assert [reloaded(e).status for e in (staged, unstaged)] == ["PENDING", "FAILED"]
     assert reloaded(unstaged).draft_order.status == DraftOrder.Status.ERROR
     assert connection
+
+
+def test_an_export_that_breaks_the_connection_does_not_block_the_others(
+    org: Org, ann: User, folder: Dropzone
+) -> None:
+    connection = a_connection(org, folder.config)
+    exports = some_exports(org, ann, 5)
+    original = DropzoneSession.stage
+
+    def stage(self: DropzoneSession, deliveries: Sequence[Delivery]) -> Any:
+        if any(d.filename == exports[0].filename for d in deliveries):
+            raise ConnectorError("CONNECTION_LOST")
+        return original(self, deliveries)
+
+    with mock.patch.object(DropzoneSession, "stage", stage):
+        for _ in range(12):
+            ErpConnection.objects.update(retry_at=None)
+            deliver(connection.id)
+    assert [reloaded(e).status for e in exports] == ["PENDING"] + ["SENT"] * 4
+
+
+@override_settings(EXPORT_GIVE_UP_HOURS=1)
+def test_waiting_for_a_paused_connection_is_no_failure(
+    org: Org, ann: User, folder: Dropzone
+) -> None:
+    connection = a_connection(org, folder.config)
+    some_exports(org, ann)
+    ErpExport.objects.update(created_at=db_now() - timedelta(hours=2))
+    health.record_failure(connection, ConnectorError("CONNECT_REFUSED"))
+    assert janitor.give_up() == 0
+    ErpConnection.objects.update(failing_since=db_now() - timedelta(hours=2))
+    assert janitor.give_up() == 1
+
+
+def test_an_error_of_a_replaced_config_does_not_pause_the_new_one(
+    org: Org, ann: User, folder: Dropzone
+) -> None:
+    connection = a_connection(org, folder.config)
+    stale = ErpConnection.objects.get()
+    configuring.change_config(connection, {**folder.config, "file_mode": "0640"})
+    health.record_failure(stale, ConnectorError("AUTH_FAILED"))
+    connection.refresh_from_db()
+    assert not connection.is_paused
+
+
+def test_a_folder_that_was_replaced_in_the_same_run_is_no_evidence(
+    org: Org, ann: User, folder: Dropzone
+) -> None:
+    connection = a_connection(org, folder.config)
+    (export,) = some_exports(org, ann)
+
+    def replace(name: str) -> None:
+        if name == "elected":
+            shutil.rmtree(folder.exports)
+            folder.exports.mkdir()
+
+    with mock.patch.object(delivery, "failpoint", autospec=True, side_effect=replace):
+        assert deliver(connection.id).sent == 0
+    assert code(export) == "FOLDER_CHANGED"
+
+
+def test_a_server_with_a_new_key_is_no_evidence(
+    org: Org, ann: User, openssh: OpenSSHServer
+) -> None:
+    with OpenSSHServer() as server:
+        connection = a_connection(org, openssh_config(server))
+        (export,) = some_exports(org, ann)
+        with crash_after("elected"):
+            deliver(connection.id)
+        for path in (server.root / "exports").iterdir():
+            path.unlink()
+        server.restart(host_keys=[new_key()])
+        config = openssh_config(server)
+        change_config(connection, config)
+        health.resume(connection.id)
+        assert deliver(connection.id).sent == 0
+        assert code(export) == "FOLDER_CHANGED"
 
 
 def test_no_transaction_is_open_while_files_move(
@@ -561,10 +681,16 @@ def test_the_dropzone_of_staged_exports_is_locked(org: Org, ann: User, folder: D
         deliver(connection.id)
     moved = {**folder.config, "export_path": str(folder.acks)}
     with pytest.raises(ConfigError) as raised:
-        configuring.change_config(connection, moved, holders=[export.filename])
+        change_config(connection, moved)
     assert export.filename in raised.value.errors["export_path"]
-    deliver(connection.id)
-    configuring.change_config(connection, moved)
+    # An unreadable configuration can be entered again, but only for the same dropzone.
+    ErpConnection.objects.update(config_encrypted=RawSQL("'garbage'", []))
+    with pytest.raises(ConfigError):
+        change_config(connection, moved)
+    change_config(connection, folder.config)
+    health.resume(connection.id)
+    assert deliver(connection.id).sent == 1
+    change_config(connection, moved)
     connection.refresh_from_db()
     assert connection.pause_reason == "NEVER_TESTED"
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
 import pytest
 
 from accounts.models import Org, User
@@ -124,6 +125,6 @@ def test_an_idle_worker_sends_soon_and_stops_when_told(
     with worker(child_env) as process:
         some_exports(org, ann)
         wait_until_sent(1)
-        assert process.poll() is None
-    group = subprocess.run(["pgrep", "-g", str(process.pid)], capture_output=True, check=False)
-    assert group.stdout == b""
+        family = psutil.Process(process.pid).children(recursive=True)
+        assert len(family) > 2
+    assert not [member for member in family if member.is_running()]

@@ -120,7 +120,7 @@ FIELDS: Final = (
         modes=_SFTP,
         default=10,
         minimum=1,
-        maximum=60,
+        maximum=20,
     ),
     ConfigField(
         name="operation_timeout",
@@ -129,7 +129,7 @@ FIELDS: Final = (
         modes=_SFTP,
         default=30,
         minimum=1,
-        maximum=120,
+        maximum=30,
     ),
 )
 
@@ -245,6 +245,7 @@ def _text(field: ConfigField, value: Any) -> str:
         raise ValueError("must be a text.")
     if any(ord(c) < 32 or ord(c) == 127 for c in value):
         raise ValueError("must not contain control characters.")
+    _refuse_surrogates(value)
     if field.name == "file_mode" and not re.fullmatch(r"0?[0-7]{3}", value):
         raise ValueError("must be three octal digits, like 0640.")
     return value.strip()
@@ -264,7 +265,13 @@ def _secret(field: ConfigField, value: Any) -> Secret:
         return value
     if not isinstance(value, str):
         raise ValueError("must be a text.")
+    _refuse_surrogates(value)
     return Secret(value)
+
+
+def _refuse_surrogates(value: str) -> None:
+    if any("\ud800" <= c <= "\udfff" for c in value):
+        raise ValueError("must be valid Unicode.")
 
 
 def _number(field: ConfigField, value: Any) -> float:

@@ -75,7 +75,7 @@ class DropzoneJsonV1Connector:
             pool.session(config) if isinstance(config, SftpConfig) else _open_folder(config)
         )
         with folder as opened:
-            yield DropzoneSession(opened, config, _server(config))
+            yield DropzoneSession(opened, config, _server(config, opened))
 
     def test(self, config: DropzoneConfig) -> ConnectionReport:
         return Probe(
@@ -120,7 +120,10 @@ class DropzoneJsonV1Connector:
 def _deliver(session: Session, rendered: Document) -> None:
     staged_path = session.staging_path(rendered.filename, uuid.uuid4().hex[:8])
     delivery = Delivery(
-        filename=rendered.filename, content=rendered.content, staged_path=staged_path
+        filename=rendered.filename,
+        content=rendered.content,
+        staged_path=staged_path,
+        staged_in=session.destination(),
     )
     (refused,) = session.stage([delivery])
     if refused:
@@ -156,13 +159,16 @@ def _open_sftp(
 pool = SessionPool(_open_sftp)
 
 
-def _server(config: DropzoneConfig) -> dict[str, Any]:
+def _server(config: DropzoneConfig, folder: DropFolder) -> dict[str, Any]:
     if isinstance(config, SftpConfig):
+        # A server that was set up anew has another key, and nothing of what lay on the old one.
+        host_key = folder.host_key if isinstance(folder, SftpFolder) else ""
         return {
             "mode": "sftp",
             "host": config.host,
             "port": config.port,
             "username": config.username,
+            "host_key": ssh.fingerprint(host_key) if host_key else "",
         }
     return {"mode": "filesystem"}
 

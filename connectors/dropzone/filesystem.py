@@ -38,7 +38,15 @@ class FilesystemFolder(DropFolder):
             os.close(self._descriptors.popitem()[1])
 
     def create(self, files: Sequence[NewFile]) -> list[FileError | None]:
-        return [_value(self._create, file) for file in files]
+        results = [_value(self._create, file) for file in files]
+        # A power loss must not take the names of files that are then believed to be there.
+        for folder in {os.path.dirname(file.path) for file in files}:
+            try:
+                with _translated(folder):
+                    os.fsync(self._descriptor(folder))
+            except FileError as e:
+                results = [result or e for result in results]
+        return results
 
     def _create(self, file: NewFile) -> None:
         with self._at(file.unless) as (folder, name):
@@ -115,6 +123,10 @@ class FilesystemFolder(DropFolder):
                 yield entry.name
 
     def identity(self, folder: str) -> str | None:
+        held = self._descriptors.get(folder)
+        if held is not None and os.fstat(held).st_nlink == 0:
+            # Removed while it was open; its number may have been given to another one already.
+            return None
         try:
             found = os.stat(folder)
         except (FileNotFoundError, NotADirectoryError):

@@ -39,7 +39,9 @@ class Reply:
 
     def __post_init__(self) -> None:
         if self.kind == wire.CMD_STATUS:
-            self.code, self.text = self.body.get_int(), self.body.get_text()
+            self.code = self.body.get_int()
+            # Some servers speak their own language in their own encoding.
+            self.text = self.body.get_binary().decode("utf-8", "replace")
 
     @property
     def is_end(self) -> bool:

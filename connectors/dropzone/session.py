@@ -108,17 +108,23 @@ class DropzoneSession:
         (failure,) = self._folder.rename([(delivery.staged_path, final_path)])
         if failure is None:
             return Evidence.OBSERVED
-        if failure.reason is Reason.MISSING:
-            # Gone since the look: another worker was quicker, or the folder went.
-            (final,) = self._folder.lstat([final_path])
-            return Evidence.OBSERVED if isinstance(final, Stat) else self._judge_absence(delivery)
-        return rename_error(failure)
+        if failure.reason not in (Reason.MISSING, Reason.EXISTS):
+            return rename_error(failure)
+        # Another worker was quicker since the look, or the folder went.
+        (final,) = self._folder.lstat([final_path])
+        (staged,) = self._folder.lstat([delivery.staged_path])
+        if isinstance(final, Stat):
+            return self._judge_both(delivery) if staged else Evidence.OBSERVED
+        return rename_error(failure) if staged else self._judge_absence(delivery)
 
     def _judge_absence(self, delivery: Delivery) -> Outcome:
         """Neither file is there: published and taken, if this is still the folder it lay in."""
-        is_missing = any(self._folder.identity(f) is None for f in self._folders.values())
-        if is_missing or not delivery.is_absence_evidence:
-            return ConnectorError("FOLDER_CHANGED", detail=f"missing now: {is_missing}")
+        here = self.destination()
+        is_missing = any(here[f"{name}_identity"] is None for name in self._folders)
+        if is_missing or delivery.staged_in != here:
+            return ConnectorError(
+                "FOLDER_CHANGED", detail=f"staged in {delivery.staged_in}, {here}"
+            )
         return Evidence.INFERRED
 
     def _judge_both(self, delivery: Delivery) -> Outcome:
@@ -139,9 +145,7 @@ class DropzoneSession:
         """Without staging: create the final files themselves, once and never again."""
         files = [NewFile(d.staged_path, d.content, unless=d.staged_path) for d in deliveries]
         return [
-            ConnectorError("OUTCOME_UNKNOWN", detail=repr(failure))
-            if failure
-            else Evidence.OBSERVED
+            _direct_error(failure) if failure else Evidence.OBSERVED
             for failure in self._folder.create(files)
         ]
 
@@ -167,6 +171,13 @@ class DropzoneSession:
             yield from self._folder.names(self._config.export_path)
         except FileError as e:
             raise file_error(e) from e
+
+
+def _direct_error(failure: FileError) -> ConnectorError:
+    if failure.reason in (Reason.DENIED, Reason.MISSING, Reason.UNSUPPORTED):
+        # Nothing can have come of it, and the next file would fare no better.
+        return file_error(failure)
+    return ConnectorError("OUTCOME_UNKNOWN", detail=repr(failure))
 
 
 def file_error(failure: FileError) -> ConnectorError:

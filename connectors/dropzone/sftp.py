@@ -37,6 +37,11 @@ class SftpFolder(DropFolder):
         return self._pipeline.extensions
 
     @property
+    def host_key(self) -> str:
+        """The public key that the server has shown."""
+        return self._connection.host_key
+
+    @property
     def is_open(self) -> bool:
         """Whether the session can still be used; it cannot after any error of its own."""
         return self._connection.is_open
@@ -148,11 +153,14 @@ class SftpFolder(DropFolder):
             for i, looked in enumerate(replies[1::2])
             if results[i] is None and looked.kind == wire.CMD_ATTRS
         ]
-        linked = [
-            i
-            for i, found in zip(doubtful, self.lstat([moves[i][0] for i in doubtful]), strict=True)
-            if isinstance(found, Stat)
-        ]
+        sources = self.lstat([moves[i][0] for i in doubtful])
+        targets = self.lstat([moves[i][1] for i in doubtful])
+        linked = []
+        for i, old, new in zip(doubtful, sources, targets, strict=True):
+            if isinstance(old, Stat) and old == new and old.is_file:
+                linked.append(i)
+            elif old is not None:
+                results[i] = FileError(Reason.FAILURE, moves[i][0], "still there after its rename")
         for i, failure in zip(linked, self.remove([moves[i][0] for i in linked]), strict=True):
             if failure and failure.reason is not Reason.MISSING:
                 results[i] = failure

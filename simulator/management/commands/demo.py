@@ -22,10 +22,11 @@ from django.core.management.base import BaseCommand, CommandError
 
 from accounts.models import Org, User
 from connectors import health
-from connectors.configuring import change_config, create_connection
+from connectors.configuring import create_connection
 from connectors.errors import ConnectorError
 from connectors.models import ErpConnection
 from connectors.port import ConfigError
+from exports.connections import change_config
 from exports.models import ErpExport
 from exports.push import push_order, retry_order
 from orders.errors import Refused
@@ -103,11 +104,8 @@ class Command(BaseCommand):
         if connection is None:
             connection = create_connection(org, connector_type=_CONNECTOR, config=config)
         elif not _is_configured(connection, config):
-            staged = connection.exports.filter(
-                status=ErpExport.Status.PENDING, staged_path__isnull=False
-            )
             try:
-                change_config(connection, config, holders=staged.values_list("filename", flat=True))
+                change_config(connection, config)
             except ConfigError as e:
                 raise CommandError(f"The connection cannot follow the server: {e}") from e
         report = health.test(connection)
