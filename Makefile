@@ -89,6 +89,10 @@ format: .venv/installed ## Format the code and mend what ruff can mend
 bench: .venv/installed ## Measure
 	@exec $(BIN)/python -m bench
 
+.PHONY: chaos
+chaos: .venv/installed ## Deliver while everything breaks; MODE, ORDERS, KILLS, SEED, SOAK=1
+	@exec $(BIN)/python -m chaos
+
 .PHONY: lock
 lock: .venv/installed ## Pin the newest packages that requirements*.in allow
 	@$(BIN)/$(LOCK) --upgrade requirements.in -o requirements.txt

@@ -1,0 +1,80 @@
+"""The people: they enter orders, approve and push them, and change their minds now and then."""
+
+import random
+import signal
+import time
+from pathlib import Path
+from types import FrameType
+
+from django.db import DatabaseError, connection, transaction
+
+from accounts.models import Org, User
+from chaos.plan import Plan
+from exports.models import ErpExport
+from exports.push import cancel_export, push_order
+from orders import workflow
+from orders.errors import Refused
+from orders.models import DraftOrder
+from tests.builders import an_order
+
+_BACKLOG = 24  # enough that every worker finds something, few enough that batches stay small
+
+
+def push_in_a_trickle(plan: Plan, slugs: list[str], ledger: Path) -> None:
+    """Push order after order until terminated; note what each export was when it was made."""
+    is_over = False
+
+    def end(_: int, __: FrameType | None) -> None:
+        nonlocal is_over
+        is_over = True
+
+    signal.signal(signal.SIGTERM, end)
+    chance = random.Random(plan.seed)
+    number = 0
+    with ledger.open("a", buffering=1) as book:
+        while not is_over:
+            try:
+                if ErpExport.objects.filter(status="PENDING").count() >= _BACKLOG:
+                    time.sleep(0.02)
+                    continue
+                export = _push(slugs[number % len(slugs)], f"PO-{number}", chance)
+            except DatabaseError:
+                # Whether it was committed is not known: the same order is looked at again.
+                connection.close()
+                time.sleep(0.05)
+                continue
+            book.write(f"{export.id} {export.filename} {export.payload_sha256}\n")
+            if chance.random() < 0.1 and _cancel(export):
+                continue
+            number += 1
+
+
+def _push(slug: str, number: str, chance: random.Random) -> ErpExport:
+    """Bring an order on its way from wherever it is, and return its live export."""
+    org = Org.objects.get(slug=slug)
+    actor = User.objects.get(memberships__org=org)
+    order = DraftOrder.objects.filter(org=org, external_order_number=number).first()
+    if order is None:
+        with transaction.atomic():
+            # From one packet to several: some writes are long enough to be torn.
+            order = an_order(org, number, lines=chance.choice((1, 10, 10, 100, 600)))
+    if order.status == DraftOrder.Status.READY:
+        workflow.approve(order.id, actor=actor)
+    try:
+        return push_order(order.id, actor=actor)
+    except Refused as e:
+        if e.code != "LIVE_EXPORT":
+            raise
+        return order.exports.get(status__in=ErpExport.LIVE)
+
+
+def _cancel(export: ErpExport) -> bool:
+    """Take an export back, if it is not too late; its order will be pushed again."""
+    assert export.requested_by is not None
+    try:
+        cancel_export(export.id, actor=export.requested_by, reason="chaos")
+    except Refused:
+        return False
+    except DatabaseError:
+        connection.close()
+    return True

@@ -1,0 +1,82 @@
+"""The ERP: takes every order the instant it appears, and misses nothing that happens to its name.
+
+It reads the kernel's own record of the folder (inotify), so that a file which appears twice or is
+changed while it can be seen is noticed even when it lies there for less than a look takes.
+"""
+
+import ctypes
+import hashlib
+import json
+import os
+import random
+import struct
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+_MODIFY, _MOVED_TO, _CREATE, _OVERFLOW = 0x2, 0x80, 0x100, 0x4000
+_EVENT = struct.Struct("iIII")
+
+
+def consume(folders: list[Path], record: Path, seed: int) -> None:
+    """Take `*.json` from the folders until killed, and write what was seen as JSON lines.
+
+    A line is {"at", "name", "what"}: `appeared`, `taken` with the file's "sha256", `changed` while
+    it could be seen, or `overflow`: the kernel lost count.
+    """
+    chance = random.Random(seed)
+    with record.open("a", buffering=1) as lines:
+
+        def note(what: str, name: str = "", **more: Any) -> None:
+            lines.write(json.dumps({"at": time.time(), "name": name, "what": what, **more}) + "\n")
+
+        descriptor, watched = _watch(folders)
+        note("ready")
+        for watch, mask, name in _events(descriptor):
+            if mask & _OVERFLOW:
+                note("overflow")
+            if not name.endswith(".json"):
+                continue
+            if mask & _MODIFY:
+                note("changed", name)
+                continue
+            note("appeared", name)
+            if chance.random() < 0.03:
+                # Away for a moment: meanwhile files lie there, and delivery meets them.
+                time.sleep(chance.uniform(0, 0.5))
+            _take(watched[watch] / name, note)
+
+
+def _take(path: Path, note: Any) -> None:
+    # Out of the folder first: what is read afterwards is what lay there, and nobody else's.
+    mine = path.parent.parent / "taken" / path.name
+    try:
+        path.rename(mine)
+    except FileNotFoundError:
+        return
+    note("taken", path.name, sha256=hashlib.sha256(mine.read_bytes()).hexdigest())
+    mine.unlink()
+
+
+def _watch(folders: list[Path]) -> tuple[int, dict[int, Path]]:
+    libc = ctypes.CDLL(None, use_errno=True)
+    descriptor = libc.inotify_init1(os.O_CLOEXEC)
+    mask = _MODIFY | _MOVED_TO | _CREATE
+    watched = {
+        libc.inotify_add_watch(descriptor, os.fsencode(folder), mask): folder for folder in folders
+    }
+    if descriptor < 0 or min(watched) < 0:
+        raise OSError(ctypes.get_errno(), "inotify")
+    return descriptor, watched
+
+
+def _events(descriptor: int) -> Iterator[tuple[int, int, str]]:
+    """The watch, the mask and the file name of each event."""
+    while True:
+        data = os.read(descriptor, 65_536)
+        while data:
+            watch, mask, _, size = _EVENT.unpack_from(data)
+            name = data[_EVENT.size : _EVENT.size + size].rstrip(b"\0")
+            data = data[_EVENT.size + size :]
+            yield watch, mask, os.fsdecode(name)

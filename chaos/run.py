@@ -1,0 +1,173 @@
+"""One run: build, push, break, mend, wait, judge."""
+
+import random
+import time
+from collections import Counter
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import asdict
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, TypeVar
+
+from django.db import DatabaseError, connection
+
+from chaos.crew import Crew
+from chaos.plan import Plan
+from chaos.site import Site, a_site
+from chaos.soak import Gauge
+from chaos.verdict import judge, watch_the_database
+from chaos.weather import Weather
+from connectors import health
+from connectors.models import ErpConnection
+from exports import janitor
+from exports.models import ErpExport
+from tests.builders import a_connection, a_user, an_org
+from tests.servers import Postgres
+from tests.servers.process import scratch_folder
+
+_SETTLING_SECONDS = 60
+_KILL_EVERY = 0.25
+_STOP_EVERY = 1.5
+T = TypeVar("T")
+
+
+def run(plan: Plan, postgres: Postgres, dropzone_root: Path) -> dict[str, Any]:
+    """Return the report: the numbers, and under "violated" what went wrong, if anything."""
+    began = time.monotonic()
+    watch_the_database()
+    with ExitStack() as stack:
+        site = stack.enter_context(a_site(plan, dropzone_root))
+        slugs = _clients(plan, site)
+        crew = Crew(plan, slugs, site.exports, scratch_folder("notes"))
+        stack.callback(crew.end)
+        weather = Weather(plan, site, postgres)
+        grown = _soak(plan, crew, weather, slugs) if plan.is_soak else []
+        if not plan.is_soak:
+            _break(plan, crew, weather, slugs)
+        _mend(crew, weather, slugs)
+        report: dict[str, Any] = {"mode": plan.mode, "protocol": plan.protocol}
+        kills, stops = crew.kills, crew.stops
+        _tidy(site)
+        verdict = asdict(judge(site, record=crew.record, ledger=crew.ledger, slugs=slugs))
+        violated = grown + verdict.pop("violated")
+        if crew.crashed:
+            violated.append(f"harness: {crew.crashed} processes ended in an error of their own")
+        report |= {"orders": verdict.pop("orders"), "kills": kills, "stops": stops, **verdict}
+        report |= {
+            "evidence": _evidence(slugs),
+            "kills_at": dict(Counter(crew.diary.read_text().splitlines()).most_common()),
+            "weather": dict(weather.seen),
+            "seconds": round(time.monotonic() - began, 1),
+            "seed": plan.seed,
+        }
+        # Nobody looks for dropzones that are gone.
+        for erp in ErpConnection.objects.filter(org__slug__in=slugs):
+            health.pause(erp.id, reason="the run is over", actor=None)
+    return report | ({"violated": violated} if violated else {})
+
+
+def _clients(plan: Plan, site: Site) -> list[str]:
+    slugs = [f"{plan.mode}-{number}" for number in range(len(site.configs))]
+    for slug, config in zip(slugs, site.configs, strict=True):
+        org = an_org(slug)
+        a_user(org, slug)
+        a_connection(org, config)
+    return slugs
+
+
+def _break(plan: Plan, crew: Crew, weather: Weather, slugs: list[str]) -> None:
+    chance = random.Random(plan.seed + 2)
+    ends = time.monotonic() + plan.seconds
+    next_kill = next_stop = next_look = 0.0
+    while (now := time.monotonic()) < ends:
+        crew.tend()
+        weather.pass_time()
+        if now >= next_kill:
+            crew.kill_one()
+            next_kill = now + chance.expovariate(1 / _KILL_EVERY)
+        if now >= next_stop:
+            crew.stop_one()
+            next_stop = now + chance.expovariate(1 / _STOP_EVERY)
+        if now >= next_look:
+            next_look = now + 1
+            is_enough = _patiently(lambda: _sent(slugs)) >= plan.orders
+            # No fault of a run justifies a pause, and a paused connection would wait for a person.
+            if (is_enough and crew.kills >= plan.kills) or _patiently(lambda: _paused(slugs)):
+                return
+        time.sleep(0.01)
+
+
+def _soak(plan: Plan, crew: Crew, weather: Weather, slugs: list[str]) -> list[str]:
+    """Let one worker deliver everything; return what grew in it."""
+    ends = time.monotonic() + plan.seconds
+    crew.tend(is_struck=False)
+    time.sleep(1)
+    gauge = Gauge(crew.pids[0])
+    sent = 0
+    next_look = 0.0
+    while not crew.crashed and sent < plan.orders and (now := time.monotonic()) < ends:
+        if now >= next_look:
+            sent = _patiently(lambda: _sent(slugs))
+            next_look = now + 1
+            if gauge.is_due(sent):
+                gauge.read(sent)
+        weather.pass_time()
+        crew.tend(is_struck=False)
+        time.sleep(0.01)
+    weather.clear()
+    if not crew.crashed:
+        gauge.read(sent)
+    return gauge.violations()
+
+
+def _mend(crew: Crew, weather: Weather, slugs: list[str]) -> None:
+    """End all faults and wait, not for ever, until nothing is on its way."""
+    weather.clear()
+    kills, stops = crew.kills, crew.stops
+    # First of all the stopped ones, who may hold locks that the clerk waits for.
+    crew.dismiss()
+    crew.close_the_office()
+    ends = time.monotonic() + _SETTLING_SECONDS
+    while _patiently(lambda: _on_their_way(slugs)) and time.monotonic() < ends:
+        crew.tend(is_struck=False)
+        time.sleep(0.05)
+    crew.dismiss()
+    crew.kills, crew.stops = kills, stops
+
+
+def _tidy(site: Site) -> None:
+    """Sweep once everybody who could still write is gone; leases of the dead run out first."""
+    ends = time.monotonic() + 5
+    while site.staging_files() and time.monotonic() < ends:
+        janitor.sweep(settled_after=timedelta(0))
+        time.sleep(0.1)
+
+
+def _sent(slugs: list[str]) -> int:
+    return ErpExport.objects.filter(org__slug__in=slugs, status="SENT").count()
+
+
+def _on_their_way(slugs: list[str]) -> bool:
+    """Whether anything waits that does not wait for a person."""
+    waiting = ErpExport.objects.filter(org__slug__in=slugs, status="PENDING")
+    return waiting.filter(next_attempt_at__isnull=False, erp_connection__paused_at=None).exists()
+
+
+def _paused(slugs: list[str]) -> bool:
+    return ErpConnection.objects.filter(org__slug__in=slugs, paused_at__isnull=False).exists()
+
+
+def _evidence(slugs: list[str]) -> dict[str, int]:
+    sent = ErpExport.objects.filter(org__slug__in=slugs, status="SENT")
+    return dict(Counter(sent.values_list("sent_evidence", flat=True)))
+
+
+def _patiently(ask: Callable[[], T]) -> T:
+    """Ask the database although its sessions are being killed."""
+    while True:
+        try:
+            return ask()
+        except DatabaseError:
+            connection.close()
+            time.sleep(0.05)

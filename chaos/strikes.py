@@ -1,0 +1,111 @@
+"""What strikes a worker from within: between the steps, in the middle of a write, at a commit.
+
+Kills from outside mostly hit a worker that logs in or waits; these hit the moments that matter.
+"""
+
+import os
+import random
+import signal
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import paramiko
+from django.db import OperationalError
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from connectors.dropzone.pipeline import Pipeline
+from exports import delivery
+
+_NAP_SECONDS = 0.4
+
+
+class Strikes:
+    """Strikes with a given chance: mostly SIGKILL, else SIGSTOP or a short sleep.
+
+    `only`: the one moment that is struck; empty: all. Each kill is noted in `diary` first, one
+    line with its moment.
+    """
+
+    def __init__(self, *, seed: int, chance: float, only: str, diary: Path) -> None:
+        self._random = random.Random(seed)
+        self._chance = chance
+        self._only = only
+        self._diary = os.open(diary, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC)
+
+    def __call__(self, moment: str, *, share: float = 1) -> None:
+        if self.is_due(moment, share):
+            self.strike(moment)
+
+    def is_due(self, moment: str, share: float = 1) -> bool:
+        return self._only in ("", moment) and self._random.random() < self._chance * share
+
+    def strike(self, moment: str) -> None:
+        """Kill, stop or delay this process; it may go on afterwards."""
+        what = self._random.choices(("kill", "stop", "nap"), (7, 2, 1))[0]
+        if what == "kill":
+            os.write(self._diary, f"{moment}\n".encode())
+            os.kill(os.getpid(), signal.SIGKILL)
+        elif what == "stop":
+            os.kill(os.getpid(), signal.SIGSTOP)
+        else:
+            time.sleep(self._random.uniform(0, _NAP_SECONDS))
+
+    def install(self) -> None:
+        """Put the moments into the code that this process runs, for good."""
+        delivery.failpoint = self  # type: ignore[assignment,attr-defined]
+        _wrap(paramiko.Channel, "sendall", self._torn_send)
+        # Called for each answer, so many more times than the others.
+        _wrap(Pipeline, "_read_packet", partial(self._around, "answer", share=0.1))
+        for name in ("rename", "unlink", "fsync"):
+            _wrap(os, name, partial(self._around, name))
+        _wrap(os, "fdopen", self._torn_file)
+        _wrap(BaseDatabaseWrapper, "_commit", self._lost_commit)
+
+    def _around(self, name: str, do: Callable[..., Any], *, share: float = 1) -> Callable[..., Any]:
+        def struck(*args: Any, **kwargs: Any) -> Any:
+            self(f"before {name}", share=share)
+            result = do(*args, **kwargs)
+            self(f"after {name}", share=share)
+            return result
+
+        return struck
+
+    def _torn_send(self, do: Callable[..., Any]) -> Callable[..., Any]:
+        def sendall(channel: paramiko.Channel, data: bytes) -> None:
+            if self.is_due("half a burst sent"):
+                cut = self._random.randrange(len(data) + 1)
+                do(channel, data[:cut])
+                self.strike("half a burst sent")
+                data = data[cut:]
+            do(channel, data)
+
+        return sendall
+
+    def _torn_file(self, do: Callable[..., Any]) -> Callable[..., Any]:
+        def fdopen(descriptor: int, mode: str = "r", *args: Any, **kwargs: Any) -> Any:
+            if mode == "wb" and self.is_due("half a file written"):
+                # What every document begins with; whoever survives writes it again.
+                os.write(descriptor, b'{"export_version"')
+                self.strike("half a file written")
+                os.lseek(descriptor, 0, os.SEEK_SET)
+            return do(descriptor, mode, *args, **kwargs)
+
+        return fdopen
+
+    def _lost_commit(self, do: Callable[..., Any]) -> Callable[..., Any]:
+        def commit(wrapper: BaseDatabaseWrapper) -> None:
+            self("before commit", share=0.5)
+            do(wrapper)
+            if self.is_due("lost answer", 0.3):
+                wrapper.connection.close()
+                raise OperationalError("chaos: the answer to COMMIT was lost")
+            self("after commit", share=0.5)
+
+        return commit
+
+
+def _wrap(owner: Any, name: str, wrapper: Callable[[Callable[..., Any]], Any]) -> None:
+    setattr(owner, name, wrapper(getattr(owner, name)))

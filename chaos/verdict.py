@@ -1,0 +1,213 @@
+"""The invariants, checked from the database, the ERP's record, the folders and the events."""
+
+import hashlib
+import json
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from django.db import connection
+
+from chaos.site import Site
+from exports.models import ErpExport
+from orders.models import DraftOrder
+
+Status = ErpExport.Status
+_LEGAL = {
+    ("PENDING", "PENDING"),
+    ("PENDING", "SENT"),
+    ("PENDING", "FAILED"),
+    ("SENT", "SENT"),
+    ("FAILED", "FAILED"),
+}
+_SHOWN = 20
+
+# The database itself watches each change of an export while the run lasts.
+_WATCH = """
+    CREATE TABLE IF NOT EXISTS chaos_illegal (filename text, what text);
+    CREATE OR REPLACE FUNCTION chaos_judge() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN
+        IF (NEW.filename, NEW.payload, NEW.payload_sha256, NEW.draft_order_id)
+           IS DISTINCT FROM (OLD.filename, OLD.payload, OLD.payload_sha256, OLD.draft_order_id)
+        THEN
+            INSERT INTO chaos_illegal VALUES (OLD.filename, 'I6 what was frozen changed');
+        END IF;
+        IF OLD.staged_path IS NOT NULL AND (NEW.staged_path, NEW.destination)
+           IS DISTINCT FROM (OLD.staged_path, OLD.destination)
+        THEN
+            INSERT INTO chaos_illegal VALUES (OLD.filename, 'I6 an election changed');
+        END IF;
+        IF NEW.status <> OLD.status AND OLD.status <> 'PENDING' THEN
+            INSERT INTO chaos_illegal
+            VALUES (OLD.filename, 'I7 ' || OLD.status || ' became ' || NEW.status);
+        END IF;
+        RETURN NULL;
+    END $$;
+    CREATE OR REPLACE TRIGGER chaos_judge AFTER UPDATE ON erp_export
+    FOR EACH ROW EXECUTE FUNCTION chaos_judge();
+"""
+
+
+def watch_the_database() -> None:
+    """Let PostgreSQL note each change of an export that is against the invariants."""
+    with connection.cursor() as cursor:
+        cursor.execute(_WATCH)
+
+
+@dataclass(kw_only=True)
+class Verdict:
+    """How many exports each kind of harm befell, and what was violated, in words."""
+
+    orders: int = 0
+    lost: int = 0
+    duplicated: int = 0
+    partial: int = 0
+    stuck: int = 0
+    leftover_tmp: int = 0
+    violated: list[str] = field(default_factory=list)
+
+
+class _Sightings:
+    """What the ERP saw, by file name."""
+
+    def __init__(self, record: Path) -> None:
+        self.appeared: Counter[str] = Counter()
+        self.taken: dict[str, list[str]] = defaultdict(list)
+        self.changed: set[str] = set()
+        self.lines: dict[str, list[str]] = defaultdict(list)
+        self.is_complete = True
+        for line in map(json.loads, record.read_text().splitlines()):
+            name, what = line["name"], line["what"]
+            self.lines[name].append(f"{line['at']:.3f} ERP: {what}")
+            if what == "appeared":
+                self.appeared[name] += 1
+            elif what == "taken":
+                self.taken[name].append(line["sha256"])
+            elif what == "changed":
+                self.changed.add(name)
+            elif what == "overflow":
+                self.is_complete = False
+
+
+def judge(site: Site, *, record: Path, ledger: Path, slugs: list[str]) -> Verdict:
+    """Look at everything after the faults have ended and all has had time to settle."""
+    verdict = Verdict()
+    seen = _Sightings(record)
+    if not seen.is_complete:
+        verdict.violated.append("harness: the kernel lost events of the folders")
+    for folder in site.exports:
+        for path in folder.glob("sales_order_*.json"):
+            seen.taken[path.name].append(hashlib.sha256(path.read_bytes()).hexdigest())
+    exports = list(
+        ErpExport.objects.filter(org__slug__in=slugs)
+        .order_by("created_at")
+        .prefetch_related("events")
+        .select_related("draft_order")
+    )
+    for export in exports:
+        _judge_export(export, seen, verdict)
+    _judge_orders(exports, seen, verdict)
+    _judge_pushes(exports, ledger, verdict)
+    known = {export.filename for export in exports}
+    verdict.violated += [
+        f"I2 {name}: nobody's export" for name in seen.appeared if name not in known
+    ]
+    for path, content in site.foreign_files():
+        if not path.exists() or path.read_bytes() != content:
+            verdict.violated.append(f"I11 {path.name}: somebody else's file was touched")
+    left = site.staging_files()
+    verdict.leftover_tmp = len(left)
+    verdict.violated += [f"I12 {name} was left" for name in left]
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT what, filename FROM chaos_illegal")
+        verdict.violated += [f"{what}: {name}" for what, name in cursor.fetchall() if name in known]
+    more = len(verdict.violated) - _SHOWN
+    if more > 0:
+        verdict.violated = [*verdict.violated[:_SHOWN], f"and {more} more"]
+    return verdict
+
+
+def _judge_export(export: ErpExport, seen: _Sightings, verdict: Verdict) -> None:
+    name = export.filename
+    found: list[str] = []
+    times = max(seen.appeared[name], len(seen.taken[name]))
+    if times > 1:
+        verdict.duplicated += 1
+        found.append(f"I1 appeared {times} times")
+    if name in seen.changed or set(seen.taken[name]) - {export.payload_sha256}:
+        verdict.partial += 1
+        found.append("I2 was seen with other bytes")
+    if export.status == Status.SENT and not times:
+        verdict.lost += 1
+        found.append("I3 is sent and was never seen")
+    if export.status == Status.PENDING:
+        verdict.stuck += 1
+        paused = export.erp_connection.pause_reason
+        found.append(f"I4 is still pending: {export.error_json}, connection paused: {paused!r}")
+    if export.status == Status.FAILED and times:
+        found.append("I5 failed, and was seen")
+    if hashlib.sha256(export.content or b"").hexdigest() != export.payload_sha256:
+        found.append("I6 has other bytes than at first")
+    found += _judge_history(export)
+    if found:
+        verdict.violated += [f"{what}: {name}" for what in found[:-1]]
+        verdict.violated.append(f"{found[-1]}: {name}: {_timeline(export, seen)}")
+
+
+def _judge_history(export: ErpExport) -> list[str]:
+    """Replay the events."""
+    found = []
+    events = list(export.events.all())
+    statuses = [event.status for event in events]
+    steps = set(pairwise(statuses))
+    if statuses[0] != "PENDING" or statuses[-1] != export.status or steps - _LEGAL:
+        found.append(f"I7 has the history {statuses}")
+    elected = [event.detail["path"] for event in events if event.kind == "STAGED"]
+    if elected != ([export.staged_path] if export.staged_path else []):
+        found.append(f"I6 was elected as {elected} and is staged as {export.staged_path}")
+    ends = sum(event.kind in ("SENT", "FAILED", "CANCELLED") for event in events)
+    if ends != (export.status != Status.PENDING):
+        found.append(f"I7 ended {ends} times")
+    return found
+
+
+def _judge_orders(exports: list[ErpExport], seen: _Sightings, verdict: Verdict) -> None:
+    by_order: dict[DraftOrder, list[ErpExport]] = defaultdict(list)
+    for export in exports:
+        by_order[export.draft_order].append(export)
+    for order, mine in by_order.items():
+        visible = [e.filename for e in mine if seen.appeared[e.filename]]
+        live = [e for e in mine if e.status in ErpExport.LIVE]
+        verdict.orders += any(e.status == Status.SENT for e in mine)
+        if len(visible) > 1:
+            verdict.duplicated += 1
+            verdict.violated.append(f"I1 order {order} became visible as {visible}")
+        if len(live) > 1:
+            verdict.violated.append(f"I10 order {order} has {len(live)} live exports")
+        is_sent = any(e.status == Status.SENT for e in mine)
+        if is_sent != (order.status == DraftOrder.Status.PUSHED):
+            verdict.violated.append(
+                f"I7 order {order} is {order.status}, its export sent: {is_sent}"
+            )
+
+
+def _judge_pushes(exports: list[ErpExport], ledger: Path, verdict: Verdict) -> None:
+    """Compare with what was noted when each export was made."""
+    now = {str(e.id): f"{e.filename} {e.payload_sha256}" for e in exports}
+    for line in ledger.read_text().splitlines():
+        key, _, frozen = line.partition(" ")
+        if now.get(key) != frozen:
+            verdict.violated.append(f"I6 export {key} was {frozen}, is {now.get(key)}")
+
+
+def _timeline(export: ErpExport, seen: _Sightings) -> list[str]:
+    def told(detail: dict[str, Any]) -> str:
+        return str({k: detail[k] for k in ("tmp", "path", "evidence", "code") if k in detail})
+
+    events = [
+        f"{event.at.timestamp():.3f} {event.kind} {told(event.detail)}"
+        for event in export.events.all()
+    ]
+    return sorted(events + seen.lines[export.filename])

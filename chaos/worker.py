@@ -1,0 +1,60 @@
+"""A worker without the queue: it finds what is due and delivers it, over and over.
+
+Its waits are short, so that a run meets in minutes what the service meets in months.
+"""
+
+import os
+import random
+import time
+from datetime import timedelta
+from pathlib import Path
+
+from django.conf import settings
+from django.db import DatabaseError, connection
+
+from chaos import obvious
+from chaos.plan import Plan
+from chaos.strikes import Strikes
+from connectors import health, lease
+from exports import delivery, janitor
+from exports.ring import due_connections
+
+# No worker lives so long, and no stall holds its last request back for the rest of it: whoever
+# noted a staging name so long ago will not write it any more.
+LIFETIME_SECONDS = 10.0
+SETTLED_AFTER = timedelta(seconds=15)
+
+
+def work(plan: Plan, number: int, diary: Path, *, is_struck: bool) -> None:
+    """Deliver until killed, or until the harness is gone."""
+    chance = random.Random(plan.seed * 100_003 + number)
+    hurry(chance)
+    if is_struck:
+        strikes = Strikes(
+            seed=chance.getrandbits(32), chance=plan.chance, only=plan.at, diary=diary
+        )
+        strikes.install()
+    deliver = obvious.deliver if plan.protocol == "obvious" else delivery.deliver
+    nursery = os.getppid()
+    while os.getppid() == nursery:
+        try:
+            due = list(due_connections().values_list("id", flat=True))
+            chance.shuffle(due)
+            for connection_id in due:
+                deliver(connection_id)
+            if chance.random() < 0.05:
+                janitor.sweep(settled_after=SETTLED_AFTER)
+        except DatabaseError:
+            connection.close()
+        time.sleep(0.01)
+
+
+def hurry(chance: random.Random) -> None:
+    """Shorten leases, waits and batches; leases so much that stalled workers outlive them."""
+    settings.DEBUG = False
+    lease.DURATION = timedelta(seconds=chance.uniform(0.2, 1))
+    delivery.BATCH_FILES = chance.randint(1, 8)
+    assert health._FIRST_RETRY and health._LAST_RETRY and delivery._RETRIES
+    health._FIRST_RETRY = timedelta(seconds=0.05)
+    health._LAST_RETRY = timedelta(seconds=0.5)
+    delivery._RETRIES = (timedelta(seconds=0.1),)
