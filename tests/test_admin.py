@@ -443,7 +443,10 @@ def test_get_changes_nothing(
             _url(f"connectors_erpconnection_{name}", connection.id)
             for name in ("change", "test", "pin", "pause", "resume", "history")
         ),
-        *(_url(f"exports_erpexport_{name}", export.id) for name in ("change", "payload", "cancel")),
+        *(
+            _url(f"exports_erpexport_{name}", export.id)
+            for name in ("change", "payload", "cancel", "deliver")
+        ),
         _url("exports_erpack_change", ack.id),
         _url("orders_draftorder_change", ready.id),
         _url("orders_customer_change", ready.customer_id),
@@ -1052,6 +1055,21 @@ def test_cancel_an_export_with_a_reason(export: ErpExport, operator: User) -> No
     assert export.draft_order.status == Status.APPROVED
     said = _messages(client.post(url, {"reason": "Again"}, follow=True))
     assert said == ["The export is on its way or finished: it cannot be cancelled."]
+
+
+def test_a_waiting_export_is_delivered_again(
+    export: ErpExport, operator: User, viewer: User
+) -> None:
+    ErpExport.objects.update(attempts=1, next_attempt_at=None)
+    url = _url("exports_erpexport_deliver", export.id)
+    assert "is not sent twice" in _text(_client(operator).get(url))
+    export.refresh_from_db()
+    assert export.next_attempt_at is None
+    assert _client(viewer).post(url).status_code == 403
+    page = _client(operator).post(url, follow=True)
+    assert _messages(page) == ["The export is delivered again now."]
+    export.refresh_from_db()
+    assert export.next_attempt_at is not None
 
 
 def test_search_finds_file_order_and_erp_number(export: ErpExport, viewer: User) -> None:
