@@ -40,12 +40,19 @@ class FilesystemFolder(DropFolder):
     def create(self, files: Sequence[NewFile]) -> list[FileError | None]:
         results = [_value(self._create, file) for file in files]
         # A power loss must not take the names of files that are then believed to be there.
-        for folder in {os.path.dirname(file.path) for file in files}:
+        for folder in {
+            os.path.dirname(file.path)
+            for file, failure in zip(files, results, strict=True)
+            if failure is None
+        }:
             try:
                 with _translated(folder):
                     os.fsync(self._descriptor(folder))
             except FileError as e:
-                results = [result or e for result in results]
+                results = [
+                    e if os.path.dirname(file.path) == folder else result
+                    for file, result in zip(files, results, strict=True)
+                ]
         return results
 
     def _create(self, file: NewFile) -> None:
