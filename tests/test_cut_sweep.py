@@ -1,0 +1,96 @@
+"""The stream to a real server cut after every so many bytes, both ways, politely and with a RST."""
+
+import os
+import threading
+import time
+from collections import Counter
+
+import pytest
+
+from connectors.dropzone.connector import pool
+from connectors.errors import CATALOGUE, Kind
+from connectors.models import ErpConnection
+from exports import janitor
+from exports.delivery import deliver
+from exports.models import ErpExport
+from orderflow.db import db_now
+from tests.builders import a_connection, a_user, an_org, some_exports
+from tests.dropzones import Dropzone, dropzone_of
+from tests.servers import TcpProxy
+
+pytestmark = pytest.mark.django_db
+
+CUTS = 10  # in each direction
+EXPORTS = 3
+
+
+class Erp:
+    """Takes every file it sees, and remembers each."""
+
+    def __init__(self, dropzone: Dropzone) -> None:
+        self._dropzone = dropzone
+        self.taken: Counter[tuple[str, bytes]] = Counter()
+
+    def take(self) -> None:
+        for name, content in self._dropzone.files().items():
+            (self._dropzone.exports / name).unlink()
+            self.taken[name, content] += 1
+
+
+def held() -> tuple[int, int]:
+    """The threads and the descriptors of this process."""
+    return threading.active_count(), len(os.listdir("/proc/self/fd"))
+
+
+def settled(at_most: tuple[int, int]) -> bool:
+    """Whether nothing is held beyond `at_most`; servers in this process need a moment."""
+    pool.close_idle()
+    ends = time.monotonic() + 5
+    while any(now > then for now, then in zip(held(), at_most, strict=True)):
+        if time.monotonic() > ends:
+            return False
+        time.sleep(0.005)
+    return True
+
+
+@pytest.mark.parametrize("kind", ["openssh", "asyncssh"])
+def test_a_stream_that_is_cut_anywhere(request: pytest.FixtureRequest, kind: str) -> None:
+    org = an_org()
+    ann = a_user(org)
+    with (
+        dropzone_of(kind, request) as dropzone,
+        TcpProxy(dropzone.config["host"], dropzone.config["port"]) as proxy,
+    ):
+        erp = Erp(dropzone)
+        connection = a_connection(org, {**dropzone.config, "port": proxy.port})
+        idle = held()
+        some_exports(org, ann, EXPORTS)
+        assert deliver(connection.id).sent == EXPORTS
+        lengths = {"to_client": proxy.bytes_to_client, "to_server": proxy.bytes_to_server}
+        erp.take()
+        assert settled(at_most=idle)
+        broken = 0
+        for cut in range(CUTS):
+            for number, (direction, length) in enumerate(lengths.items()):
+                erp.taken.clear()
+                first = EXPORTS * (1 + cut * len(lengths) + number)
+                exports = some_exports(org, ann, EXPORTS, first=first)
+                after = length * (2 * cut + 1) // (2 * CUTS)
+                proxy.cut(direction, after=after, rst=(cut + number) % 2 == 0)
+                where = f"{direction} after {after} of {length} bytes"
+                errors = deliver(connection.id).errors
+                assert {CATALOGUE[code].kind for code in errors} <= {Kind.REACH}, where
+                broken += bool(errors)
+                erp.take()
+                proxy.resume()
+                ErpConnection.objects.update(retry_at=None)
+                ErpExport.objects.filter(status="PENDING").update(next_attempt_at=db_now())
+                deliver(connection.id)
+                erp.take()
+                assert erp.taken == Counter((e.filename, e.content) for e in exports), where
+                states = set(ErpExport.objects.values_list("status", flat=True))
+                assert states == {ErpExport.Status.SENT}, where
+                janitor.sweep(settled_after=-janitor.SETTLED_AFTER)
+                assert dropzone.leftovers() == [], where
+                assert settled(at_most=idle), f"{where}: {held()} held, {idle} before"
+        assert broken >= 2 * CUTS - 2
