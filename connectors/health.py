@@ -11,7 +11,7 @@ from django.db.models import Q
 from accounts.models import User
 from connectors.errors import ConnectorError, Kind
 from connectors.models import ErpConnection
-from connectors.port import ConfigError, ConnectionReport, TestStep
+from connectors.port import ConnectionReport, TestStep
 from orderflow.db import Now, db_now
 
 logger = logging.getLogger(__name__)
@@ -62,8 +62,15 @@ def record_failure(connection: ErpConnection, error: ConnectorError) -> None:
 def record_success(connection_id: UUID) -> None:
     """Note that the connection works: forget its failures."""
     ErpConnection.objects.filter(id=connection_id).filter(
-        Q(failures__gt=0) | Q(last_error__isnull=False)
-    ).update(failures=0, failing_since=None, retry_at=None, last_error=None, updated_at=Now())
+        Q(failures__gt=0) | Q(slow_since__isnull=False) | Q(last_error__isnull=False)
+    ).update(
+        failures=0,
+        failing_since=None,
+        slow_since=None,
+        retry_at=None,
+        last_error=None,
+        updated_at=Now(),
+    )
 
 
 def pause(connection_id: UUID, *, reason: str, actor: User | None) -> bool:
@@ -95,11 +102,9 @@ def test(connection: ErpConnection) -> ConnectionReport:
     Raises nothing: an unreadable or invalid configuration is a failed first step.
     """
     try:
-        config = connection.connector.parse_config(connection.config)
+        config = connection.parse_config()
     except ConnectorError as e:
         report = _configuration_failed(e)
-    except ConfigError as e:
-        report = _configuration_failed(ConnectorError("CONFIG_INVALID", public=str(e)))
     else:
         report = connection.connector.test(config)
     with transaction.atomic():

@@ -9,8 +9,9 @@ from django.db.models import Q
 
 from accounts.models import Org, User
 from connectors import registry
+from connectors.errors import ConnectorError
 from connectors.fields import EncryptedConfigField
-from connectors.port import ERPConnectorPort
+from connectors.port import ConfigError, ERPConnectorPort
 from orderflow.db import Now, RandomUUID
 
 NEVER_TESTED = "NEVER_TESTED"
@@ -46,6 +47,9 @@ class ErpConnection(models.Model):
     failing_since = models.DateTimeField(null=True, editable=False)
     retry_at = models.DateTimeField(null=True, editable=False)
     last_error = models.JSONField(null=True, editable=False)
+
+    # When the server took so long to answer that the connection was put into the slow lane.
+    slow_since = models.DateTimeField(null=True, editable=False)
 
     # When a folder was last found missing: what lay in it then may be gone without a trace.
     folder_missing_at = models.DateTimeField(null=True, editable=False)
@@ -93,6 +97,13 @@ class ErpConnection(models.Model):
     def config(self) -> dict[str, Any]:
         """The decrypted configuration, secrets included. Raises ConnectorError."""
         return self.config_encrypted.open(owner=self.id)
+
+    def parse_config(self) -> Any:
+        """The configuration as its connector takes it. Raises ConnectorError."""
+        try:
+            return self.connector.parse_config(self.config)
+        except ConfigError as e:
+            raise ConnectorError("CONFIG_INVALID", public=str(e)) from e
 
     def seal(self, config: Mapping[str, Any]) -> None:
         """Encrypt a configuration for this row; saving is up to the caller."""

@@ -245,8 +245,13 @@ class ERPConnectorPort(Protocol):
     def render(self, order: OrderSnapshot, org: OrgSnapshot) -> Document:
         """Return the order as a document. No I/O. Raises ConnectorError (NOT_EXPORTABLE)."""
 
-    def open(self, config: Any) -> AbstractContextManager[Session]:
-        """Reach the dropzone. Raises ConnectorError."""
+    def open(
+        self, config: Any, *, patience: float | None = None
+    ) -> AbstractContextManager[Session]:
+        """Reach the dropzone. Raises ConnectorError.
+
+        `patience`: seconds to wait for each answer until it is reached, if less than configured.
+        """
 
     def test(self, config: Any) -> ConnectionReport:
         """Do what delivery will do, step by step. Raises nothing; leaves no file behind."""

@@ -21,11 +21,12 @@ from django.db import Error as DatabaseFailure
 from django.db import transaction
 from django.db.models import F, Q
 
-from connectors import health, lease
+from connectors import health
 from connectors.errors import ConnectorError, Kind
 from connectors.lease import Lease
 from connectors.models import ErpConnection
-from connectors.port import ConfigError, Delivery, Destination, Evidence, Session
+from connectors.port import Delivery, Destination, Evidence, Session
+from exports import lanes
 from exports.models import ErpExport, ErpExportEvent
 from exports.transitions import advance
 from orderflow.db import Now, db_now
@@ -47,7 +48,7 @@ Events = ErpExportEvent.Kind
 
 @dataclass(slots=True)
 class Summary:
-    """What one run did: `sent` exports, errors by code; `is_busy`: another worker has it."""
+    """What one run did: `sent` exports, errors by code; `is_busy`: its turn is later."""
 
     sent: int = 0
     errors: Counter[str] = field(default_factory=Counter)
@@ -59,7 +60,7 @@ def deliver(connection_id: UUID) -> Summary:
     summary = Summary()
     # The bell has been heard: the next ring is for what comes from now on.
     ErpConnection.objects.filter(id=connection_id).update(rung_at=None)
-    held = lease.acquire(connection_id)
+    held = lanes.acquire(connection_id)
     if held is None:
         summary.is_busy = True
         return summary
@@ -88,6 +89,9 @@ class _Run:
             self._run()
         except ConnectorError as e:
             self._connection_failed(e)
+        except lanes.TooSlow:
+            # Nothing was tried yet, so nothing failed.
+            return
         except DatabaseFailure:
             raise
         except SystemExit as e:
@@ -100,12 +104,7 @@ class _Run:
 
     def _run(self) -> None:
         ends = time.monotonic() + RUN_SECONDS
-        connector = self._connection.connector
-        try:
-            config = connector.parse_config(self._connection.config)
-        except ConfigError as e:
-            raise ConnectorError("CONFIG_INVALID", public=str(e)) from e
-        with connector.open(config) as session:
+        with lanes.open_session(self._connection) as session:
             self._is_reached = True
             while self._batch and self._deliver(session, self._batch) and time.monotonic() < ends:
                 if not self._lease.renew():

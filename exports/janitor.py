@@ -6,10 +6,10 @@ from datetime import datetime, timedelta
 from django.conf import settings
 from django.db.models import Q
 
-from connectors import health, lease
+from connectors import health
 from connectors.errors import ConnectorError
 from connectors.models import ErpConnection
-from connectors.port import ConfigError
+from exports import lanes
 from exports.delivery import fail
 from exports.models import ErpExport, ErpExportEvent
 from exports.transitions import advance
@@ -43,12 +43,11 @@ def sweep(*, settled_after: timedelta = SETTLED_AFTER) -> int:
 
 
 def _sweep_connection(connection: ErpConnection, before: datetime) -> int:
-    held = lease.acquire(connection.id)
+    held = lanes.acquire(connection.id)
     if held is None:
         return 0
     try:
-        connector = connection.connector
-        with connector.open(connector.parse_config(connection.config)) as session:
+        with lanes.open_session(connection) as session:
             dirty = connection.exports.filter(_LOST, updated_at__lt=before)
             exports = list(dirty.order_by("created_at").prefetch_related("events")[:_AT_ONCE])
             names = {export.id: _lost_names(export) for export in exports}
@@ -58,8 +57,7 @@ def _sweep_connection(connection: ErpConnection, before: datetime) -> int:
                 for path, error in zip(paths, session.discard(paths), strict=True)
                 if error is not None
             }
-    except ConfigError as e:
-        health.record_failure(connection, ConnectorError("CONFIG_INVALID", public=str(e)))
+    except lanes.TooSlow:
         return 0
     except ConnectorError as e:
         # As in a delivery: a refused password must not be tried again and again.

@@ -174,6 +174,23 @@ class ErpExportEvent(models.Model):
         return f"{self.get_kind_display()} at {self.at:%Y-%m-%d %H:%M:%S}"
 
 
+class Worker(models.Model):
+    """A running `manage.py worker`, for as long as `beat_at` is fresh."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    host = models.TextField()
+    pid = models.PositiveIntegerField()
+    processes = models.PositiveIntegerField(help_text="How many tasks it runs at once.")
+    started_at = models.DateTimeField(db_default=Now())
+    beat_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        db_table = "worker"
+
+    def __str__(self) -> str:
+        return f"{self.host} ({self.pid})"
+
+
 class ErpAck(models.Model):
     """A file in an ack folder that claims to answer an export, and what was made of it."""
 

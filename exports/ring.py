@@ -7,6 +7,7 @@ from django.db.models import Exists, OuterRef, Q, QuerySet
 from django_q.tasks import async_task
 
 from connectors.models import ErpConnection
+from exports import lanes
 from exports.models import ErpExport
 from orderflow.db import db_now
 
@@ -46,4 +47,6 @@ def ring_due_connections(*only: UUID) -> int:
     due = due_connections()
     if only:
         due = due.filter(id__in=only)
-    return sum(ring(key) for key in due.values_list("id", flat=True))
+    fast = due.exclude(lanes.SLOW).values_list("id", flat=True)
+    slow = due.filter(lanes.SLOW).order_by("retry_at").values_list("id", flat=True)
+    return sum(ring(key) for key in [*fast, *slow[: lanes.free_slots()]])

@@ -70,9 +70,11 @@ class DropzoneJsonV1Connector:
         return Document(filename=filename, content=document.render(order, org))
 
     @contextmanager
-    def open(self, config: DropzoneConfig) -> Iterator[Session]:
+    def open(self, config: DropzoneConfig, *, patience: float | None = None) -> Iterator[Session]:
         folder: AbstractContextManager[DropFolder] = (
-            pool.session(config) if isinstance(config, SftpConfig) else _open_folder(config)
+            pool.session(config, patience=patience or config.connect_timeout)
+            if isinstance(config, SftpConfig)
+            else _open_folder(config)
         )
         with folder as opened:
             yield DropzoneSession(opened, config, _server(config, opened))

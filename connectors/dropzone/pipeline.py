@@ -74,16 +74,19 @@ class Pipeline:
         with self._guarded(connection.operation_timeout):
             self.extensions = self._handshake()
 
-    def burst(self, requests: Sequence[Request], *, size: int = 0) -> list[Reply]:
+    def burst(
+        self, requests: Sequence[Request], *, size: int = 0, timeout: float | None = None
+    ) -> list[Reply]:
         """Send all requests, then read the answer to each; one round trip.
 
-        `size`: bytes that travel, for the deadline. Raises ConnectorError if the connection fails.
+        `size`: bytes that travel, for the deadline; `timeout`: seconds, if not the configured
+        ones. Raises ConnectorError if the connection fails.
         """
         if not requests:
             return []
         first = self._next_id
         self._next_id += len(requests)
-        with self._guarded(self._connection.operation_timeout + size / _SLOWEST):
+        with self._guarded((timeout or self._connection.operation_timeout) + size / _SLOWEST):
             packets = [_packet(first + i, *request) for i, request in enumerate(requests)]
             self._channel.sendall(b"".join(packets))
             replies: dict[int, Reply] = {}

@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from connectors.dropzone.config import SftpConfig
 from connectors.dropzone.sftp import SftpFolder
@@ -38,12 +38,16 @@ class SessionPool:
         self._watcher: threading.Thread | None = None
 
     @contextmanager
-    def session(self, config: SftpConfig) -> Iterator[SftpFolder]:
+    def session(self, config: SftpConfig, *, patience: float) -> Iterator[SftpFolder]:
         """An open session, kept for the next caller unless the block raises.
 
-        Raises ConnectorError if there is none and none can be opened.
+        Raises ConnectorError if there is none and none can be opened; no step of the opening
+        takes longer than `patience` seconds.
         """
-        folder = self._take(config) or self._open_folder(config)
+        timeout = min(patience, config.connect_timeout)
+        folder = self._take(config, timeout) or self._open_folder(
+            replace(config, connect_timeout=timeout)
+        )
         try:
             yield folder
         except BaseException:
@@ -72,7 +76,7 @@ class SessionPool:
                     self._watcher = None
                     return
 
-    def _take(self, config: SftpConfig) -> SftpFolder | None:
+    def _take(self, config: SftpConfig, timeout: float) -> SftpFolder | None:
         with self._lock:
             idle = self._idle.pop(_place(config), None)
         if idle is None:
@@ -80,7 +84,7 @@ class SessionPool:
         if idle.config == config:
             try:
                 # Nothing is changed by looking, so a dead session can still be replaced.
-                idle.folder.identity(config.export_path)
+                idle.folder.check(timeout)
             except ConnectorError:
                 return None
             return idle.folder

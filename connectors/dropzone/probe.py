@@ -35,6 +35,7 @@ class Probe:
         capabilities: dict[str, Any] = {}
         try:
             with self._reached() as folder:
+                capabilities["reach_ms"] = sum(step.milliseconds for step in self._steps)
                 self._export_folder(folder)
                 self._write_and_rename(folder)
                 self._ack_folder(folder)

@@ -46,6 +46,10 @@ class SftpFolder(DropFolder):
         """Whether the session can still be used; it cannot after any error of its own."""
         return self._connection.is_open
 
+    def check(self, timeout: float) -> None:
+        """See that the server still answers. Raises ConnectorError."""
+        self._pipeline.burst([(wire.CMD_STAT, (".",))], timeout=timeout)
+
     def close(self) -> None:
         self._connection.close()
 

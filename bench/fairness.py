@@ -1,0 +1,94 @@
+"""Twenty dropzones, two workers, and then half of the servers fall silent."""
+
+import os
+import random
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from uuid import UUID
+
+from accounts.models import User
+from connectors.models import ErpConnection
+from exports.models import ErpExport
+from tests.builders import a_connection, a_user, an_org, some_exports
+from tests.dropzones import openssh_config
+from tests.servers import OpenSSHServer, TcpProxy
+
+CONNECTIONS = 20
+SECONDS = 40
+PAUSE = 0.1
+
+
+def measure() -> dict[str, object]:
+    """Push to all for a while; seconds from push to SENT on the connections that still answer."""
+    with ExitStack() as stack:
+        server = stack.enter_context(OpenSSHServer())
+        healthy, silent = (
+            stack.enter_context(TcpProxy(server.host, server.port)) for _ in range(2)
+        )
+        ann = a_user(an_org("bench-fair"), "fair")
+        connections = [
+            a_connection(
+                an_org(f"fair-{i}"), openssh_config(server, port=(healthy, silent)[i % 2].port)
+            )
+            for i in range(CONNECTIONS)
+        ]
+        stack.enter_context(_worker())
+        _push(connections, ann, seconds=5)
+        _wait_for({c.id for c in connections})
+        silent.stall()
+        pushed = _push(connections, ann, seconds=SECONDS)
+        answering = {c.id for c in connections[::2]}
+        _wait_for(answering)
+        waits = _waits(answering, pushed)
+        return {
+            "bench": f"push to SENT beside {CONNECTIONS // 2} of {CONNECTIONS} connections that "
+            f"hang, 2 workers, {SECONDS} s from the moment they begin to",
+            "median_s": round(statistics.median(waits), 3),
+            "p95_s": round(statistics.quantiles(waits, n=20)[-1], 3),
+            "max_s": round(max(waits), 3),
+            "exports": len(waits),
+            "target_p95_s": 5,
+            "met": statistics.quantiles(waits, n=20)[-1] < 5,
+        }
+
+
+@contextmanager
+def _worker() -> Iterator[None]:
+    env = {**os.environ, "DJANGO_SETTINGS_MODULE": "orderflow.settings", "WORKERS": "2"}
+    process = subprocess.Popen([sys.executable, "manage.py", "worker"], env=env)
+    try:
+        yield
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def _push(connections: list[ErpConnection], ann: User, *, seconds: float) -> list[UUID]:
+    chance = random.Random(1)
+    first = ErpExport.objects.count()
+    pushed: list[UUID] = []
+    ends = time.monotonic() + seconds
+    while time.monotonic() < ends:
+        connection = chance.choice(connections)
+        (export,) = some_exports(connection.org, ann, first=first + len(pushed))
+        pushed.append(export.id)
+        time.sleep(PAUSE)
+    return pushed
+
+
+def _waits(connections: set[UUID], pushed: list[UUID]) -> list[float]:
+    rows = ErpExport.objects.filter(id__in=pushed, erp_connection__in=connections)
+    return [
+        (sent_at - created_at).total_seconds()
+        for created_at, sent_at in rows.values_list("created_at", "sent_at")
+    ]
+
+
+def _wait_for(connections: set[UUID]) -> None:
+    waiting = ErpExport.objects.filter(erp_connection__in=connections, status="PENDING")
+    while waiting.exists():
+        time.sleep(0.2)

@@ -1,0 +1,135 @@
+"""Dropzones that do not answer never take more than half of the workers."""
+
+import time
+
+import pytest
+from django_q.models import OrmQ
+
+from accounts.models import User
+from connectors import health, lease
+from connectors.errors import ConnectorError
+from connectors.models import ErpConnection
+from exports import lanes, workers
+from exports.delivery import deliver
+from exports.ring import ring_due_connections
+from tests.builders import a_connection, a_user, an_org, some_exports
+from tests.dropzones import openssh_config
+from tests.servers import OpenSSHServer, TcpProxy
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def ann() -> User:
+    return a_user(an_org("staff"))
+
+
+def connections(count: int, *, failures: int = 1) -> list[ErpConnection]:
+    """Connections that lead nowhere, each of an org of its own."""
+    made = [
+        a_connection(
+            an_org(f"org-{number}"),
+            {"mode": "sftp", "host": "erp.invalid", "username": "u", "password": "p"}
+            | {"export_path": "/out"},
+        )
+        for number in range(count)
+    ]
+    ErpConnection.objects.update(failures=failures)
+    return made
+
+
+def test_half_of_the_workers_is_the_width_of_the_slow_lane() -> None:
+    assert lanes.width() == 1
+    workers.register()
+    workers.register()
+    assert workers.count_processes() == 4
+    assert lanes.width() == 2
+
+
+def test_a_failing_connection_waits_while_its_lane_is_full() -> None:
+    first, second = connections(2)
+    held = lanes.acquire(first.id)
+    assert held
+    assert lanes.acquire(second.id) is None
+    assert ErpConnection.objects.get(id=second.id).lease_until is None
+    held.release()
+    assert lanes.acquire(second.id)
+
+
+def test_a_healthy_connection_never_waits_for_failing_ones() -> None:
+    failing, healthy = connections(2)
+    ErpConnection.objects.filter(id=healthy.id).update(failures=0)
+    assert lanes.acquire(failing.id)
+    assert lanes.acquire(healthy.id)
+
+
+def test_no_more_failing_connections_are_rung_than_can_be_served(ann: User) -> None:
+    for connection in connections(3):
+        some_exports(connection.org, ann)
+    OrmQ.objects.all().delete()
+    ErpConnection.objects.update(rung_at=None)
+    assert ring_due_connections() == 1
+    ErpConnection.objects.update(rung_at=None, failures=0)
+    assert ring_due_connections() == 3
+
+
+def a_silent_server(server: OpenSSHServer, proxy: TcpProxy) -> ErpConnection:
+    config = openssh_config(server, port=proxy.port, connect_timeout=3)
+    return a_connection(an_org("silent"), config)
+
+
+def test_a_silent_server_costs_a_worker_little_while_the_slow_lane_is_full(
+    ann: User, openssh: OpenSSHServer
+) -> None:
+    (failing,) = connections(1)
+    assert lease.acquire(failing.id)
+    with TcpProxy(openssh.host, openssh.port) as proxy:
+        proxy.stall()
+        silent = a_silent_server(openssh, proxy)
+        some_exports(silent.org, ann)
+        began = time.monotonic()
+        assert not deliver(silent.id).errors
+        assert time.monotonic() - began < 2.5
+    silent.refresh_from_db()
+    assert silent.slow_since
+    assert silent.failures == 0, "an impatient worker has nothing to complain about"
+    assert deliver(silent.id).is_busy
+
+
+def test_with_room_in_the_slow_lane_the_server_gets_its_time(
+    ann: User, openssh: OpenSSHServer
+) -> None:
+    with TcpProxy(openssh.host, openssh.port) as proxy:
+        proxy.stall()
+        silent = a_silent_server(openssh, proxy)
+        some_exports(silent.org, ann)
+        assert deliver(silent.id).errors == {"CONNECT_TIMEOUT": 1}
+        silent.refresh_from_db()
+        assert silent.failures == 1
+        proxy.resume()
+        ErpConnection.objects.update(retry_at=None)
+        assert deliver(silent.id).sent == 1
+    silent.refresh_from_db()
+    assert silent.slow_since is None
+
+
+def test_a_server_that_is_known_to_be_slow_is_waited_for(openssh: OpenSSHServer) -> None:
+    with TcpProxy(openssh.host, openssh.port, latency=0.15) as proxy:
+        far = a_connection(an_org("far"), openssh_config(openssh, port=proxy.port))
+        assert health.test(far).success
+        far.refresh_from_db()
+        assert far.capabilities["reach_ms"] > 1000
+        with lanes.open_session(far) as session:
+            assert list(session.listing()) == []
+        far.refresh_from_db()
+        assert far.slow_since is None
+
+
+def test_other_errors_are_no_matter_of_patience(openssh: OpenSSHServer) -> None:
+    connection = a_connection(
+        an_org("refused"), openssh_config(openssh, password="wrong", ssh_key="")
+    )
+    with pytest.raises(ConnectorError, match="AUTH_METHOD"), lanes.open_session(connection):
+        pass
+    connection.refresh_from_db()
+    assert connection.slow_since is None
