@@ -7,14 +7,15 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
 import pytest
+from django.conf import settings
 
 from accounts.models import Org, User
-from exports import janitor
+from exports import janitor, workers
 from exports.archive import archive_pending
 from exports.delivery import deliver
 from exports.models import ErpExport
@@ -128,3 +129,62 @@ def test_an_idle_worker_sends_soon_and_stops_when_told(
         family = psutil.Process(process.pid).children(recursive=True)
         assert len(family) > 2
     assert not [member for member in family if member.is_running()]
+
+
+def test_a_killed_worker_leaves_no_process_behind(child_env: dict[str, str]) -> None:
+    process = manage(child_env, "worker")
+    family = wait_for_cluster(process)
+    process.kill()
+    process.wait()
+    _, alive = psutil.wait_procs(family, timeout=15)
+    assert not alive
+
+
+def test_a_worker_says_that_it_is_alive(child_env: dict[str, str]) -> None:
+    with worker({**child_env, "WORKERS": "3"}) as process:
+        wait_for_cluster(process)
+        assert workers.count_processes() == 3
+        (row,) = workers.alive()
+        assert row.pid == process.pid
+    assert not workers.alive().exists()
+    assert workers.count_processes() == settings.Q_CLUSTER["workers"]
+
+
+def test_a_cluster_whose_processes_take_nothing_ends(child_env: dict[str, str]) -> None:
+    program = """
+import django, os
+django.setup()
+from exports import cluster
+cluster._CANARY_SECONDS, cluster._IDLE_SECONDS = 0.5, 1
+parent, _ = os.pipe()
+cluster.run(parent)
+"""
+    process = subprocess.Popen(
+        [sys.executable, "-c", program], cwd=ROOT, env=child_env, start_new_session=True
+    )
+    try:
+        time.sleep(4)
+        assert process.poll() is None, "a healthy cluster ended"
+        # One of them waits for a task and holds the queue's lock; the other waits for the lock.
+        for child in psutil.Process(process.pid).children():
+            child.send_signal(signal.SIGSTOP)
+        assert process.wait(15) == -signal.SIGKILL
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+    assert not [p for p in psutil.process_iter() if _is_of_group(p, process.pid)]
+
+
+def wait_for_cluster(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
+    """All processes of a worker, once there are some that do tasks."""
+    ends = time.monotonic() + 20
+    while len(family := psutil.Process(process.pid).children(recursive=True)) < 5:
+        assert time.monotonic() < ends, "no cluster was started"
+        time.sleep(0.1)
+    return family
+
+
+def _is_of_group(process: psutil.Process, group: int) -> bool:
+    with suppress(ProcessLookupError):
+        return os.getpgid(process.pid) == group and process.status() != psutil.STATUS_ZOMBIE
+    return False

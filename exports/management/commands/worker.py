@@ -1,4 +1,4 @@
-"""Run a worker: django-q2's cluster in a process group of its own, and the one-second ring."""
+"""Run a worker: a task cluster in a process group of its own, and the one-second ring."""
 
 import logging
 import os
@@ -7,15 +7,19 @@ import subprocess
 import sys
 import threading
 import time
+from argparse import SUPPRESS, ArgumentParser
 from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
+from django.conf import settings
 from django.core.management.base import BaseCommand
 from django.db import Error as DatabaseFailure
 from django.db import close_old_connections
 from django_q.models import OrmQ
 
+from exports import cluster, workers
+from exports.models import Worker
 from exports.ring import ring_due_connections
 from exports.schedules import create_schedules
 from orderflow.db import db_now
@@ -23,56 +27,78 @@ from orderflow.db import db_now
 logger = logging.getLogger(__name__)
 
 _RING_SECONDS = 1.0
-_GRACE_SECONDS = 30.0
 _DEAF_AFTER = timedelta(minutes=3)
 
 
 class Command(BaseCommand):
     help = "Deliver exports until told to stop by SIGTERM or SIGINT."
 
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        # How this command starts its cluster: the descriptor by which that notices its end.
+        parser.add_argument("--tasks", type=int, help=SUPPRESS)
+
     def handle(self, *args: Any, **options: Any) -> None:
+        if options["tasks"] is None:
+            self._supervise()
+        else:
+            cluster.run(options["tasks"])
+
+    def _supervise(self) -> None:
         stop = threading.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             # A signal handler must not do more: it may interrupt anything.
             signal.signal(number, lambda *_: stop.set())
         create_schedules()
-        self._started = time.monotonic()
-        cluster = subprocess.Popen(
-            [sys.executable, sys.argv[0], "qcluster"], start_new_session=True
+        self._worker = workers.register()
+        self._started = self._beaten = time.monotonic()
+        theirs, ours = os.pipe()
+        tasks = subprocess.Popen(
+            [sys.executable, sys.argv[0], "worker", "--tasks", str(theirs)],
+            pass_fds=[theirs],
+            start_new_session=True,
         )
+        os.close(theirs)
         self.stderr.write("worker: running; stop it with Ctrl-C")
         try:
-            while not stop.wait(_RING_SECONDS) and cluster.poll() is None and self._ring():
+            while not stop.wait(_RING_SECONDS) and tasks.poll() is None and self._look_after():
                 pass
         finally:
-            exit_code = self._stop(cluster)
+            exit_code = _stop(tasks, ours)
+            with suppress(DatabaseFailure):
+                Worker.objects.filter(id=self._worker.id).delete()
         if not stop.is_set():
             # Whoever supervises this process starts it again.
             sys.exit(f"worker: the task cluster failed, code {exit_code}")
 
-    def _ring(self) -> bool:
-        """Ring what is due; False if nobody hears it any more.
-
-        A cluster whose processes were killed at a bad moment waits for its own queue for ever.
-        """
+    def _look_after(self) -> bool:
+        """Say that this worker is alive and ring what is due; False if nobody hears it."""
         try:
             close_old_connections()
-            is_settled = time.monotonic() - self._started > _DEAF_AFTER.total_seconds()
-            if is_settled and OrmQ.objects.filter(lock__lt=db_now() - _DEAF_AFTER).exists():
-                logger.error("worker: tasks wait for more than %s; starting anew", _DEAF_AFTER)
+            now = time.monotonic()
+            if now - self._beaten > workers.BEAT_SECONDS:
+                workers.beat(self._worker)
+                self._beaten = now
+            if now - self._started > _DEAF_AFTER.total_seconds() and _is_deaf():
+                logger.error("worker: no task was taken for %s; starting anew", _DEAF_AFTER)
                 return False
             ring_due_connections()
         except DatabaseFailure:
             logger.exception("worker: the database is away; trying again")
         return True
 
-    def _stop(self, cluster: subprocess.Popen[bytes]) -> int:
-        """Let running tasks end, then make sure that nothing of the group is left."""
-        cluster.terminate()
-        try:
-            cluster.wait(_GRACE_SECONDS)
-        except subprocess.TimeoutExpired:
-            logger.warning("worker: tasks still run after %s s; killing them", _GRACE_SECONDS)
-        with suppress(ProcessLookupError):
-            os.killpg(cluster.pid, signal.SIGKILL)
-        return cluster.wait()
+
+def _is_deaf() -> bool:
+    """Whether tasks wait while no cluster takes any. Taking one locks it for `retry` seconds."""
+    long_ago = db_now() - _DEAF_AFTER
+    taken = OrmQ.objects.filter(lock__gt=long_ago + timedelta(seconds=settings.Q_CLUSTER["retry"]))
+    return OrmQ.objects.filter(lock__lt=long_ago).exists() and not taken.exists()
+
+
+def _stop(tasks: subprocess.Popen[bytes], pipe: int) -> int:
+    """Let running tasks end, then make sure that nothing of the group is left."""
+    os.close(pipe)
+    with suppress(subprocess.TimeoutExpired):
+        tasks.wait(cluster.GRACE_SECONDS + 5)
+    with suppress(ProcessLookupError):
+        os.killpg(tasks.pid, signal.SIGKILL)
+    return tasks.wait()
