@@ -76,7 +76,7 @@ def change_config(
         if holders and (leaving := [n for n, value in held.items() if new_identity[n] != value]):
             reason = (
                 "cannot be changed while exports are staged there: "
-                f"{', '.join(holders)}. Let them finish first."
+                f"{', '.join(holders)}. Let them finish first, or settle them by hand."
             )
             raise ConfigError(dict.fromkeys(leaving, reason))
         row.seal(new)
@@ -92,6 +92,19 @@ def change_config(
 def pin_host_key(connection: ErpConnection, host_key: str) -> None:
     """Trust a server's key, as seen in a connection test, instead of those trusted so far."""
     change_config(connection, {**masked_config(connection), "host_keys": [host_key]})
+
+
+def leads_to(connection: ErpConnection, destination: Destination) -> bool:
+    """Whether a connection leads, as configured now, to where a file was once put.
+
+    Raises ConnectorError.
+    """
+    identity = connection.connector.identity(connection.parse_config())
+    return all(
+        identity[field] == destination[name]
+        for name, field in _DESTINATION_FIELDS.items()
+        if name in destination
+    )
 
 
 def masked_config(connection: ErpConnection) -> dict[str, Any]:

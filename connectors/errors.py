@@ -202,6 +202,12 @@ CATALOGUE: Final[dict[str, ErrorSpec]] = {
     "CANCELLED": ErrorSpec(
         _O, _OP, "The export was cancelled before anything was sent.", "Push the order again."
     ),
+    "NOT_DELIVERED": ErrorSpec(
+        _O,
+        _OP,
+        "A person found that the file was not delivered.",
+        "Retry the order.",
+    ),
     "GIVEN_UP": ErrorSpec(
         _O,
         _OP,

@@ -132,6 +132,9 @@ class Session(Protocol):
     def discard(self, paths: Sequence[str]) -> list[ConnectorError | None]:
         """Remove staged files that will not be published; a missing file is a success."""
 
+    def visible(self, filenames: Sequence[str]) -> list[bool | ConnectorError]:
+        """Whether a file lies under each final name now; an error if that cannot be seen."""
+
     def listing(self) -> Iterator[str]:
         """The names of the files in the export folder."""
 

@@ -17,6 +17,7 @@ from django.utils.safestring import SafeString
 from accounts.scoped_admin import ReadOnlyAdmin, person, require
 from exports.models import ErpAck, ErpExport, ErpExportEvent
 from exports.push import cancel_export, deliver_again
+from exports.settlement import Outcome, possible_outcomes, settle
 from orderflow.badges import Tone, badge
 from orders.errors import Refused
 
@@ -66,6 +67,48 @@ class CancelForm(forms.Form):
     reason = forms.CharField(max_length=500, help_text="It stands in the export's timeline.")
 
 
+class SettleForm(forms.Form):
+    outcome = forms.ChoiceField(label="What became of it", widget=forms.RadioSelect)
+    reason = forms.CharField(
+        max_length=500, help_text="How you know it. It stands in the export's timeline."
+    )
+    push_again = forms.BooleanField(
+        label="Push the order again at once", required=False, help_text="As a new file."
+    )
+    confirmation = forms.CharField(label="File name")
+
+    def __init__(self, export: ErpExport, data: Any = None, *, may_push: bool) -> None:
+        super().__init__(data)
+        self._filename = export.filename
+        choices = [(outcome.value, outcome.label) for outcome in possible_outcomes(export)]
+        outcome = self.fields["outcome"]
+        assert isinstance(outcome, forms.ChoiceField)
+        outcome.choices = choices
+        if len(choices) == 1:
+            outcome.initial = choices[0][0]
+        self.fields["confirmation"].help_text = f"To confirm, enter {export.filename}"
+        if not may_push:
+            del self.fields["push_again"]
+
+    def clean_confirmation(self) -> str:
+        if (name := str(self.cleaned_data["confirmation"]).strip()) != self._filename:
+            raise forms.ValidationError("This is not the name of the file.")
+        return name
+
+
+class NeedsDecision(admin.SimpleListFilter):
+    title = "needs a decision"
+    parameter_name = "needs_decision"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("yes", "Yes")]
+
+    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
+        if self.value() != "yes":
+            return queryset
+        return queryset.filter(status=ErpExport.Status.PENDING, next_attempt_at=None)
+
+
 @admin.register(ErpExport)
 class ErpExportAdmin(ReadOnlyAdmin):
     list_display = (
@@ -76,7 +119,7 @@ class ErpExportAdmin(ReadOnlyAdmin):
         "sent_at",
         "filename",
     )
-    list_filter = ("status", ("erp_connection", admin.RelatedOnlyFieldListFilter))
+    list_filter = ("status", NeedsDecision, ("erp_connection", admin.RelatedOnlyFieldListFilter))
     list_select_related = ("draft_order", "erp_connection__org")
     list_per_page = 50
     search_fields = ("filename", "draft_order__external_order_number", "erp_order_id")
@@ -120,6 +163,8 @@ class ErpExportAdmin(ReadOnlyAdmin):
     def status_badge(self, export: ErpExport) -> SafeString:
         status = ErpExport.Status(export.status)
         code = export.error_json.get("code", "") if export.error_json else ""
+        if export.needs_decision:
+            return format_html("{} <span>{}</span>", badge("needs a decision", Tone.BAD), code)
         return format_html("{} <span>{}</span>", badge(status.label, _TONES[status]), code)
 
     def order(self, export: ErpExport) -> SafeString:
@@ -158,6 +203,11 @@ class ErpExportAdmin(ReadOnlyAdmin):
                 name="exports_erpexport_cancel",
             ),
             path(
+                "<uuid:pk>/settle/",
+                self.admin_site.admin_view(self.settle_view),
+                name="exports_erpexport_settle",
+            ),
+            path(
                 "<uuid:pk>/deliver/",
                 self.admin_site.admin_view(self.deliver_view),
                 name="exports_erpexport_deliver",
@@ -184,6 +234,9 @@ class ErpExportAdmin(ReadOnlyAdmin):
             )
             context["is_deliverable"] = (
                 is_pending and obj.attempts > 0 and user.has_perm("orders.push_draftorder")
+            )
+            context["is_settleable"] = user.has_perm("exports.settle_erpexport") and bool(
+                possible_outcomes(obj)
             )
         return super().render_change_form(request, context, add, change, form_url, obj)
 
@@ -220,6 +273,51 @@ class ErpExportAdmin(ReadOnlyAdmin):
             self.message_user(request, e.message, messages.ERROR)
         else:
             self.message_user(request, "The export is delivered again now.", messages.SUCCESS)
+        return redirect(back)
+
+    def settle_view(self, request: HttpRequest, pk: UUID) -> HttpResponse:
+        require(request, "exports.settle_erpexport")
+        export: ErpExport = self.get_or_404(request, pk)
+        user = person(request)
+        back = reverse("admin:exports_erpexport_change", args=[pk])
+        form = SettleForm(
+            export,
+            request.POST if request.method == "POST" else None,
+            may_push=user.has_perm("orders.push_draftorder"),
+        )
+        if not possible_outcomes(export):
+            self.message_user(request, "There is nothing to settle.", messages.WARNING)
+            return redirect(back)
+        if not form.is_valid():
+            return self.confirmation(
+                request,
+                title="Settle by hand",
+                original=export,
+                paragraphs=[
+                    f"The service cannot know for certain what became of the file "
+                    f"{export.filename} of order {export.draft_order}. Ask the ERP admin, then "
+                    "say it here: it counts as the truth from then on.",
+                    "If the file was not delivered, or is given up, the order can be pushed "
+                    "again. Should the ERP have the file after all, it has the order twice.",
+                ],
+                form=form,
+                submit="Settle this export",
+                back=back,
+            )
+        outcome = Outcome(form.cleaned_data["outcome"])
+        try:
+            settle(
+                pk,
+                outcome,
+                actor=user,
+                reason=form.cleaned_data["reason"],
+                push_again=form.cleaned_data.get("push_again", False),
+            )
+        except Refused as e:
+            self.message_user(request, e.message, messages.ERROR)
+        else:
+            self.log_change(request, export, f"Settled: {outcome.label}.")
+            self.message_user(request, "The export was settled.", messages.SUCCESS)
         return redirect(back)
 
     def cancel_view(self, request: HttpRequest, pk: UUID) -> HttpResponse:

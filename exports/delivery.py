@@ -21,6 +21,7 @@ from django.db import Error as DatabaseFailure
 from django.db import transaction
 from django.db.models import F, Q
 
+from accounts.models import User
 from connectors import health
 from connectors.errors import ConnectorError, Kind
 from connectors.lease import Lease
@@ -255,35 +256,11 @@ class _Run:
             else:
                 failed.append((export, outcome))
         for evidence, published in by_evidence.items():
-            self._summary.sent += self._mark_sent(session, published, evidence)
+            paths = {e.id: session.final_path(e.filename) for e in published}
+            deadline = self._connection.ack_deadline
+            self._summary.sent += mark_sent(published, evidence, paths, ack_deadline=deadline)
         failpoint("recorded")
         return self._fail(failed, "publish")
-
-    def _mark_sent(self, session: Session, exports: Sequence[ErpExport], evidence: Evidence) -> int:
-        deadline = self._connection.ack_deadline
-        if deadline and evidence is Evidence.INFERRED:
-            deadline /= 2
-        paths = {e.id: session.final_path(e.filename) for e in exports}
-        with transaction.atomic():
-            sent = advance(
-                list(paths),
-                kind=Events.SENT,
-                where=_PENDING,
-                details={key: {"path": p, "evidence": evidence} for key, p in paths.items()},
-                texts={"dropzone_path": paths},
-                status=ErpExport.Status.SENT,
-                sent_at=Now(),
-                sent_evidence=evidence,
-                ack_due_at=deadline and db_now() + deadline,
-                next_attempt_at=None,
-                error_json=None,
-            )
-            workflow.transition(
-                [e.draft_order_id for e in exports if e.id in sent],
-                expect=[DraftOrder.Status.PUSHING],
-                to=DraftOrder.Status.PUSHED,
-            )
-        return len(sent)
 
     def _fail(self, failed: Sequence[tuple[ErpExport, ConnectorError]], stage: str) -> bool:
         """Note each export's own error; False if one of them concerns the whole connection."""
@@ -321,6 +298,45 @@ class _Run:
             details={e.id: report for e in self._batch},
             **changes,
         )
+
+
+def mark_sent(
+    exports: Sequence[ErpExport],
+    evidence: Evidence,
+    paths: Mapping[UUID, str],
+    *,
+    ack_deadline: timedelta | None,
+    actor: User | None = None,
+    reason: str = "",
+) -> int:
+    """Step 5 of the protocol: note that exports became visible at `paths`; return how many."""
+    if ack_deadline and evidence is Evidence.INFERRED:
+        ack_deadline /= 2
+    now = db_now()
+    with transaction.atomic():
+        sent = advance(
+            [e.id for e in exports],
+            kind=Events.SETTLED if actor else Events.SENT,
+            where=_PENDING,
+            actor=actor,
+            details={
+                key: {"path": path, "evidence": evidence, **({"reason": reason} if reason else {})}
+                for key, path in paths.items()
+            },
+            texts={"dropzone_path": paths},
+            status=ErpExport.Status.SENT,
+            sent_at=now,
+            sent_evidence=evidence,
+            ack_due_at=ack_deadline and now + ack_deadline,
+            next_attempt_at=None,
+            error_json=None,
+        )
+        workflow.transition(
+            [e.draft_order_id for e in exports if e.id in sent],
+            expect=[DraftOrder.Status.PUSHING],
+            to=DraftOrder.Status.PUSHED,
+        )
+    return len(sent)
 
 
 def _caused(error: ConnectorError, cause: BaseException) -> ConnectorError:

@@ -76,7 +76,10 @@ class ErpExport(models.Model):
         db_table = "erp_export"
         verbose_name = "ERP export"
         ordering = ["-created_at", "-id"]
-        permissions = [("cancel_erpexport", "Can cancel exports that were not sent")]
+        permissions = [
+            ("cancel_erpexport", "Can cancel exports that were not sent"),
+            ("settle_erpexport", "Can say what became of exports"),
+        ]
         indexes = [
             models.Index(fields=["org", "draft_order", "-created_at"], name="idx_erp_export_draft"),
             models.Index(fields=["org", "-created_at", "-id"], name="idx_erp_export_org_created"),
@@ -135,6 +138,11 @@ class ErpExport(models.Model):
         return self.filename
 
     @property
+    def needs_decision(self) -> bool:
+        """Whether it waits for a person: nothing more is tried until somebody decides."""
+        return self.status == self.Status.PENDING and self.next_attempt_at is None
+
+    @property
     def content(self) -> bytes | None:
         """The frozen document; None once retention has cleared it."""
         return None if self.payload is None else bytes(self.payload)
@@ -156,6 +164,7 @@ class ErpExportEvent(models.Model):
         ATTEMPT_FAILED = "ATTEMPT_FAILED", "attempt failed"
         SENT = "SENT", "sent"
         FAILED = "FAILED", "failed"
+        SETTLED = "SETTLED", "settled by hand"
         CANCELLED = "CANCELLED", "cancelled"
         SWEPT = "SWEPT", "staging files removed"
 

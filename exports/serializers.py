@@ -26,6 +26,7 @@ class ErpExportSerializer(ErpExportSummarySerializer):
         source="requested_by.contact", read_only=True, allow_null=True
     )
     waiting_for = serializers.SerializerMethodField()
+    needs_decision = serializers.BooleanField(read_only=True)
 
     class Meta:
         model = ErpExport
@@ -35,6 +36,7 @@ class ErpExportSerializer(ErpExportSummarySerializer):
             "erp_connection",
             "status",
             "waiting_for",
+            "needs_decision",
             "filename",
             "dropzone_path",
             "export_format_version",

@@ -245,6 +245,7 @@ def test_objects_of_other_orgs_are_not_found(
             _url("accounts_org_change", other_org.id),
         ],
         operator: [
+            _url("exports_erpexport_settle", export.id),
             _url("connectors_erpconnection_change", connection.id),
             *(
                 _url(f"connectors_erpconnection_{name}", connection.id)
@@ -316,6 +317,7 @@ def test_pages_by_permission(
     org: Org, connection: ErpConnection, viewer: User, approver: User, operator: User
 ) -> None:
     export = push_order(_approved(org, approver).id, actor=approver)
+    _needs_a_decision(export, Path("/nowhere"))
     order = _order(org, "PO-2")
     every = {viewer, approver, operator}
     allowed = {
@@ -330,6 +332,7 @@ def test_pages_by_permission(
         _url("exports_erpexport_change", export.id): every,
         _url("exports_erpexport_payload", export.id): every,
         _url("exports_erpexport_cancel", export.id): {approver, operator},
+        _url("exports_erpexport_settle", export.id): {operator},
         _url("exports_erpack_changelist"): every,
         _url("connectors_erpconnection_changelist"): every,
         _url("connectors_erpconnection_change", connection.id): every,
@@ -361,6 +364,7 @@ def test_posts_without_permission_change_nothing(
         _url("orders_draftorder_change", order.id),
         _url("exports_erpexport_change", export.id),
         _url("exports_erpexport_cancel", export.id),
+        _url("exports_erpexport_settle", export.id),
         _url("connectors_erpconnection_change", connection.id),
         *(
             _url(f"connectors_erpconnection_{name}", connection.id)
@@ -394,12 +398,14 @@ def test_every_form_asks_for_the_csrf_token(
     org: Org, connection: ErpConnection, approver: User, root: Client
 ) -> None:
     export = push_order(_approved(org, approver).id, actor=approver)
+    _needs_a_decision(export, Path("/nowhere"))
     strict = _client(User.objects.get(username="root"), enforce_csrf_checks=True)
     before = _tables()
     for url in (
         _decide("reject"),
         _url("orders_draftorder_changelist"),
         _url("exports_erpexport_cancel", export.id),
+        _url("exports_erpexport_settle", export.id),
         *(
             _url(f"connectors_erpconnection_{name}", connection.id)
             for name in ("change", "test", "pin", "pause", "resume")
@@ -418,6 +424,7 @@ def test_get_changes_nothing(
     org: Org, connection: ErpConnection, approver: User, root: Client
 ) -> None:
     export = push_order(_approved(org, approver).id, actor=approver)
+    _needs_a_decision(export, Path("/nowhere"))
     ErpConnection.objects.filter(id=connection.id).update(host_key_seen=HOST_KEY)
     ready, approved = _order(org, "PO-2"), _approved(org, approver, "PO-3")
     error = _approved(org, approver, "PO-4")
@@ -445,7 +452,7 @@ def test_get_changes_nothing(
         ),
         *(
             _url(f"exports_erpexport_{name}", export.id)
-            for name in ("change", "payload", "cancel", "deliver")
+            for name in ("change", "payload", "cancel", "deliver", "settle")
         ),
         _url("exports_erpack_change", ack.id),
         _url("orders_draftorder_change", ready.id),
@@ -1070,6 +1077,57 @@ def test_a_waiting_export_is_delivered_again(
     assert _messages(page) == ["The export is delivered again now."]
     export.refresh_from_db()
     assert export.next_attempt_at is not None
+
+
+def _needs_a_decision(export: ErpExport, dropzone: Path) -> None:
+    """As after an attempt whose outcome nobody knows."""
+    ErpExport.objects.filter(id=export.id).update(
+        attempts=1,
+        next_attempt_at=None,
+        staged_path=f"{dropzone}/{export.filename}.1.tmp",
+        staged_at=timezone.now(),
+        destination={"mode": "filesystem", "folder": str(dropzone)},
+        error_json=ConnectorError("OUTCOME_UNKNOWN").as_json(),
+    )
+
+
+def test_settle_an_export_whose_outcome_is_unknown(
+    export: ErpExport, operator: User, dropzone: Path
+) -> None:
+    _needs_a_decision(export, dropzone)
+    client = _client(operator)
+    exports = client.get(_url("exports_erpexport_changelist"), {"needs_decision": "yes"})
+    assert export.filename in _text(exports)
+    assert "Settle by hand" in _text(client.get(_url("exports_erpexport_change", export.id)))
+    url = _url("exports_erpexport_settle", export.id)
+    answer = {"outcome": "NOT_DELIVERED", "reason": "Not in the ERP", "confirmation": "yes"}
+    assert "This is not the name of the file." in _text(client.post(url, answer))
+    answer |= {"confirmation": export.filename, "push_again": "on"}
+    page = client.post(url, answer, follow=True)
+    assert _messages(page) == ["The export was settled."]
+    assert "Not in the ERP" in _text(page)
+    assert [e.status for e in export.draft_order.exports.order_by("created_at")] == [
+        "FAILED",
+        "PENDING",
+    ]
+    assert _messages(client.get(url, follow=True)) == ["There is nothing to settle."]
+
+
+def test_settling_says_what_stands_in_the_way(
+    export: ErpExport, operator: User, dropzone: Path
+) -> None:
+    _needs_a_decision(export, dropzone)
+    folder = Path(export.erp_connection.config["export_path"])
+    ErpExport.objects.update(destination={"mode": "filesystem", "folder": str(folder)})
+    (folder / export.filename).write_text("{}")
+    page = _client(operator).post(
+        _url("exports_erpexport_settle", export.id),
+        {"outcome": "NOT_DELIVERED", "reason": "?", "confirmation": export.filename},
+        follow=True,
+    )
+    assert "lies in the export folder" in _messages(page)[0]
+    export.refresh_from_db()
+    assert export.status == "PENDING"
 
 
 def test_search_finds_file_order_and_erp_number(export: ErpExport, viewer: User) -> None:

@@ -166,6 +166,14 @@ class DropzoneSession:
             for failure in self._folder.remove(paths)
         ]
 
+    def visible(self, filenames: Sequence[str]) -> list[bool | ConnectorError]:
+        if self._folder.identity(self._config.export_path) is None:
+            return [missing(self._config.export_path) for _ in filenames]
+        looks = self._folder.lstat([self.final_path(name) for name in filenames])
+        return [
+            file_error(look) if isinstance(look, FileError) else look is not None for look in looks
+        ]
+
     def listing(self) -> Iterator[str]:
         try:
             yield from self._folder.names(self._config.export_path)

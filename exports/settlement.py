@@ -1,0 +1,157 @@
+"""Settle by hand: a person says what became of an export where the service cannot know."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from uuid import UUID
+
+from django.db import models, transaction
+from django.db.models import Q
+
+from accounts.models import User
+from connectors import lease
+from connectors.configuring import leads_to
+from connectors.errors import ConnectorError
+from connectors.models import ErpConnection
+from connectors.port import Evidence
+from exports.delivery import mark_sent
+from exports.models import ErpExport, ErpExportEvent
+from exports.push import retry_order
+from exports.transitions import advance
+from orders import workflow
+from orders.errors import Refused
+from orders.models import DraftOrder
+
+Status = ErpExport.Status
+
+
+class Outcome(models.TextChoices):
+    """What a person has found out."""
+
+    DELIVERED = "DELIVERED", "It was delivered: the ERP has the order, or will pick it up"
+    NOT_DELIVERED = "NOT_DELIVERED", "It was not delivered: the ERP never saw the file"
+    GIVEN_UP = "GIVEN_UP", "It was sent, but the ERP will not process it: give it up"
+
+
+_SETTLED = {
+    Outcome.DELIVERED: Q(status=Status.PENDING, staged_path__isnull=False),
+    Outcome.NOT_DELIVERED: Q(status=Status.PENDING, staged_path__isnull=False),
+    Outcome.GIVEN_UP: Q(status=Status.SENT),
+}
+_GIVEN_UP = "A person gave the export up: it was sent, but the ERP did not process it."
+
+
+def possible_outcomes(export: ErpExport) -> list[Outcome]:
+    """What a person may say of an export in its present state."""
+    return [o for o, which in _SETTLED.items() if ErpExport.objects.filter(which, id=export.id)]
+
+
+def settle(
+    export_id: UUID, outcome: Outcome, *, actor: User, reason: str, push_again: bool = False
+) -> None:
+    """Settle an export; `push_again`: then export its order anew under another file name.
+
+    Where the dropzone can be reached it is asked first: a file that lies there is not settled
+    away, and a staged file is removed, so that it cannot become visible afterwards. Raises Refused:
+    NOT_SETTLEABLE, BUSY, LIES_THERE, NOT_REACHABLE, and what retry_order raises.
+    """
+    export = ErpExport.objects.select_related("erp_connection").get(id=export_id)
+    if outcome not in possible_outcomes(export):
+        raise Refused(
+            "NOT_SETTLEABLE",
+            f"The export is {export.get_status_display()}: that cannot be settled so.",
+        )
+    if outcome is Outcome.DELIVERED:
+        _confirm(export, actor=actor, reason=reason)
+        return
+    with _looked_for(export, outcome) as seen, transaction.atomic():
+        _fail(export, outcome, actor=actor, detail={"reason": reason, "dropzone": seen})
+        if push_again:
+            retry_order(export.draft_order_id, actor=actor)
+
+
+def _confirm(export: ErpExport, *, actor: User, reason: str) -> None:
+    destination = export.destination or {}
+    if not mark_sent(
+        [export],
+        Evidence.CONFIRMED,
+        {export.id: f"{destination.get('folder', '')}/{export.filename}"},
+        ack_deadline=export.erp_connection.ack_deadline,
+        actor=actor,
+        reason=reason,
+    ):
+        raise _overtaken()
+
+
+def _fail(export: ErpExport, outcome: Outcome, *, actor: User, detail: dict[str, str]) -> None:
+    error = ConnectorError(outcome, public=_GIVEN_UP if outcome is Outcome.GIVEN_UP else None)
+    if not advance(
+        [export.id],
+        kind=ErpExportEvent.Kind.SETTLED,
+        where=_SETTLED[outcome],
+        actor=actor,
+        details={export.id: {"outcome": outcome, **detail}},
+        status=Status.FAILED,
+        next_attempt_at=None,
+        error_json=error.as_json(),
+    ):
+        raise _overtaken()
+    workflow.transition(
+        [export.draft_order_id],
+        expect=[DraftOrder.Status.PUSHING, DraftOrder.Status.PUSHED],
+        to=DraftOrder.Status.ERROR,
+    )
+
+
+@contextmanager
+def _looked_for(export: ErpExport, outcome: Outcome) -> Iterator[str]:
+    """Look for the file where it was put and keep workers away meanwhile; yield what was seen."""
+    connection = export.erp_connection
+    held = lease.acquire(connection.id)
+    if held is None:
+        raise Refused(
+            "BUSY", "A worker is delivering on this connection. Try again in half a minute."
+        )
+    try:
+        try:
+            seen = _look(export, connection, outcome)
+        except ConnectorError as e:
+            if outcome is Outcome.GIVEN_UP:
+                raise Refused(
+                    "NOT_REACHABLE",
+                    f"It cannot be seen whether the file still lies there: {e.message} "
+                    "Repair the connection first, or change it to the dropzone that is used now.",
+                ) from e
+            seen = f"not reached: {e.message}"
+        yield seen
+    finally:
+        held.release()
+
+
+def _look(export: ErpExport, connection: ErpConnection, outcome: Outcome) -> str:
+    config = connection.parse_config()
+    if not leads_to(connection, export.destination or {}):
+        return "the connection leads to another dropzone by now"
+    if connection.pause_reason == "AUTH_FAILED":
+        # One more refused login could lock the account.
+        raise ConnectorError("AUTH_FAILED")
+    with connection.connector.open(config) as session:
+        (is_visible,) = session.visible([export.filename])
+        if isinstance(is_visible, ConnectorError):
+            raise is_visible
+        if is_visible:
+            raise Refused(
+                "LIES_THERE",
+                f"The file {export.filename} lies in the export folder: the ERP can still take "
+                "it. Have it removed first, if it must not.",
+            )
+        path = export.staged_path or ""
+        if outcome is Outcome.GIVEN_UP or path == session.final_path(export.filename):
+            return "the file is not in the export folder"
+        (failure,) = session.discard([path])
+        if failure:
+            raise failure
+        return "the file is not in the export folder, and the staged one was removed"
+
+
+def _overtaken() -> Refused:
+    return Refused("NOT_SETTLEABLE", "The export has changed meanwhile. Look at it again.")

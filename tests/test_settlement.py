@@ -1,0 +1,176 @@
+"""Settling by hand: what a person says counts, unless the dropzone says otherwise."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from accounts.models import Org, User
+from connectors import health, lease
+from connectors.configuring import change_config, masked_config
+from connectors.models import ErpConnection
+from connectors.port import Evidence
+from exports.delivery import deliver
+from exports.models import ErpExport
+from exports.settlement import Outcome, settle
+from orders.errors import Refused
+from tests.builders import a_connection, a_user, an_org, some_exports
+from tests.dropzones import Dropzone, dropzone_of
+
+pytestmark = [pytest.mark.django_db, pytest.mark.ledger]
+
+
+@pytest.fixture
+def org() -> Org:
+    return an_org()
+
+
+@pytest.fixture
+def ann(org: Org) -> User:
+    return a_user(org)
+
+
+@pytest.fixture(params=["filesystem", "openssh"])
+def dropzone(request: pytest.FixtureRequest) -> Iterator[Dropzone]:
+    with dropzone_of(request.param, request) as dropzone:
+        yield dropzone
+
+
+def a_staged_export(dropzone: Dropzone, org: Org, ann: User) -> ErpExport:
+    """An export whose worker died between election and rename; its folder then went missing."""
+    connection = a_connection(org, dropzone.config)
+    (export,) = some_exports(org, ann)
+    tmp = f"{export.filename}.aaaaaaaa.tmp"
+    assert export.content
+    (dropzone.exports / tmp).write_bytes(export.content)
+    with connection.connector.open(connection.parse_config()) as session:
+        ErpExport.objects.update(
+            staged_path=session.staging_path(export.filename, "aaaaaaaa"),
+            staged_at="2026-01-01T00:00Z",
+            destination=session.destination(),
+            attempts=1,
+        )
+    export.refresh_from_db()
+    return export
+
+
+def a_sent_export(dropzone: Dropzone, org: Org, ann: User) -> ErpExport:
+    connection = a_connection(org, dropzone.config)
+    (export,) = some_exports(org, ann)
+    assert deliver(connection.id).sent == 1
+    export.refresh_from_db()
+    return export
+
+
+def test_a_person_confirms_a_delivery(dropzone: Dropzone, org: Org, ann: User) -> None:
+    export = a_staged_export(dropzone, org, ann)
+    ErpConnection.objects.update(ack_deadline=timedelta(hours=2))
+    settle(export.id, Outcome.DELIVERED, actor=ann, reason="Seen in the ERP")
+    export.refresh_from_db()
+    assert (export.status, export.sent_evidence) == ("SENT", Evidence.CONFIRMED)
+    assert export.dropzone_path == f"{dropzone.config['export_path']}/{export.filename}"
+    assert export.sent_at and export.ack_due_at == export.sent_at + timedelta(hours=2)
+    assert export.draft_order.status == "PUSHED"
+    event = export.events.last()
+    assert event and (event.kind, event.actor, event.detail["reason"]) == (
+        "SETTLED",
+        ann,
+        "Seen in the ERP",
+    )
+
+
+def test_what_was_not_delivered_can_never_be(dropzone: Dropzone, org: Org, ann: User) -> None:
+    export = a_staged_export(dropzone, org, ann)
+    settle(export.id, Outcome.NOT_DELIVERED, actor=ann, reason="Not in the ERP")
+    export.refresh_from_db()
+    assert export.status == "FAILED"
+    assert export.error_json and export.error_json["code"] == "NOT_DELIVERED"
+    assert export.draft_order.status == "ERROR"
+    assert dropzone.leftovers() == [], "the staged file could still have become visible"
+    assert deliver(export.erp_connection_id).sent == 0
+    assert dropzone.files() == {}
+
+
+def test_a_file_that_lies_there_is_not_settled_away(
+    dropzone: Dropzone, org: Org, ann: User
+) -> None:
+    export = a_staged_export(dropzone, org, ann)
+    (staged,) = dropzone.exports.iterdir()
+    staged.rename(dropzone.exports / export.filename)
+    with pytest.raises(Refused) as refused:
+        settle(export.id, Outcome.NOT_DELIVERED, actor=ann, reason="?")
+    assert refused.value.code == "LIES_THERE"
+    assert deliver(export.erp_connection_id).sent == 1
+
+
+def test_a_sent_export_is_given_up_and_pushed_again(
+    dropzone: Dropzone, org: Org, ann: User
+) -> None:
+    export = a_sent_export(dropzone, org, ann)
+    with pytest.raises(Refused) as refused:
+        settle(export.id, Outcome.GIVEN_UP, actor=ann, reason="?", push_again=True)
+    assert refused.value.code == "LIES_THERE"
+    (dropzone.exports / export.filename).unlink()
+    settle(export.id, Outcome.GIVEN_UP, actor=ann, reason="ERP lost it", push_again=True)
+    export.refresh_from_db()
+    assert export.status == "FAILED"
+    assert export.error_json and export.error_json["code"] == "GIVEN_UP"
+    again = ErpExport.objects.get(status="PENDING")
+    assert again.draft_order == export.draft_order
+    assert again.filename != export.filename
+    assert deliver(export.erp_connection_id).sent == 1
+
+
+def test_a_sent_export_is_not_given_up_unseen(org: Org, ann: User, dropzone_root: Path) -> None:
+    connection = a_connection(org, {"mode": "filesystem", "export_path": str(dropzone_root)})
+    (export,) = some_exports(org, ann)
+    deliver(connection.id)
+    moved = dropzone_root.with_name(f"{dropzone_root.name}-moved")
+    dropzone_root.rename(moved)
+    try:
+        with pytest.raises(Refused) as refused:
+            settle(export.id, Outcome.GIVEN_UP, actor=ann, reason="?")
+        assert refused.value.code == "NOT_REACHABLE"
+    finally:
+        moved.rename(dropzone_root)
+    # The connection leads to another dropzone by now: there is nothing to look at.
+    other = dropzone_root / "other"
+    other.mkdir()
+    connection.refresh_from_db()
+    change_config(connection, {**masked_config(connection), "export_path": str(other)})
+    settle(export.id, Outcome.GIVEN_UP, actor=ann, reason="The old server is gone")
+    assert ErpExport.objects.get(id=export.id).status == "FAILED"
+
+
+def test_a_worker_is_not_overtaken(dropzone: Dropzone, org: Org, ann: User) -> None:
+    export = a_staged_export(dropzone, org, ann)
+    held = lease.acquire(export.erp_connection_id)
+    assert held
+    with pytest.raises(Refused) as refused:
+        settle(export.id, Outcome.NOT_DELIVERED, actor=ann, reason="?")
+    assert refused.value.code == "BUSY"
+    held.release()
+    settle(export.id, Outcome.NOT_DELIVERED, actor=ann, reason="?")
+
+
+def test_a_dropzone_that_is_gone_does_not_hold_an_order_for_ever(
+    dropzone: Dropzone, org: Org, ann: User
+) -> None:
+    export = a_staged_export(dropzone, org, ann)
+    health.pause(export.erp_connection_id, reason="AUTH_FAILED", actor=None)
+    settle(export.id, Outcome.NOT_DELIVERED, actor=ann, reason="The server is gone")
+    event = export.events.last()
+    assert event and "not reached" in event.detail["dropzone"]
+    assert len(dropzone.leftovers()) == 1
+
+
+@pytest.mark.parametrize("outcome", Outcome)
+def test_what_is_waiting_unstaged_is_not_settled(
+    org: Org, ann: User, dropzone_root: Path, outcome: Outcome
+) -> None:
+    a_connection(org, {"mode": "filesystem", "export_path": str(dropzone_root)})
+    (export,) = some_exports(org, ann)
+    with pytest.raises(Refused) as refused:
+        settle(export.id, outcome, actor=ann, reason="?")
+    assert refused.value.code == "NOT_SETTLEABLE"
