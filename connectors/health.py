@@ -2,6 +2,7 @@
 
 import logging
 import random
+from collections.abc import Callable
 from datetime import timedelta
 from uuid import UUID
 
@@ -11,7 +12,7 @@ from django.db.models import Q
 from accounts.models import User
 from connectors.errors import ConnectorError, Kind
 from connectors.models import ErpConnection
-from connectors.port import ConnectionReport, TestStep
+from connectors.port import ConnectionReport, ReportStep
 from orderflow.db import Now, db_now
 
 logger = logging.getLogger(__name__)
@@ -96,7 +97,9 @@ def resume(connection_id: UUID) -> bool:
     return _lift(Q(id=connection_id, paused_at__isnull=False))
 
 
-def test(connection: ErpConnection) -> ConnectionReport:
+def run_test(
+    connection: ErpConnection, *, on_step: Callable[[ReportStep], None] | None = None
+) -> ConnectionReport:
     """Test a connection now and record the outcome; success lifts a pause by the system.
 
     Raises nothing: an unreadable or invalid configuration is a failed first step.
@@ -106,7 +109,7 @@ def test(connection: ErpConnection) -> ConnectionReport:
     except ConnectorError as e:
         report = _configuration_failed(e)
     else:
-        report = connection.connector.test(config)
+        report = connection.connector.test(config, on_step=on_step)
     with transaction.atomic():
         row = ErpConnection.objects.select_for_update(no_key=True).get(id=connection.id)
         if _is_same_config(row, connection):
@@ -127,7 +130,7 @@ def retest_due() -> int:
         paused_by=None,
         pause_reason__in=["DIR_MISSING", "PERMISSION"],
     )
-    return sum(test(connection).success for connection in due)
+    return sum(run_test(connection).success for connection in due)
 
 
 def note_missing_folder(connection_id: UUID) -> None:
@@ -156,7 +159,7 @@ def _is_same_config(row: ErpConnection, used: ErpConnection) -> bool:
 
 
 def _configuration_failed(error: ConnectorError) -> ConnectionReport:
-    step = TestStep(
+    step = ReportStep(
         name="configuration", outcome="failed", milliseconds=0, note=error.message, error=error
     )
     return ConnectionReport(steps=(step,))

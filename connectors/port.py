@@ -1,7 +1,7 @@
 """The port: what the ledger asks of a connector, and the values that cross between them."""
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import date, datetime
@@ -141,19 +141,29 @@ class Session(Protocol):
 
 # The connection test.
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TestStep:
+class ReportStep:
     name: str
     outcome: Literal["ok", "failed", "skipped"]
     milliseconds: int
     note: str = ""
     error: ConnectorError | None = None
 
+    def as_json(self) -> dict[str, Any]:
+        """The step as people and the API may see it."""
+        return {
+            "name": self.name,
+            "outcome": self.outcome,
+            "milliseconds": self.milliseconds,
+            "note": self.note,
+            "error": self.error and self.error.as_json(),
+        }
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConnectionReport:
     """The steps of a connection test in order; the host key that the server showed, if any."""
 
-    steps: tuple[TestStep, ...]
+    steps: tuple[ReportStep, ...]
     capabilities: Mapping[str, Any] = field(default_factory=dict)
     host_key: str | None = None
 
@@ -256,8 +266,13 @@ class ERPConnectorPort(Protocol):
         `patience`: seconds to wait for each answer until it is reached, if less than configured.
         """
 
-    def test(self, config: Any) -> ConnectionReport:
-        """Do what delivery will do, step by step. Raises nothing; leaves no file behind."""
+    def test(
+        self, config: Any, *, on_step: Callable[[ReportStep], None] | None = None
+    ) -> ConnectionReport:
+        """Do what delivery will do, step by step. Raises nothing; leaves no file behind.
+
+        `on_step` hears each step when it has ended.
+        """
 
     def export(
         self, draft_order: OrderSnapshot, org: OrgSnapshot, config: Mapping[str, Any]

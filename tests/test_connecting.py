@@ -17,7 +17,7 @@ from django.test import override_settings
 from connectors.dropzone import ssh
 from connectors.dropzone.connector import DropzoneJsonV1Connector, pool
 from connectors.errors import ConnectorError
-from connectors.port import ConnectionReport
+from connectors.port import ConnectionReport, ReportStep
 from tests.builders import a_connection, an_org
 from tests.dropzones import asyncssh_config, openssh_config
 from tests.servers import AsyncSSHServer, OpenSSHServer, TcpProxy
@@ -185,8 +185,10 @@ def step(report: ConnectionReport) -> tuple[str, str | None]:
 
 def test_a_passing_test_says_what_it_did(openssh: OpenSSHServer) -> None:
     config = openssh_config(openssh, ack_path=str(openssh.root / "acks"))
-    report = connector.test(connector.parse_config(config))
+    told: list[ReportStep] = []
+    report = connector.test(connector.parse_config(config), on_step=told.append)
     assert report.success
+    assert tuple(told) == report.steps
     assert [s.name for s in report.steps] == [
         "resolve",
         "connect",
@@ -195,13 +197,50 @@ def test_a_passing_test_says_what_it_did(openssh: OpenSSHServer) -> None:
         "sftp",
         "export folder",
         "write and sync",
+        "clock",
         "rename",
+        "rename without overwrite",
         "delete",
         "ack folder",
+        "processed/",
+        "error/",
         "free space",
     ]
+    assert report.capabilities["rename_replaces"]
     assert report.host_key == " ".join(openssh.host_key.split()[:2])
-    assert not list((openssh.root / "exports").glob(".orderflow-test*"))
+    assert not list(openssh.root.rglob(".orderflow-test*"))
+
+
+def test_a_test_tells_a_plain_rename_and_a_clock_that_differs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    hour_ago = time.time() - 3600
+    monkeypatch.setattr("connectors.dropzone.probe.time.time", lambda: hour_ago)
+    with OpenSSHServer(sftp_server_args=["-P", "posix-rename"]) as server:
+        report = connector.test(connector.parse_config(openssh_config(server)))
+    notes = {step.name: step.note for step in report.steps}
+    assert notes["rename without overwrite"] == "refused"
+    assert not report.capabilities["rename_replaces"]
+    assert notes["clock"].endswith("s ahead")
+
+
+def test_a_test_that_is_cut_off_leaves_no_file_behind() -> None:
+    with AsyncSSHServer() as server:
+        server.faults.drop_at_rename = "before"
+        report = connector.test(connector.parse_config(asyncssh_config(server)))
+        assert step(report) == ("rename", "CONNECTION_LOST")
+        assert list((server.root / "exports").iterdir()) == []
+
+
+def test_a_test_sees_that_acks_cannot_be_moved(dropzone_root: Path) -> None:
+    exports, acks = dropzone_root / "exports", dropzone_root / "acks"
+    exports.mkdir()
+    acks.mkdir()
+    (acks / "processed").write_text("not a folder")
+    config = {"mode": "filesystem", "export_path": str(exports), "ack_path": str(acks)}
+    report = connector.test(connector.parse_config(config))
+    assert report.error
+    assert report.steps[-1].name == "processed/"
 
 
 def test_a_failing_test_shows_the_host_key(asyncssh_server: AsyncSSHServer) -> None:

@@ -319,7 +319,7 @@ def test_a_folder_that_anybody_saw_missing_is_no_evidence(
     ErpExport.objects.update(next_attempt_at=db_now() + timedelta(hours=1))
     shutil.rmtree(dropzone.exports)
     if seen_by == "test":
-        assert not health.test(connection).success
+        assert not health.run_test(connection).success
     else:
         some_exports(org, ann, first=1)
         deliver(connection.id)
@@ -362,9 +362,9 @@ def test_a_missing_folder_pauses_and_a_passing_test_resumes(
     error = reloaded(exports[0]).error_json
     assert error and dropzone.config["export_path"] in error["message"]
     assert deliver(connection.id).sent == 0
-    assert not health.test(connection).success
+    assert not health.run_test(connection).success
     dropzone.exports.mkdir()
-    assert health.test(connection).success
+    assert health.run_test(connection).success
     connection.refresh_from_db()
     assert not connection.is_paused
     assert deliver(connection.id).sent == 3
@@ -401,7 +401,7 @@ def test_a_passing_test_does_not_lift_a_persons_pause(
     connection = a_connection(org, folder.config)
     some_exports(org, ann)
     health.pause(connection.id, reason="stock-taking", actor=ann)
-    assert health.test(connection).success
+    assert health.run_test(connection).success
     assert deliver(connection.id).sent == 0
     health.resume(connection.id)
     assert deliver(connection.id).sent == 1
@@ -412,7 +412,7 @@ def test_a_new_connection_waits_for_its_first_test(org: Org, ann: User, folder: 
     assert connection.pause_reason == "NEVER_TESTED"
     some_exports(org, ann)
     assert deliver(connection.id).sent == 0
-    health.test(connection)
+    health.run_test(connection)
     assert deliver(connection.id).sent == 1
 
 
@@ -426,7 +426,7 @@ def test_a_wrong_password_pauses_and_its_correction_resumes(
     assert connection.pause_reason == code(export) == "AUTH_FAILED"
     assert "canary-4711" not in str(reloaded(export).error_json) + str(connection.last_error)
     configuring.change_config(connection, asyncssh_config(asyncssh_server))
-    assert health.test(connection).success
+    assert health.run_test(connection).success
     assert deliver(connection.id).sent == 1
 
 
@@ -487,7 +487,7 @@ def test_a_read_only_server_pauses_until_it_is_mended(
         connection.refresh_from_db()
         assert connection.pause_reason == code(export) == "PERMISSION"
         server.restart(sftp_server_args=[])
-        assert health.test(connection).success
+        assert health.run_test(connection).success
         assert deliver(connection.id).sent == 1
 
 
@@ -501,10 +501,10 @@ def test_a_changed_host_key_pauses_until_the_new_one_is_pinned(
         deliver(connection.id)
         connection.refresh_from_db()
         assert connection.pause_reason == code(export) == "HOST_KEY_CHANGED"
-        assert not health.test(connection).success
+        assert not health.run_test(connection).success
         connection.refresh_from_db()
         configuring.pin_host_key(connection, connection.host_key_seen)
-        assert health.test(connection).success
+        assert health.run_test(connection).success
         assert deliver(connection.id).sent == 1
 
 
@@ -710,7 +710,7 @@ def test_a_config_that_changed_meanwhile_elects_nothing(
     with mock.patch.object(delivery, "failpoint", autospec=True, side_effect=change):
         assert deliver(connection.id).sent == 0
     assert list(folder.exports.iterdir()) == []
-    assert health.test(connection).success
+    assert health.run_test(connection).success
     assert deliver(connection.id).sent == 1
     assert [p.name for p in folder.acks.iterdir()] == [export.filename]
 

@@ -1,6 +1,7 @@
 """The DropFolder contract, held by every implementation over the servers of daily life."""
 
 import os
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,6 +46,10 @@ def reasons(results: list[FileError | None]) -> list[Reason | None]:
     return [result and result.reason for result in results]
 
 
+def names(place: Place) -> list[str]:
+    return sorted(entry.name for entry in place.folder.entries(place.path))
+
+
 def test_created_files_hold_their_bytes(place: Place) -> None:
     large = os.urandom(300_000)
     assert place.create(empty=b"", small=b"{}", large=large) == [None, None, None]
@@ -55,6 +60,33 @@ def test_created_files_hold_their_bytes(place: Place) -> None:
         2,
         300_000,
     ]
+
+
+def test_many_files_are_read_at_once(place: Place) -> None:
+    files = {f"f{number}": bytes([number]) * (number * 5000) for number in range(30)}
+    place.create(**files)
+    paths = [place(name) for name in [*files, "missing"]]
+    *contents, missing = place.folder.read(paths, limit=100_000)
+    assert contents == [content[:100_000] for content in files.values()]
+    assert isinstance(missing, FileError)
+    assert missing.reason is Reason.MISSING
+
+
+def test_entries_say_what_they_are(place: Place) -> None:
+    place.create(a=b"12345")
+    ((name, found),) = place.folder.entries(place.path)
+    assert (name, found.size, found.is_file) == ("a", 5, True)
+    assert found.modified_at is None or abs(found.modified_at - time.time()) < 60
+
+
+def test_a_folder_is_made_once(place: Place) -> None:
+    folder = place("processed")
+    assert place.folder.make(folder) is None
+    assert place.folder.identity(folder) is not None
+    assert place.folder.create([NewFile(f"{folder}/a", b"a", unless=f"{folder}/b")]) == [None]
+    again = place.folder.make(folder)
+    assert again
+    assert again.reason in (Reason.EXISTS, Reason.FAILURE)
 
 
 def test_read_stops_at_the_limit(place: Place) -> None:
@@ -73,7 +105,7 @@ def test_one_bad_file_does_not_fail_its_neighbours(place: Place) -> None:
     ]
     results = place.folder.create(files)
     assert reasons(results) == [None, Reason.MISSING, Reason.EXISTS, None]
-    assert sorted(place.folder.names(place.path)) == ["a", "c", "taken"]
+    assert names(place) == ["a", "c", "taken"]
 
 
 def test_create_never_overwrites(place: Place) -> None:
@@ -87,7 +119,7 @@ def test_rename_makes_visible_under_the_new_name_alone(place: Place) -> None:
     place.create(a=b"a", b=b"b")
     moves = [(place("a"), place("a.json")), (place("b"), place("b.json"))]
     assert place.folder.rename(moves) == [None, None]
-    assert sorted(place.folder.names(place.path)) == ["a.json", "b.json"]
+    assert names(place) == ["a.json", "b.json"]
 
 
 def test_rename_of_a_missing_file_says_so(place: Place) -> None:
@@ -114,7 +146,7 @@ def test_identity_is_stable_and_none_for_a_missing_folder(place: Place) -> None:
 
 def test_names_of_a_missing_folder_raise(place: Place) -> None:
     with pytest.raises(FileError) as raised:
-        list(place.folder.names(f"{place.path}/missing"))
+        list(place.folder.entries(f"{place.path}/missing"))
     assert raised.value.reason is Reason.MISSING
 
 
@@ -142,7 +174,7 @@ def test_a_name_that_is_not_utf_8_hides_no_other(local: tuple[Place, Path]) -> N
     (real / "good.json").write_text("{}")
     with open(os.path.join(os.fsencode(real), b"b\xe4d.json"), "wb"):
         pass
-    assert sorted(place.folder.names(place.path)) == ["b\udce4d.json", "good.json"]
+    assert names(place) == ["b\udce4d.json", "good.json"]
 
 
 def test_two_links_to_one_file_end_as_one(local: tuple[Place, Path]) -> None:

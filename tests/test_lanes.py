@@ -116,7 +116,7 @@ def test_with_room_in_the_slow_lane_the_server_gets_its_time(
 def test_a_server_that_is_known_to_be_slow_is_waited_for(openssh: OpenSSHServer) -> None:
     with TcpProxy(openssh.host, openssh.port, latency=0.15) as proxy:
         far = a_connection(an_org("far"), openssh_config(openssh, port=proxy.port))
-        assert health.test(far).success
+        assert health.run_test(far).success
         far.refresh_from_db()
         assert far.capabilities["reach_ms"] > 1000
         with lanes.open_session(far) as session:

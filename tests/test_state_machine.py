@@ -201,8 +201,11 @@ class Folder(DropFolder):
 
         return [self._do("remove", p, lambda p=p: removed(p)) for p in paths]
 
-    def names(self, folder: str) -> Any:
-        return self._zone.names(folder)
+    def entries(self, folder: str) -> Any:
+        return self._zone.entries(folder)
+
+    def make(self, folder: str) -> FileError | None:
+        return self._zone.make(folder)
 
     def identity(self, folder: str) -> str | None:
         found = self._do("identity", folder, lambda: self._zone.identity(folder))
@@ -371,7 +374,7 @@ class Deliveries(RuleBasedStateMachine):
     @rule(by_test=st.booleans())
     def resume(self, by_test: bool) -> None:
         if by_test:
-            health.test(self.reloaded())
+            health.run_test(self.reloaded())
         else:
             health.resume(self.connection.id)
 
@@ -470,7 +473,7 @@ class Deliveries(RuleBasedStateMachine):
                 with suppress(ConfigError):
                     change_config(self.reloaded(), config)
                     self.config = config
-                    health.test(self.reloaded())
+                    health.run_test(self.reloaded())
             case Act.FOREIGN_FILE:
                 self.foreign_file()
 

@@ -32,6 +32,7 @@ from connectors.port import (
     ObjectStorage,
     OrderSnapshot,
     OrgSnapshot,
+    ReportStep,
     Session,
     export_storage_key,
 )
@@ -79,12 +80,15 @@ class DropzoneJsonV1Connector:
         with folder as opened:
             yield DropzoneSession(opened, config, _server(config, opened))
 
-    def test(self, config: DropzoneConfig) -> ConnectionReport:
+    def test(
+        self, config: DropzoneConfig, *, on_step: Callable[[ReportStep], None] | None = None
+    ) -> ConnectionReport:
         return Probe(
             config,
             lambda on_phase, on_host_key: _open_folder(
                 config, on_phase=on_phase, on_host_key=on_host_key
             ),
+            on_step,
         ).run()
 
     def export(

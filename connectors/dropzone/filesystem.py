@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
-from connectors.dropzone.folder import DropFolder, FileError, NewFile, Reason, Stat
+from connectors.dropzone.folder import DropFolder, Entry, FileError, NewFile, Reason, Stat
 from connectors.errors import ConnectorError
 
 T = TypeVar("T")
@@ -102,8 +102,7 @@ class FilesystemFolder(DropFolder):
 
     def _lstat(self, path: str) -> Stat:
         with self._at(path) as (folder, name):
-            found = os.stat(name, dir_fd=folder, follow_symlinks=False)
-            return Stat(found.st_size, stat.S_ISREG(found.st_mode))
+            return _stat(os.stat(name, dir_fd=folder, follow_symlinks=False))
 
     def read(self, paths: Sequence[str], *, limit: int) -> list[bytes | FileError]:
         return [_value(self._read, path, limit) for path in paths]
@@ -124,10 +123,18 @@ class FilesystemFolder(DropFolder):
         with self._at(path) as (folder, name):
             os.unlink(name, dir_fd=folder)
 
-    def names(self, folder: str) -> Iterator[str]:
+    def entries(self, folder: str) -> Iterator[Entry]:
         with _translated(folder), os.scandir(self._descriptor(folder)) as entries:
             for entry in entries:
-                yield entry.name
+                with suppress(FileNotFoundError):  # taken since the folder was read
+                    yield Entry(entry.name, _stat(entry.stat(follow_symlinks=False)))
+
+    def make(self, folder: str) -> FileError | None:
+        return _value(self._make, folder)
+
+    def _make(self, folder: str) -> None:
+        with self._at(folder) as (parent, name):
+            os.mkdir(name, dir_fd=parent)
 
     def identity(self, folder: str) -> str | None:
         held = self._descriptors.get(folder)
@@ -175,6 +182,10 @@ def allowed_path(folder: str, roots: Sequence[str]) -> str:
     raise ConnectorError(
         "PATH_DENIED", public=f"The folder {folder} does not lie below one of DROPZONE_ROOTS."
     )
+
+
+def _stat(found: os.stat_result) -> Stat:
+    return Stat(found.st_size, stat.S_ISREG(found.st_mode), int(found.st_mtime))
 
 
 def _exists(name: str, folder: int) -> bool:

@@ -37,8 +37,18 @@ class NewFile(NamedTuple):
 
 
 class Stat(NamedTuple):
+    """`modified_at`: seconds since the epoch by the clock of the dropzone, if it tells."""
+
     size: int | None
     is_file: bool
+    modified_at: int | None = None
+
+
+class Entry(NamedTuple):
+    """A name in a folder, bytes that are not UTF-8 as surrogate escapes."""
+
+    name: str
+    stat: Stat
 
 
 class DropFolder(AbstractContextManager["DropFolder"], Protocol):
@@ -70,11 +80,11 @@ class DropFolder(AbstractContextManager["DropFolder"], Protocol):
     def remove(self, paths: Sequence[str]) -> list[FileError | None]:
         """Remove files. MISSING: there was none."""
 
-    def names(self, folder: str) -> Iterator[str]:
-        """The names in a folder, unordered, as they come. Raises FileError.
+    def entries(self, folder: str) -> Iterator[Entry]:
+        """What is in a folder, unordered, as it comes. Raises FileError."""
 
-        Bytes that are not UTF-8 come as surrogate escapes.
-        """
+    def make(self, folder: str) -> FileError | None:
+        """Make a folder; its parent must be there. EXISTS or FAILURE: perhaps it exists."""
 
     def identity(self, folder: str) -> str | None:
         """What sets this folder apart from another one that may appear in its place.

@@ -4,7 +4,7 @@ import posixpath
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from connectors.dropzone.folder import DropFolder, FileError, NewFile, Reason, Stat
+from connectors.dropzone.folder import DropFolder, Entry, FileError, NewFile, Reason, Stat
 
 
 class MemoryFolder(DropFolder):
@@ -57,12 +57,22 @@ class MemoryFolder(DropFolder):
             for path in paths
         ]
 
-    def names(self, folder: str) -> Iterator[str]:
+    def entries(self, folder: str) -> Iterator[Entry]:
         if folder not in self.folders:
             raise FileError(Reason.MISSING, folder)
         return iter(
-            [posixpath.basename(path) for path in self.files if posixpath.dirname(path) == folder]
+            [
+                Entry(posixpath.basename(path), Stat(len(content), is_file=True))
+                for path, content in self.files.items()
+                if posixpath.dirname(path) == folder
+            ]
         )
+
+    def make(self, folder: str) -> FileError | None:
+        if folder in self.folders:
+            return FileError(Reason.EXISTS, folder)
+        self.folders[folder] = f"memory:{len(self.folders)}"
+        return None
 
     def identity(self, folder: str) -> str | None:
         return self.folders.get(folder)

@@ -176,7 +176,8 @@ class DropzoneSession:
 
     def listing(self) -> Iterator[str]:
         try:
-            yield from self._folder.names(self._config.export_path)
+            for entry in self._folder.entries(self._config.export_path):
+                yield entry.name
         except FileError as e:
             raise file_error(e) from e
 

@@ -9,7 +9,7 @@ from typing import Any
 from paramiko import sftp as wire
 from paramiko.message import Message
 
-from connectors.dropzone.folder import DropFolder, FileError, NewFile, Reason, Stat
+from connectors.dropzone.folder import DropFolder, Entry, FileError, NewFile, Reason, Stat
 from connectors.dropzone.pipeline import CHUNK, Pipeline, Reply, Request
 from connectors.dropzone.ssh import Connection
 
@@ -116,7 +116,7 @@ class SftpFolder(DropFolder):
         for i, reply in zip(owners, self._pipeline.burst(requests, size=sent), strict=True):
             path = files[i].path
             if reply.kind == wire.CMD_ATTRS:
-                if _stat(reply).size != len(files[i].content):
+                if _stat(reply.body).size != len(files[i].content):
                     recheck.append(i)
             elif failure := reply.failure(path):
                 results[i] = results[i] or failure
@@ -175,7 +175,7 @@ class SftpFolder(DropFolder):
         results: list[Stat | FileError | None] = []
         for path, reply in zip(paths, replies, strict=True):
             if reply.kind == wire.CMD_ATTRS:
-                results.append(_stat(reply))
+                results.append(_stat(reply.body))
             else:
                 failure = reply.unexpected(path)
                 results.append(None if failure.reason is Reason.MISSING else failure)
@@ -185,45 +185,67 @@ class SftpFolder(DropFolder):
         # Only regular files: opening a pipe would block the whole server.
         looks = self.lstat(paths)
         results: list[bytes | FileError] = []
-        for path, look in zip(paths, looks, strict=True):
-            if look is None:
-                results.append(FileError(Reason.MISSING, path))
-            elif isinstance(look, FileError):
-                results.append(look)
-            elif not look.is_file:
-                results.append(FileError(Reason.DENIED, path, "not a regular file"))
-            else:
-                results.append(self._read(path, min(limit, look.size or limit)))
+        sizes: dict[int, int] = {}
+        for i, (path, look) in enumerate(zip(paths, looks, strict=True)):
+            results.append(FileError(Reason.MISSING, path) if look is None else b"")
+            if isinstance(look, FileError):
+                results[i] = look
+            elif look and not look.is_file:
+                results[i] = FileError(Reason.DENIED, path, "not a regular file")
+            elif look:
+                sizes[i] = min(limit, limit if look.size is None else look.size)
+        self._read(paths, sizes, results)
         return results
 
-    def _read(self, path: str, limit: int) -> bytes | FileError:
-        (opened,) = self._pipeline.burst([(wire.CMD_OPEN, (path, wire.SFTP_FLAG_READ, 0))])
-        if opened.kind != wire.CMD_HANDLE:
-            return opened.unexpected(path)
-        handle = opened.body.get_binary()
-        chunks: list[bytes] = []
-        received = 0
-        failure: FileError | None = None
-        while received < limit and failure is None:
-            (reply,) = self._pipeline.burst(
-                [(wire.CMD_READ, (handle, wire.int64(received), min(CHUNK, limit - received)))],
-                size=CHUNK,
+    def _read(
+        self, paths: Sequence[str], sizes: dict[int, int], results: list[bytes | FileError]
+    ) -> None:
+        """Read up to `sizes` bytes of the files with these indices into `results`."""
+        opened = self._pipeline.burst(
+            [(wire.CMD_OPEN, (paths[i], wire.SFTP_FLAG_READ, 0)) for i in sizes]
+        )
+        handles: dict[int, bytes] = {}
+        for i, reply in zip(sizes, opened, strict=True):
+            if reply.kind == wire.CMD_HANDLE:
+                handles[i] = reply.body.get_binary()
+            else:
+                results[i] = reply.unexpected(paths[i])
+        received = {i: bytearray() for i in handles}
+        unread = [i for i in handles if sizes[i]]
+        while unread:
+            replies = self._pipeline.burst(
+                [
+                    (
+                        wire.CMD_READ,
+                        (
+                            handles[i],
+                            wire.int64(len(received[i])),
+                            min(CHUNK, sizes[i] - len(received[i])),
+                        ),
+                    )
+                    for i in unread
+                ],
+                size=CHUNK * len(unread),
             )
-            if reply.is_end:
-                break
-            if reply.kind != wire.CMD_DATA:
-                failure = reply.unexpected(path)
-                break
-            chunks.append(reply.body.get_binary())
-            received += len(chunks[-1])
-        self._pipeline.burst([(wire.CMD_CLOSE, (handle,))])
-        return failure or b"".join(chunks)
+            for i, reply in zip(list(unread), replies, strict=True):
+                if reply.kind == wire.CMD_DATA:
+                    chunk = reply.body.get_binary()
+                    received[i] += chunk
+                    if chunk and len(received[i]) < sizes[i]:
+                        continue
+                elif not reply.is_end:
+                    results[i] = reply.unexpected(paths[i])
+                unread.remove(i)
+        self._pipeline.burst([(wire.CMD_CLOSE, (handle,)) for handle in handles.values()])
+        for i, content in received.items():
+            if results[i] == b"":
+                results[i] = bytes(content)
 
     def remove(self, paths: Sequence[str]) -> list[FileError | None]:
         replies = self._pipeline.burst([(wire.CMD_REMOVE, (path,)) for path in paths])
         return [reply.failure(path) for path, reply in zip(paths, replies, strict=True)]
 
-    def names(self, folder: str) -> Iterator[str]:
+    def entries(self, folder: str) -> Iterator[Entry]:
         (opened,) = self._pipeline.burst([(wire.CMD_OPENDIR, (folder,))])
         if opened.kind != wire.CMD_HANDLE:
             raise opened.unexpected(folder)
@@ -236,13 +258,17 @@ class SftpFolder(DropFolder):
                 for _ in range(reply.body.get_int()):
                     name = reply.body.get_binary().decode("utf-8", "surrogateescape")
                     reply.body.get_binary()
-                    _skip_attributes(reply.body)
+                    found = _stat(reply.body)
                     if name not in (".", ".."):
-                        yield name
+                        yield Entry(name, found)
             if not reply.is_end:
                 raise reply.unexpected(folder)
         finally:
             self._pipeline.burst([(wire.CMD_CLOSE, (handle,))])
+
+    def make(self, folder: str) -> FileError | None:
+        (reply,) = self._pipeline.burst([(wire.CMD_MKDIR, (folder, 0))])
+        return reply.failure(folder)
 
     def identity(self, folder: str) -> str | None:
         requests: list[Request] = [(wire.CMD_STAT, (folder,)), *self._statvfs(folder)]
@@ -263,26 +289,24 @@ class SftpFolder(DropFolder):
         return [(wire.CMD_EXTENDED, (STATVFS, folder))] if STATVFS in self.extensions else []
 
 
-def _stat(reply: Reply) -> Stat:
-    body = reply.body
+def _stat(body: Message) -> Stat:
+    """Read an attributes structure, all of it: another one may follow."""
     flags = body.get_int()
     size = body.get_int64() if flags & _HAS_SIZE else None
     if flags & _HAS_OWNER:
-        body.get_int64()
-    return Stat(size, is_file=not flags & _HAS_MODE or stat.S_ISREG(body.get_int()))
+        body.get_bytes(8)
+    is_file = not flags & _HAS_MODE or stat.S_ISREG(body.get_int())
+    modified_at = None
+    if flags & _HAS_TIMES:
+        body.get_int()
+        modified_at = body.get_int()
+    if flags & _HAS_EXTENSIONS:
+        for _ in range(2 * body.get_int()):
+            body.get_binary()
+    return Stat(size, is_file, modified_at)
 
 
 def _read_statvfs(told: Sequence[Reply]) -> tuple[int, ...] | None:
     """The eleven numbers of statvfs: [1] fragment size, [4] blocks available, [8] fsid."""
     numbers = [r.body.get_remainder()[:88] for r in told if r.kind == wire.CMD_EXTENDED_REPLY]
     return struct.unpack(">11Q", numbers[0]) if numbers and len(numbers[0]) == 88 else None
-
-
-def _skip_attributes(body: Message) -> None:
-    flags = body.get_int()
-    for flag, width in ((_HAS_SIZE, 8), (_HAS_OWNER, 8), (_HAS_MODE, 4), (_HAS_TIMES, 8)):
-        if flags & flag:
-            body.get_bytes(width)
-    if flags & _HAS_EXTENSIONS:
-        for _ in range(2 * body.get_int()):
-            body.get_binary()

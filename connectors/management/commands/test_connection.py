@@ -20,7 +20,7 @@ class Command(BaseCommand):
         connection = ErpConnection.objects.filter(id=options["connection"]).first()
         if connection is None:
             raise CommandError(f"There is no connection {options['connection']}.")
-        report = health.test(connection)
+        report = health.run_test(connection)
         for step in report.steps:
             line = f"{step.outcome:8}{step.milliseconds:6} ms  {step.name:18}{step.note}"
             self.stdout.write(line.rstrip())

@@ -108,7 +108,7 @@ class Command(BaseCommand):
                 change_config(connection, config)
             except ConfigError as e:
                 raise CommandError(f"The connection cannot follow the server: {e}") from e
-        report = health.test(connection)
+        report = health.run_test(connection)
         self.stdout.write(f"\nConnection test of {connection}")
         for step in report.steps:
             self.stdout.write(f"  {step.outcome:8}{step.name:22}{step.note}".rstrip())
