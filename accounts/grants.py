@@ -1,5 +1,8 @@
 """Permissions for the groups, granted by migrations as they come to be."""
 
+from collections.abc import Iterable, Iterator
+from typing import Any
+
 from django.apps.registry import Apps
 from django.contrib.auth.management import create_permissions
 from django.db.backends.base.schema import BaseDatabaseSchemaEditor
@@ -16,18 +19,22 @@ def grant(group: str, *permissions: str) -> RunPython:
             config.models_module = True  # type: ignore[assignment]  # any true value will do
             create_permissions(config, apps=apps, verbosity=0)
             config.models_module = None
-        _group(apps).permissions.add(*_permissions(apps))
+        for found in _groups(apps):
+            found.permissions.add(*_permissions(apps))
 
     def backwards(apps: Apps, schema_editor: BaseDatabaseSchemaEditor) -> None:
-        _group(apps).permissions.remove(*_permissions(apps))
+        for found in _groups(apps):
+            found.permissions.remove(*_permissions(apps))
 
-    def _group(apps: Apps):  # type: ignore[no-untyped-def]
-        return apps.get_model("auth", "Group").objects.get(name=group)
+    def _groups(apps: Apps) -> Iterable[Any]:
+        # None, if somebody has deleted it: the bundles are an offer.
+        return apps.get_model("auth", "Group").objects.filter(name=group)
 
-    def _permissions(apps: Apps):  # type: ignore[no-untyped-def]
-        Permission = apps.get_model("auth", "Permission")
+    def _permissions(apps: Apps) -> Iterator[Any]:
         for permission in permissions:
             label, _, code = permission.partition(".")
-            yield Permission.objects.get(content_type__app_label=label, codename=code)
+            yield apps.get_model("auth", "Permission").objects.get(
+                content_type__app_label=label, codename=code
+            )
 
     return RunPython(forwards, backwards)

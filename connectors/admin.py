@@ -10,7 +10,7 @@ from uuid import UUID
 from django import forms
 from django.contrib import admin, messages
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.shortcuts import redirect
+from django.shortcuts import get_object_or_404, redirect
 from django.urls import URLPattern, path, reverse
 from django.utils.decorators import method_decorator
 from django.utils.formats import localize
@@ -27,6 +27,8 @@ from connectors.forms import PREFIX, ConfigForm, config_form, fieldsets
 from connectors.models import NEVER_TESTED, ErpConnection
 from connectors.port import ConfigError, ERPConnectorPort
 from connectors.secrets import MASK
+from exports import workers
+from exports.connection_tests import is_lost, request_test
 from exports.connections import change_config
 from orderflow.badges import Tone, badge
 from orderflow.db import Now
@@ -241,6 +243,11 @@ class ErpConnectionAdmin(OrgScopedAdmin):
                 )
                 for name, view in views.items()
             ),
+            path(
+                "<uuid:pk>/test/<uuid:test>/",
+                self.admin_site.admin_view(self.test_result_view),
+                name="connectors_erpconnection_test_result",
+            ),
             *super().get_urls(),
         ]
 
@@ -261,19 +268,27 @@ class ErpConnectionAdmin(OrgScopedAdmin):
                 submit="Test now",
                 back=_change_url(connection),
             )
-        report = health.test(connection)
-        self.log_change(request, connection, f"Tested: {'ok' if report.success else 'failed'}.")
-        connection.refresh_from_db()
+        test = request_test(connection, actor=person(request))
+        self.log_change(request, connection, "Asked for a connection test.")
+        return redirect("admin:connectors_erpconnection_test_result", pk, test.pk)
+
+    def test_result_view(self, request: HttpRequest, pk: UUID, test: UUID) -> HttpResponse:
+        """A test as far as it has come; the page looks again by itself until it has ended."""
+        connection: ErpConnection = self.get_or_404(request, pk)
+        asked = get_object_or_404(connection.tests, pk=test)
         return self.page(
             request,
             "admin/connectors/erpconnection/test_result.html",
             title="Connection test",
             original=connection,
-            report=report,
+            test=asked,
+            is_lost=is_lost(asked),
+            has_worker=workers.alive().exists(),
             steps=[
-                (step, badge(step.outcome, _OUTCOME_TONES[step.outcome])) for step in report.steps
+                (step, badge(step["outcome"], _OUTCOME_TONES[step["outcome"]]))
+                for step in asked.steps
             ],
-            milliseconds=sum(step.milliseconds for step in report.steps),
+            milliseconds=sum(step["milliseconds"] for step in asked.steps),
             **self._state(request, connection),
         )
 

@@ -3,7 +3,7 @@
 from uuid import UUID
 
 from connectors import health
-from exports import archive, delivery, janitor, ring
+from exports import archive, connection_tests, delivery, janitor, ring
 
 
 def deliver(connection_id: str) -> None:
@@ -19,7 +19,13 @@ def archive_pending() -> None:
     archive.archive_pending()
 
 
+def test_connection(test_id: str) -> None:
+    connection_tests.run(UUID(test_id))
+    ring.ring_due_connections()
+
+
 def retest_connections() -> None:
+    connection_tests.ring_waiting()
     health.retest_due()
 
 

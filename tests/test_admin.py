@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ed25519
@@ -22,7 +23,8 @@ from accounts.tokens import find_token
 from connectors import health
 from connectors.configuring import create_connection
 from connectors.errors import ConnectorError
-from connectors.models import NEVER_TESTED, ErpConnection
+from connectors.models import NEVER_TESTED, ConnectionTest, ErpConnection
+from exports import connection_tests, workers
 from exports.models import ErpAck, ErpExport, ErpExportEvent
 from exports.push import cancel_export, push_order
 from exports.transitions import advance
@@ -968,12 +970,19 @@ def test_a_connection_whose_configuration_cannot_be_read_is_shown(
     assert client.get(_url("connectors_erpconnection_changelist")).status_code == 200
 
 
+def _done(client: Client, url: str) -> str:
+    """The page of a connection test that was asked for at `url`, once a worker has done it."""
+    result = client.post(url, follow=True).redirect_chain[-1][0]
+    connection_tests.run(UUID(result.split("/")[-2]))
+    return _text(client.get(result))
+
+
 def test_the_test_shows_each_step(
     connection: ErpConnection, operator: User, dropzone: Path
 ) -> None:
     client = _client(operator)
     url = _url("connectors_erpconnection_test", connection.id)
-    page = _text(client.post(url))
+    page = _done(client, url)
     assert "The connection works" in page
     for step in ("Export folder", "Write and sync", "Rename", "Delete", "Free space"):
         assert step in page
@@ -982,12 +991,31 @@ def test_the_test_shows_each_step(
     assert not list((dropzone / "out").iterdir())
 
     (dropzone / "out").rmdir()
-    page = _text(client.post(url))
+    page = _done(client, url)
     assert "The test failed" in page
     assert "DIR_MISSING" in page
     assert "ERP admin" in page or "operator" in page
     connection.refresh_from_db()
     assert connection.last_test_success is False
+
+
+def test_a_test_that_waits_says_for_what(
+    connection: ErpConnection, operator: User, viewer: User
+) -> None:
+    client = _client(operator)
+    url = _url("connectors_erpconnection_test", connection.id)
+    page = client.post(url, follow=True)
+    assert "No worker is running" in _text(page)
+    assert 'http-equiv="refresh"' in _text(page)
+    result = page.redirect_chain[-1][0]
+    workers.register()
+    assert "waits for a worker" in _text(client.get(result))
+    # Asking again leads to the same test.
+    assert client.post(url, follow=True).redirect_chain[-1][0] == result
+    ConnectionTest.objects.update(requested_at=timezone.now() - timedelta(minutes=4))
+    assert "did not end" in _text(client.get(result))
+    assert 'http-equiv="refresh"' not in _text(client.get(result))
+    assert client.post(url, follow=True).redirect_chain[-1][0] != result
 
 
 def test_pin_the_host_key_that_was_shown(sftp: ErpConnection, operator: User) -> None:

@@ -9,8 +9,9 @@ from pytest_django.live_server_helper import LiveServer
 
 from accounts.models import User
 from connectors.models import ErpConnection
-from exports.delivery import deliver
+from exports.models import ErpExport
 from tests.builders import an_order, an_org
+from tests.processes import worker
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -32,8 +33,14 @@ def admin(page: Page, live_server: LiveServer) -> Iterator[Page]:
     assert failures == []
 
 
+@pytest.fixture
+def a_worker(child_env: dict[str, str]) -> Iterator[None]:
+    with worker(child_env):
+        yield
+
+
 def test_from_an_empty_dropzone_to_a_sent_order(
-    admin: Page, live_server: LiveServer, dropzone_root: Path
+    admin: Page, live_server: LiveServer, dropzone_root: Path, a_worker: None
 ) -> None:
     org = an_org()
     order = an_order(org)
@@ -50,7 +57,7 @@ def test_from_an_empty_dropzone_to_a_sent_order(
     # The folder is missing: the test says so, and who must act. Then it is there.
     admin.get_by_role("link", name="Test connection").click()
     admin.get_by_role("button", name="Test").click()
-    expect(admin.get_by_text("does not exist").first).to_be_visible()
+    expect(admin.get_by_text("does not exist").first).to_be_visible(timeout=20_000)
     (dropzone_root / "exports").mkdir()
     erp = ErpConnection.objects.get()
     admin.goto(f"{live_server.url}/admin/connectors/erpconnection/{erp.id}/change/")
@@ -64,8 +71,9 @@ def test_from_an_empty_dropzone_to_a_sent_order(
         admin.get_by_role("button", name=decision).click()
         expect(admin.get_by_text(outcome)).to_be_visible()
 
-    assert deliver(erp.id).sent == 1
+    export = order.exports.get()
+    while ErpExport.objects.get(id=export.id).status == "PENDING":
+        admin.wait_for_timeout(100)
     admin.reload()
     expect(admin.get_by_text("sent", exact=True).first).to_be_visible()
-    export = order.exports.get()
     assert (dropzone_root / "exports" / export.filename).read_bytes() == export.content

@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -21,9 +21,9 @@ from exports.delivery import deliver
 from exports.models import ErpExport
 from tests.builders import a_connection, a_user, an_org, some_exports
 from tests.dropzones import Dropzone, dropzone_of
+from tests.processes import ROOT, manage, worker
 
 pytestmark = pytest.mark.django_db(transaction=True)
-ROOT = Path(__file__).parent.parent
 
 
 @pytest.fixture
@@ -40,20 +40,6 @@ def ann(org: Org) -> User:
 def dropzone(request: pytest.FixtureRequest) -> Iterator[Dropzone]:
     with dropzone_of(request.param, request) as dropzone:
         yield dropzone
-
-
-def manage(env: dict[str, str], *arguments: str) -> subprocess.Popen[bytes]:
-    return subprocess.Popen([sys.executable, "manage.py", *arguments], cwd=ROOT, env=env)
-
-
-@contextmanager
-def worker(env: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
-    process = manage(env, "worker")
-    try:
-        yield process
-    finally:
-        process.terminate()
-        assert process.wait(40) == 0
 
 
 def wait_until_sent(count: int, seconds: float = 20) -> None:

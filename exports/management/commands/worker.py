@@ -19,6 +19,7 @@ from django.db import close_old_connections
 from django_q.models import OrmQ
 
 from exports import cluster, workers
+from exports.connection_tests import ring_waiting
 from exports.models import Worker
 from exports.ring import ring_due_connections
 from exports.schedules import create_schedules
@@ -82,6 +83,7 @@ class Command(BaseCommand):
                 logger.error("worker: no task was taken for %s; starting anew", _DEAF_AFTER)
                 return False
             ring_due_connections()
+            ring_waiting()
         except DatabaseFailure:
             logger.exception("worker: the database is away; trying again")
         return True

@@ -1,0 +1,85 @@
+"""Connection tests in the worker: a person asks, a worker does it, the page follows the steps."""
+
+from datetime import timedelta
+from functools import partial
+from typing import Any
+from uuid import UUID
+
+from django.db import transaction
+from django.db.models import Q
+from django_q.tasks import async_task
+
+from accounts.models import User
+from connectors import health
+from connectors.models import ConnectionTest, ErpConnection
+from connectors.port import ReportStep
+from exports import lanes
+from orderflow.db import Now, db_now
+
+# A test that has not ended by then was lost with its worker.
+_LOST_AFTER = timedelta(minutes=3)
+_RING_AGAIN = timedelta(seconds=3)
+
+
+def request_test(connection: ErpConnection, *, actor: User) -> ConnectionTest:
+    """Ask a worker for a test; return the one that is on its way already, if there is one."""
+    with transaction.atomic():
+        row = ErpConnection.objects.select_for_update(no_key=True).get(id=connection.id)
+        test = row.tests.filter(_unfinished()).first()
+        if test is None:
+            test = ConnectionTest.objects.create(connection=row, requested_by=actor)
+            if not row.last_test_success:
+                # It may be as silent as it was: that must not hold up others.
+                ErpConnection.objects.filter(id=row.id).update(slow_since=Now())
+        transaction.on_commit(partial(ring_waiting, test.id), robust=True)
+    return test
+
+
+def ring_waiting(*only: UUID) -> int:
+    """Ring a worker for the tests that nobody has begun, all or `only` some; return how many."""
+    now = db_now()
+    waiting = ConnectionTest.objects.filter(
+        _unfinished(), Q(rung_at=None) | Q(rung_at__lt=now - _RING_AGAIN), started_at=None
+    )
+    if only:
+        waiting = waiting.filter(id__in=only)
+    keys = list(waiting.values_list("id", flat=True))
+    ConnectionTest.objects.filter(id__in=keys).update(rung_at=now)
+    for key in keys:
+        async_task("exports.tasks.test_connection", str(key))
+    return len(keys)
+
+
+def run(test_id: UUID) -> None:
+    """Do a test that nobody has begun. While the connection is being served it waits to be rung."""
+    test = ConnectionTest.objects.select_related("connection").get(id=test_id)
+    held = lanes.acquire(test.connection_id)
+    if held is None:
+        return
+    this = ConnectionTest.objects.filter(id=test_id)
+    steps: list[dict[str, Any]] = []
+
+    def tell(step: ReportStep) -> None:
+        steps.append(step.as_json())
+        this.update(steps=steps)
+        held.renew()
+
+    try:
+        if not this.filter(started_at=None).update(started_at=Now()):
+            return
+        success = False
+        try:
+            success = health.run_test(test.connection, on_step=tell).success
+        finally:
+            this.update(finished_at=Now(), success=success)
+    finally:
+        held.release()
+
+
+def is_lost(test: ConnectionTest) -> bool:
+    """Whether a test will never end: its worker was killed, or there is none."""
+    return test.finished_at is None and test.requested_at < db_now() - _LOST_AFTER
+
+
+def _unfinished() -> Q:
+    return Q(finished_at=None, requested_at__gt=db_now() - _LOST_AFTER)
