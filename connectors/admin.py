@@ -215,6 +215,7 @@ class ErpConnectionAdmin(OrgScopedAdmin):
         return {
             "connection": connection,
             "state": self.state(connection),
+            "is_untested": connection.pause_reason == NEVER_TESTED and not connection.paused_by,
             "last_test": self.last_test(connection),
             "pause_spec": None if connection.paused_by else CATALOGUE.get(connection.pause_reason),
             "config_error": _config_error(connection),
@@ -381,6 +382,13 @@ class ErpConnectionAdmin(OrgScopedAdmin):
         if health.resume(pk):
             self.log_change(request, connection, "Resumed.")
             self.message_user(request, "The connection was resumed.", messages.SUCCESS)
+        elif ErpConnection.objects.get(pk=pk).is_paused:
+            self.message_user(
+                request,
+                "The connection was not tested since it was set up or changed. "
+                "It resumes by itself when its test passes.",
+                messages.WARNING,
+            )
         else:
             self.message_user(request, "The connection was not paused.", messages.WARNING)
         return redirect(_change_url(connection))

@@ -83,9 +83,9 @@ def change_config(
         row.updated_at = Now()
         row.save(update_fields=["config_encrypted", "updated_at"])
         if changed:
-            ErpConnection.objects.filter(id=row.id, paused_by=None).update(
-                paused_at=Now(), pause_reason=NEVER_TESTED
-            )
+            changing = ErpConnection.objects.filter(id=row.id)
+            changing.update(last_test_success=None)
+            changing.filter(paused_by=None).update(paused_at=Now(), pause_reason=NEVER_TESTED)
     connection.refresh_from_db()
 
 

@@ -11,7 +11,7 @@ from django.db.models import Q
 
 from accounts.models import User
 from connectors.errors import ConnectorError, Kind
-from connectors.models import ErpConnection
+from connectors.models import NEVER_TESTED, ErpConnection
 from connectors.port import ConnectionReport, ReportStep
 from orderflow.db import Now, db_now
 
@@ -93,8 +93,15 @@ def pause(connection_id: UUID, *, reason: str, actor: User | None) -> bool:
 
 
 def resume(connection_id: UUID) -> bool:
-    """Lift any pause, on a person's word; False if there was none."""
-    return _lift(Q(id=connection_id, paused_at__isnull=False))
+    """Lift any pause, on a person's word; False if there was none, or a test is wanted first.
+
+    A connection that was never tested as it is now then waits for its test alone.
+    """
+    paused = Q(id=connection_id, paused_at__isnull=False)
+    ErpConnection.objects.filter(paused, last_test_success=None).update(
+        paused_by=None, pause_reason=NEVER_TESTED, updated_at=Now()
+    )
+    return _lift(paused & Q(last_test_success__isnull=False))
 
 
 def run_test(

@@ -63,6 +63,7 @@ def a_connection(org: Org, config: dict[str, Any], *, paused: bool = False) -> E
         org, connector_type="DROPZONE_JSON_V1", config=config
     )
     if not paused:
+        ErpConnection.objects.filter(id=connection.id).update(last_test_success=True)
         health.resume(connection.id)
         connection.refresh_from_db()
     return connection

@@ -1043,7 +1043,21 @@ def test_the_fingerprint_is_the_one_that_ssh_shows() -> None:
     assert fingerprint("nonsense") == "unreadable"
 
 
+def test_an_untested_connection_is_not_resumed(connection: ErpConnection, operator: User) -> None:
+    ErpConnection.objects.update(last_test_success=None)
+    client = _client(operator)
+    client.post(_url("connectors_erpconnection_pause", connection.id), {"reason": "Holiday"})
+    page = client.post(_url("connectors_erpconnection_resume", connection.id), follow=True)
+    assert "resumes by itself when its test passes" in _messages(page)[-1]
+    connection.refresh_from_db()
+    assert (connection.pause_reason, connection.paused_by) == (NEVER_TESTED, None)
+    assert health.run_test(connection).success
+    connection.refresh_from_db()
+    assert not connection.is_paused
+
+
 def test_pause_and_resume(connection: ErpConnection, operator: User) -> None:
+    assert health.run_test(connection).success
     client = _client(operator)
     pause = _url("connectors_erpconnection_pause", connection.id)
     assert "This field is required." in _text(client.post(pause, {"reason": " "}))

@@ -688,7 +688,7 @@ def test_the_dropzone_of_staged_exports_is_locked(org: Org, ann: User, folder: D
     with pytest.raises(ConfigError):
         change_config(connection, moved)
     change_config(connection, folder.config)
-    health.resume(connection.id)
+    assert health.run_test(connection).success
     assert deliver(connection.id).sent == 1
     change_config(connection, moved)
     connection.refresh_from_db()
