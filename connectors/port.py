@@ -139,6 +139,43 @@ class Session(Protocol):
         """The names of the files in the export folder."""
 
 
+# The ERP's answers.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AckName:
+    """What the name of an answer says. Only ASCII letters, digits, `_`, `.` and `-` are in it.
+
+    `order_id`: the order's whole id, if the name has it; `export_filename` has its first segment
+    alone.
+    """
+
+    is_error: bool
+    export_filename: str
+    order_id: UUID | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ack:
+    """An answer that was understood. Any database can store its texts; they are bounded."""
+
+    is_accepted: bool
+    erp_order_id: str | None
+    error_code: str | None
+    message: str | None
+    processed_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MalformedAck:
+    """An answer that was not understood. `message` tells the ERP's programmer what to mend.
+
+    `is_perhaps_incomplete`: it may still be being written, so look again before judging it.
+    """
+
+    code: str
+    message: str
+    is_perhaps_incomplete: bool
+
+
 # The connection test.
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReportStep:
@@ -265,6 +302,15 @@ class ERPConnectorPort(Protocol):
 
         `patience`: seconds to wait for each answer until it is reached, if less than configured.
         """
+
+    def ack_subject(self, filename: str) -> AckName | None:
+        """Return what a listed file answers, by its name; None if it is not an answer. No I/O."""
+
+    def read_ack(self, filename: str, content: bytes) -> Ack | MalformedAck:
+        """Understand an answer, of which `content` is all or too much. No I/O; raises nothing."""
+
+    def ack_text(self, content: bytes) -> str:
+        """Return an answer, understood or not, as bounded text that any database can store."""
 
     def test(
         self, config: Any, *, on_step: Callable[[ReportStep], None] | None = None

@@ -11,8 +11,8 @@ from typing import Any
 
 from django.conf import settings
 
+from connectors.dropzone import acks, document, naming, ssh
 from connectors.dropzone import config as configuration
-from connectors.dropzone import document, naming, ssh
 from connectors.dropzone.config import DropzoneConfig, SftpConfig
 from connectors.dropzone.filesystem import FilesystemFolder, allowed_path
 from connectors.dropzone.folder import DropFolder
@@ -22,6 +22,8 @@ from connectors.dropzone.session import DropzoneSession
 from connectors.dropzone.sftp import SftpFolder
 from connectors.errors import ConnectorError
 from connectors.port import (
+    Ack,
+    AckName,
     ConfigError,
     ConnectionReport,
     ConnectorMetadata,
@@ -29,6 +31,7 @@ from connectors.port import (
     Document,
     Evidence,
     ExportResult,
+    MalformedAck,
     ObjectStorage,
     OrderSnapshot,
     OrgSnapshot,
@@ -79,6 +82,15 @@ class DropzoneJsonV1Connector:
         )
         with folder as opened:
             yield DropzoneSession(opened, config, _server(config, opened))
+
+    def ack_subject(self, filename: str) -> AckName | None:
+        return naming.parse_ack_filename(filename)
+
+    def read_ack(self, filename: str, content: bytes) -> Ack | MalformedAck:
+        return acks.read(filename, content)
+
+    def ack_text(self, content: bytes) -> str:
+        return acks.as_text(content)
 
     def test(
         self, config: DropzoneConfig, *, on_step: Callable[[ReportStep], None] | None = None

@@ -1,7 +1,18 @@
-"""File names of exports: `sales_order_{draft_id_short}_{timestamp}_{uuid_suffix}.json`."""
+"""File names: of exports, `sales_order_{draft_id_short}_{timestamp}_{uuid_suffix}.json`, and of
+the ERP's answers to them, `ack_{export}` and `error_{export}`."""
 
+import re
 from datetime import UTC, datetime
+from typing import Final
 from uuid import UUID
+
+from connectors.port import AckName
+
+_LONGEST: Final = 255
+_ACK: Final = re.compile(r"(ack|error)_(sales_order_[0-9A-Za-z_.-]*\.json)")
+_WITH_FULL_ID: Final = re.compile(
+    r"sales_order_(?P<id>(?P<short>[0-9a-f]{8})(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})(?P<rest>_.*)"
+)
 
 
 def export_filename(order_id: UUID, *, now: datetime, suffix: UUID) -> str:
@@ -13,3 +24,29 @@ def export_filename(order_id: UUID, *, now: datetime, suffix: UUID) -> str:
 def tmp_filename(filename: str, attempt: str) -> str:
     """Return the name under which one attempt stages a file. ERPs must leave `*.tmp` alone."""
     return f"{filename}.{attempt}.tmp"
+
+
+def parse_ack_filename(listed: str) -> AckName | None:
+    """Return what a file of the ack folder answers, by its name; None if it is not an answer.
+
+    The guide's pattern can be read in two more ways, which ERPs may write: `.json` added to the
+    whole name of the export, and the whole id of the order in place of its first segment.
+    """
+    match = _ACK.fullmatch(listed) if len(listed) <= _LONGEST else None
+    if match is None:
+        return None
+    verdict, filename = match.groups()
+    if filename.endswith(".json.json"):
+        filename = filename.removesuffix(".json")
+    order_id = None
+    if full := _WITH_FULL_ID.fullmatch(filename):
+        order_id = UUID(full["id"])
+        filename = f"sales_order_{full['short']}{full['rest']}"
+    return AckName(is_error=verdict == "error", export_filename=filename, order_id=order_id)
+
+
+def is_of_order(subject: AckName, order_id: UUID) -> bool:
+    """Whether an answer's name, as far as it goes, is that of an export of this order."""
+    if subject.order_id:
+        return subject.order_id == order_id
+    return subject.export_filename.startswith(f"sales_order_{str(order_id)[:8]}_")

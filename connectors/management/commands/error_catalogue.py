@@ -4,6 +4,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 
+from connectors.dropzone import acks
 from connectors.errors import CATALOGUE, Kind
 
 _HEAD = """\
@@ -37,6 +38,15 @@ _KINDS = {
         "The export stays pending and nothing is tried again until a person decides.",
     ),
 }
+_ACKS = """
+## An answer of the ERP cannot be understood
+
+The file is moved to `error/` and shown in the ack inbox, with what its writer has to mend. A file
+with a foreign name stays where it is.
+
+| code | what it says |
+| --- | --- |
+"""
 
 
 class Command(BaseCommand):
@@ -47,7 +57,7 @@ class Command(BaseCommand):
 
 
 def render() -> str:
-    """The catalogue in Markdown, by kind."""
+    """The catalogue in Markdown, by kind, then what can be wrong with an answer."""
     parts = [_HEAD]
     for kind, (title, meaning) in _KINDS.items():
         parts.append(f"\n## {title}\n\n{meaning}\n\n| code | what it says | what to do | who |")
@@ -57,4 +67,6 @@ def render() -> str:
             for code, spec in CATALOGUE.items()
             if spec.kind is kind
         ]
+    parts.append(_ACKS)
+    parts += [f"| `{code}` | {sentence} |\n" for code, sentence in acks.MALFORMED.items()]
     return "".join(parts)
