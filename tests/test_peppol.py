@@ -11,7 +11,7 @@ from django.contrib.auth.models import Group
 from rest_framework.test import APIClient
 
 from accounts.tokens import create_token
-from connectors.dropzone import document
+from connectors.dropzone import schemas
 from exports.delivery import deliver
 from tests.builders import a_connection, a_user, an_org
 from tests.dropzones import openssh_config
@@ -30,7 +30,7 @@ def test_real_orders_arrive_value_for_value(openssh: OpenSSHServer) -> None:
     client = APIClient(HTTP_AUTHORIZATION=f"Bearer {token}")
     connection = a_connection(org, openssh_config(openssh))
     validator = jsonschema.Draft202012Validator(
-        document.json_schema(), format_checker=jsonschema.FormatChecker()
+        schemas.json_schema(), format_checker=jsonschema.FormatChecker()
     )
 
     sources: dict[str, dict[str, Any]] = {}

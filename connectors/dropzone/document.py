@@ -2,7 +2,7 @@
 
 from datetime import UTC, date, datetime
 from decimal import Decimal
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Final, Literal
 
 import msgspec
 from msgspec import Meta, Struct
@@ -116,22 +116,6 @@ def render(order: OrderSnapshot, org: OrgSnapshot) -> bytes:
         ) from e
 
 
-def json_schema() -> dict[str, Any]:
-    """The JSON Schema (2020-12) of the document, made from the structs."""
-    (reference,), definitions = msgspec.json.schema_components(
-        [Export], ref_template="#/$defs/{name}"
-    )
-    for definition in definitions.values():
-        for name, schema in definition["properties"].items():
-            definition["properties"][name] = _numbers(schema)
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": FORMAT_VERSION,
-        **reference,
-        "$defs": definitions,
-    }
-
-
 def _line(line: LineSnapshot, order_currency: str) -> Line:
     return Line(
         line_no=line.line_no,
@@ -153,12 +137,3 @@ def _exact(number: Decimal) -> Decimal:
 
 def _timestamp(moment: datetime) -> str:
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def _numbers(schema: dict[str, Any]) -> dict[str, Any]:
-    # msgspec describes a Decimal as the string it is by default; here it is written as a number.
-    if schema.get("format") == "decimal":
-        return {"type": "number"}
-    if "anyOf" in schema:
-        return {**schema, "anyOf": [_numbers(option) for option in schema["anyOf"]]}
-    return schema

@@ -5,11 +5,11 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 
-from connectors.dropzone import document
+from connectors.dropzone import schemas
 
 
 class Command(BaseCommand):
     help = "Print the JSON Schema of orderflow_export_json_v1."
 
     def handle(self, *args: Any, **options: Any) -> None:
-        self.stdout.write(json.dumps(document.json_schema(), indent=2))
+        self.stdout.write(json.dumps(schemas.json_schema(), indent=2))
