@@ -9,6 +9,7 @@ from rest_framework.request import Request
 from rest_framework.routers import SimpleRouter
 from rest_framework.views import APIView
 
+from connectors.views import schema
 from exports.api import ErpExportViewSet
 from orders.api import DraftOrderViewSet
 
@@ -32,6 +33,7 @@ router.register("erp-exports", ErpExportViewSet, "erp-export")
 
 urlpatterns = [
     path("admin/", admin.site.urls),
+    path("schemas/<name>.schema.json", schema, name="schema"),
     path("api/v1/", include(router.urls)),
     re_path(r"^api(/|\Z)", UnknownPath.as_view()),
 ]

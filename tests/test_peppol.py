@@ -30,7 +30,7 @@ def test_real_orders_arrive_value_for_value(openssh: OpenSSHServer) -> None:
     client = APIClient(HTTP_AUTHORIZATION=f"Bearer {token}")
     connection = a_connection(org, openssh_config(openssh))
     validator = jsonschema.Draft202012Validator(
-        schemas.json_schema(), format_checker=jsonschema.FormatChecker()
+        schemas.json_schema("orderflow_export_json_v1"), format_checker=jsonschema.FormatChecker()
     )
 
     sources: dict[str, dict[str, Any]] = {}

@@ -1,6 +1,7 @@
-"""Print the JSON Schema of exported documents, as docs/schemas has it."""
+"""Print the JSON Schema of a kind of file, as docs/schemas has it."""
 
 import json
+from argparse import ArgumentParser
 from typing import Any
 
 from django.core.management.base import BaseCommand
@@ -9,7 +10,10 @@ from connectors.dropzone import schemas
 
 
 class Command(BaseCommand):
-    help = "Print the JSON Schema of orderflow_export_json_v1."
+    help = "Print the JSON Schema of exported documents or of answers to them."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("name", choices=schemas.STRUCTS)
 
     def handle(self, *args: Any, **options: Any) -> None:
-        self.stdout.write(json.dumps(schemas.json_schema(), indent=2))
+        self.stdout.write(json.dumps(schemas.json_schema(options["name"]), indent=2))
