@@ -214,6 +214,20 @@ CATALOGUE: Final[dict[str, ErrorSpec]] = {
         "Nothing could be sent for too long, so the export was given up.",
         "Repair the connection, then retry the order.",
     ),
+    # The ERP's answers.
+    "ERP_REFUSED": ErrorSpec(
+        _O,
+        _DATA,
+        "The ERP refused the order.",
+        "Correct the order as the ERP says, approve and push it again.",
+    ),
+    "ACK_MOVE_FAILED": ErrorSpec(
+        _F,
+        _ERP,
+        "Answers were read, but cannot be moved away.",
+        "Give the user the right to create folders and files in the ack folder and its folders "
+        "processed/ and error/, and to delete there.",
+    ),
     "ARCHIVE_FAILED": ErrorSpec(
         _F, _US, "The object storage did not take the export.", "Check the object storage."
     ),

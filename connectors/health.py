@@ -10,7 +10,7 @@ from django.db import transaction
 from django.db.models import Q
 
 from accounts.models import User
-from connectors.errors import ConnectorError, Kind
+from connectors.errors import CATALOGUE, ConnectorError, Kind
 from connectors.models import NEVER_TESTED, ErpConnection
 from connectors.port import ConnectionReport, ReportStep
 from orderflow.db import Now, db_now
@@ -20,6 +20,8 @@ logger = logging.getLogger(__name__)
 _FIRST_RETRY = timedelta(seconds=5)
 _LAST_RETRY = timedelta(minutes=10)
 _RETEST_AFTER = timedelta(minutes=15)
+# Why nothing can be delivered, though answers may be read.
+_READABLE = [CATALOGUE[code] for code in ("DIR_MISSING", "PERMISSION", "NO_RENAME")]
 
 
 def record_failure(connection: ErpConnection, error: ConnectorError) -> None:
@@ -58,6 +60,19 @@ def record_failure(connection: ErpConnection, error: ConnectorError) -> None:
                 "updated_at",
             ]
         )
+
+
+def may_read(connection: ErpConnection) -> bool:
+    """Whether answers may be read: also while nothing is delivered, unless that is the cause."""
+    if connection.retry_at is not None and connection.retry_at > db_now():
+        return False
+    if not connection.is_paused:
+        return True
+    # A person's pause may have taken over one by the system.
+    error = connection.last_error or {}
+    cause = CATALOGUE.get(connection.pause_reason) or CATALOGUE.get(error.get("code", ""))
+    is_barred = cause is not None and cause.kind is Kind.DESTINATION and cause not in _READABLE
+    return connection.last_test_success is not None and not is_barred
 
 
 def record_success(connection_id: UUID) -> None:

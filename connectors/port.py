@@ -102,6 +102,65 @@ Destination = dict[str, str | int | None]
 """Where files are staged: mode, host, port, user and folder identity; never a secret."""
 
 
+# The ERP's answers.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AckName:
+    """What the name of an answer says. Only ASCII letters, digits, `_`, `.` and `-` are in it.
+
+    `order_id`: the order's whole id, if the name has it; `export_filename` has its first segment
+    alone.
+    """
+
+    is_error: bool
+    export_filename: str
+    order_id: UUID | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AckFile:
+    """A file in the ack folder; `subject` is None if its name is not that of an answer.
+
+    `modified_at`: seconds by the dropzone's clock, to be compared with nothing but its like.
+    """
+
+    name: str
+    subject: AckName | None
+    size: int | None
+    modified_at: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AckMove:
+    """A file to put away, as it was when it was listed; `receipt`: the record of its content."""
+
+    file: AckFile
+    is_malformed: bool
+    receipt: UUID
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ack:
+    """An answer that was understood. Any database can store its texts; they are bounded."""
+
+    is_accepted: bool
+    erp_order_id: str | None
+    error_code: str | None
+    message: str | None
+    processed_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MalformedAck:
+    """An answer that was not understood. `message` tells the ERP's programmer what to mend.
+
+    `is_perhaps_incomplete`: it may still be being written, so look again before judging it.
+    """
+
+    code: str
+    message: str
+    is_perhaps_incomplete: bool
+
+
 class Session(Protocol):
     """An open connection. Every batch operation answers for each file in order.
 
@@ -138,42 +197,20 @@ class Session(Protocol):
     def listing(self) -> Iterator[str]:
         """The names of the files in the export folder."""
 
+    def list_acks(self) -> Iterator[AckFile]:
+        """The regular files in the ack folder as they come; none if there is no ack folder.
 
-# The ERP's answers.
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AckName:
-    """What the name of an answer says. Only ASCII letters, digits, `_`, `.` and `-` are in it.
+        Other operations may go on meanwhile. Raises ConnectorError.
+        """
 
-    `order_id`: the order's whole id, if the name has it; `export_filename` has its first segment
-    alone.
-    """
+    def read_acks(self, names: Sequence[str]) -> list[bytes | ConnectorError | None]:
+        """What the files hold, or more than an answer may hold; None for one that is gone."""
 
-    is_error: bool
-    export_filename: str
-    order_id: UUID | None
+    def settle_acks(self, moves: Sequence[AckMove]) -> list[ConnectorError | None]:
+        """Move answers to where the ERP finds what was processed, or was malformed.
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ack:
-    """An answer that was understood. Any database can store its texts; they are bounded."""
-
-    is_accepted: bool
-    erp_order_id: str | None
-    error_code: str | None
-    message: str | None
-    processed_at: datetime | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MalformedAck:
-    """An answer that was not understood. `message` tells the ERP's programmer what to mend.
-
-    `is_perhaps_incomplete`: it may still be being written, so look again before judging it.
-    """
-
-    code: str
-    message: str
-    is_perhaps_incomplete: bool
+        Nothing is overwritten. What is gone, or has changed since it was listed, is left alone.
+        """
 
 
 # The connection test.
@@ -302,6 +339,9 @@ class ERPConnectorPort(Protocol):
 
         `patience`: seconds to wait for each answer until it is reached, if less than configured.
         """
+
+    def reads_acks(self, config: Any) -> bool:
+        """Whether the ERP may write answers. No I/O."""
 
     def ack_subject(self, filename: str) -> AckName | None:
         """Return what a listed file answers, by its name; None if it is not an answer. No I/O."""

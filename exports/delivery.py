@@ -236,7 +236,7 @@ class _Run:
                 kind=Events.STAGED,
                 where=_UNSTAGED,
                 details={key: {"path": paths[key]} for key in ids},
-                texts={"staged_path": paths},
+                values={"staged_path": paths},
                 staged_at=Now(),
                 destination=here,
             )
@@ -323,7 +323,7 @@ def mark_sent(
                 key: {"path": path, "evidence": evidence, **({"reason": reason} if reason else {})}
                 for key, path in paths.items()
             },
-            texts={"dropzone_path": paths},
+            values={"dropzone_path": paths},
             status=ErpExport.Status.SENT,
             sent_at=now,
             sent_evidence=evidence,

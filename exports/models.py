@@ -3,10 +3,11 @@
 import uuid
 
 from django.db import models
-from django.db.models import Q
+from django.db.models import F, Q
 
 from accounts.models import Org, User
 from connectors.models import ErpConnection
+from connectors.port import Ack
 from orderflow.db import Now, RandomUUID
 from orders.models import DraftOrder
 
@@ -26,6 +27,7 @@ class ErpExport(models.Model):
         CONFIRMED = "CONFIRMED", "confirmed by a person"
 
     LIVE = (Status.PENDING, Status.SENT, Status.ACKED)
+    OVERDUE = Q(status=Status.SENT, ack_due_at__lt=F("erp_connection__last_poll_at"))
 
     id = models.UUIDField(
         primary_key=True, default=uuid.uuid4, db_default=RandomUUID(), editable=False
@@ -93,6 +95,12 @@ class ErpExport(models.Model):
                 condition=Q(status="PENDING"),
                 name="idx_erp_export_oldest",
             ),
+            models.Index(fields=["filename"], name="idx_erp_export_filename"),
+            models.Index(
+                fields=["erp_connection", "sent_at"],
+                condition=Q(status="SENT"),
+                name="idx_erp_export_unanswered",
+            ),
             models.Index(
                 fields=["created_at"],
                 condition=Q(archived_at=None),
@@ -138,6 +146,17 @@ class ErpExport(models.Model):
         return self.filename
 
     @property
+    def is_overdue(self) -> bool:
+        """Whether the ERP should have answered: a poll since then has found nothing."""
+        polled_at = self.erp_connection.last_poll_at
+        return (
+            self.status == self.Status.SENT
+            and self.ack_due_at is not None
+            and polled_at is not None
+            and self.ack_due_at < polled_at
+        )
+
+    @property
     def needs_decision(self) -> bool:
         """Whether it waits for a person: nothing more is tried until somebody decides."""
         return self.status == self.Status.PENDING and self.next_attempt_at is None
@@ -163,6 +182,10 @@ class ErpExportEvent(models.Model):
         REQUESTED = "REQUESTED", "delivery requested"
         ATTEMPT_FAILED = "ATTEMPT_FAILED", "attempt failed"
         SENT = "SENT", "sent"
+        PICKED_UP = "PICKED_UP", "picked up"
+        ACKED = "ACKED", "acknowledged"
+        REFUSED = "REFUSED", "refused by the ERP"
+        ANSWERED = "ANSWERED", "answered again"
         FAILED = "FAILED", "failed"
         SETTLED = "SETTLED", "settled by hand"
         CANCELLED = "CANCELLED", "cancelled"
@@ -221,9 +244,20 @@ class ErpAck(models.Model):
         ErpConnection, on_delete=models.PROTECT, related_name="acks", db_index=False
     )
     export = models.ForeignKey(ErpExport, on_delete=models.PROTECT, null=True, related_name="acks")
+    # The file; no hash: too big to be read. `modified_at`: seconds by the dropzone's clock.
     filename = models.TextField()
-    sha256 = models.CharField(max_length=64)
+    sha256 = models.CharField(max_length=64, blank=True)
+    size = models.BigIntegerField(null=True)
+    modified_at = models.BigIntegerField(null=True)
     raw = models.TextField()
+
+    # What it says, if it was understood.
+    is_accepted = models.BooleanField(null=True)
+    erp_order_id = models.TextField("ERP order number", null=True)
+    error_code = models.TextField(null=True)
+    message = models.TextField(null=True)
+    processed_at = models.DateTimeField("processed by the ERP at", null=True)
+
     verdict = models.CharField(max_length=20, choices=Verdict)
     reason = models.TextField(blank=True)
     seen_at = models.DateTimeField(db_default=Now())
@@ -231,10 +265,39 @@ class ErpAck(models.Model):
     decided_by = models.ForeignKey(User, on_delete=models.PROTECT, null=True, related_name="+")
     moved_at = models.DateTimeField(null=True)
 
+    # What may change when a waiting file is looked at again.
+    LOOKED_AT_AGAIN = (
+        "export",
+        "sha256",
+        "size",
+        "modified_at",
+        "raw",
+        "seen_at",
+        "is_accepted",
+        "erp_order_id",
+        "error_code",
+        "message",
+        "processed_at",
+        "verdict",
+        "reason",
+    )
+    # A person has to look at these, until one has decided.
+    OPEN = Q(verdict__in=["CONFLICT", "LATE", "UNMATCHED", "MALFORMED"], decided_at=None)
+
     class Meta:
         db_table = "erp_ack"
         verbose_name = "ERP ack"
         ordering = ["-seen_at", "-id"]
+        permissions = [("decide_erpack", "Can decide what acks mean")]
+        indexes = [
+            models.Index(
+                fields=["org", "-seen_at"],
+                condition=Q(
+                    verdict__in=["CONFLICT", "LATE", "UNMATCHED", "MALFORMED"], decided_at=None
+                ),
+                name="idx_erp_ack_open",
+            )
+        ]
         constraints = [
             models.UniqueConstraint(
                 fields=["erp_connection", "filename", "sha256"], name="erp_ack_file_once"
@@ -243,3 +306,29 @@ class ErpAck(models.Model):
 
     def __str__(self) -> str:
         return self.filename
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether the file may be put away: nothing more is expected of it."""
+        return self.decided_at is not None or self.verdict not in (
+            self.Verdict.WAITING,
+            self.Verdict.UNMATCHED,
+        )
+
+    @property
+    def answer(self) -> Ack | None:
+        """What the file says; None if it was not understood."""
+        if self.is_accepted is None:
+            return None
+        return Ack(
+            is_accepted=self.is_accepted,
+            erp_order_id=self.erp_order_id,
+            error_code=self.error_code,
+            message=self.message,
+            processed_at=self.processed_at,
+        )
+
+    def fill(self, answer: Ack) -> None:
+        """Take over what the file says."""
+        for name in ("is_accepted", "erp_order_id", "error_code", "message", "processed_at"):
+            setattr(self, name, getattr(answer, name))

@@ -9,6 +9,7 @@ from django.db.models import Q
 from accounts.models import User
 from connectors.errors import ConnectorError
 from connectors.port import export_storage_key
+from exports.inbox import open_conflict
 from exports.models import ErpExport, ErpExportEvent
 from exports.rendering import render_order
 from exports.ring import ring
@@ -27,7 +28,7 @@ def push_order(order_id: UUID, *, actor: User) -> ErpExport:
     """Start the export of an approved order and return it.
 
     Raises Refused: LIVE_EXPORT, NOT_APPROVED, CHANGED_SINCE_APPROVAL, NO_CONNECTION,
-    NOT_EXPORTABLE.
+    NOT_EXPORTABLE, OPEN_CONFLICT.
     """
     with transaction.atomic():
         order = _lock(order_id)
@@ -127,6 +128,13 @@ def _lock(order_id: UUID) -> DraftOrder:
 
 def _create_export(order: DraftOrder, *, actor: User) -> ErpExport:
     """Freeze the locked order as an export; after commit, ring."""
+    if conflict := open_conflict(order.id):
+        raise Refused(
+            "OPEN_CONFLICT",
+            f"The ERP has answered order {order} in two ways, last by {conflict.filename}. "
+            "Decide in the ack inbox which answer counts.",
+            ack=conflict.id,
+        )
     connection, document = render_order(order)
     export = ErpExport.objects.create(
         org=order.org,

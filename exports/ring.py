@@ -3,6 +3,7 @@
 from datetime import timedelta
 from uuid import UUID
 
+from django.conf import settings
 from django.db.models import Exists, OuterRef, Q, QuerySet
 from django_q.tasks import async_task
 
@@ -24,6 +25,26 @@ def ring(connection_id: UUID) -> bool:
         return False
     async_task("exports.tasks.deliver", str(connection_id))
     return True
+
+
+def ring_due_polls() -> int:
+    """Enqueue a poll for each connection whose next is due; return how many."""
+    now = db_now()
+    unanswered = ErpExport.objects.filter(erp_connection=OuterRef("id"), status="SENT")
+    due = ErpConnection.objects.filter(
+        Q(retry_at=None) | Q(retry_at__lte=now),
+        Q(active=True) | Exists(unanswered),
+        poll_due_at__lte=now,
+    )
+    next_at = now + timedelta(seconds=settings.ACK_POLL_INTERVAL_SECONDS)
+    count = 0
+    for key in due.values_list("id", flat=True):
+        # Whoever moves the date rings.
+        mine = ErpConnection.objects.filter(id=key, poll_due_at__lte=now)
+        if mine.update(poll_due_at=next_at):
+            async_task("exports.tasks.poll_acks", str(key))
+            count += 1
+    return count
 
 
 def due_connections() -> QuerySet[ErpConnection]:

@@ -6,6 +6,7 @@ from django_q.models import Schedule
 _LOCK = 4711_0815  # any number that is only used here
 _EVERY_MINUTE = (
     ("deliver sweep", "exports.tasks.ring_due_connections"),
+    ("ack polls", "exports.tasks.ring_due_polls"),
     ("archive", "exports.tasks.archive_pending"),
     ("janitor", "exports.tasks.tidy"),
     ("connection tests", "exports.tasks.retest_connections"),

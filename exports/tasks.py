@@ -3,7 +3,7 @@
 from uuid import UUID
 
 from connectors import health
-from exports import archive, connection_tests, delivery, janitor, ring
+from exports import acks, archive, connection_tests, delivery, janitor, ring
 
 
 def deliver(connection_id: str) -> None:
@@ -13,6 +13,14 @@ def deliver(connection_id: str) -> None:
 
 def ring_due_connections() -> None:
     ring.ring_due_connections()
+
+
+def poll_acks(connection_id: str) -> None:
+    acks.poll(UUID(connection_id))
+
+
+def ring_due_polls() -> None:
+    ring.ring_due_polls()
 
 
 def archive_pending() -> None:

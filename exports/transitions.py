@@ -19,12 +19,12 @@ def advance(
     where: Q,
     actor: User | None = None,
     details: Mapping[UUID, dict[str, Any]] | None = None,
-    texts: Mapping[str, Mapping[UUID, str]] | None = None,
+    values: Mapping[str, Mapping[UUID, Any]] | None = None,
     **fields: Any,
 ) -> set[UUID]:
     """Change the exports for which `where` still holds, note an event each, return their ids.
 
-    `fields` are set alike on all, `texts` per export. Another writer may be faster: whoever is not
+    `fields` are set alike on all, `values` per export. Another writer may be faster: whoever is not
     in the answer was not changed.
     """
     if not ids:
@@ -33,10 +33,12 @@ def advance(
         rows = ErpExport.objects.filter(where, id__in=ids)
         # In one order, so that two workers with overlapping batches cannot block each other.
         held = dict(rows.select_for_update(no_key=True).order_by("id").values_list("id", "status"))
-        for name, values in (texts or {}).items():
+        for name, own in (values or {}).items():
+            field = ErpExport._meta.get_field(name)
+            assert isinstance(field, models.Field)
             fields[name] = Case(
-                *(When(id=key, then=Value(values[key])) for key in held),
-                output_field=models.TextField(),
+                *(When(id=key, then=Value(own[key], output_field=field)) for key in held),
+                output_field=field,
             )
         changed = rows.filter(id__in=held).update(updated_at=Now(), **fields) if held else 0
         assert changed == len(held), "a locked export changed under its lock"

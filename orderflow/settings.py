@@ -161,6 +161,7 @@ SFTP_DENIED_NETWORKS = env.list(
 
 # Exports.
 EXPORT_GIVE_UP_HOURS = env.int("EXPORT_GIVE_UP_HOURS", default=72)
+ACK_POLL_INTERVAL_SECONDS = env.int("ACK_POLL_INTERVAL_SECONDS", default=60)
 
 # The queue is a doorbell: rows in the database decide what is done.
 _WORKERS = env.int("WORKERS", default=2)

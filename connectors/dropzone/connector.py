@@ -83,6 +83,9 @@ class DropzoneJsonV1Connector:
         with folder as opened:
             yield DropzoneSession(opened, config, _server(config, opened))
 
+    def reads_acks(self, config: DropzoneConfig) -> bool:
+        return config.ack_path is not None
+
     def ack_subject(self, filename: str) -> AckName | None:
         return naming.parse_ack_filename(filename)
 

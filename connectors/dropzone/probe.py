@@ -9,7 +9,7 @@ from typing import Any
 
 from connectors.dropzone.config import DropzoneConfig
 from connectors.dropzone.folder import DropFolder, FileError, NewFile, Reason, Stat
-from connectors.dropzone.session import file_error, missing, rename_error
+from connectors.dropzone.session import ACK_FOLDERS, file_error, missing, rename_error
 from connectors.errors import ConnectorError
 from connectors.port import ConnectionReport, ReportStep
 
@@ -17,8 +17,6 @@ Opener = Callable[[Callable[[str], None], Callable[[str], None]], DropFolder]
 
 _CONTENT = b"{}\n" * 1000
 _CLOCK_SECONDS = 3  # less is the time that the test itself takes
-# The ERP's answers end up in these folders below the ack folder.
-_ACK_FOLDERS = ("processed", "error")
 
 
 class _Stop(Exception):
@@ -127,7 +125,7 @@ class Probe:
             if folder.identity(ack_path) is None:
                 raise missing(ack_path)
             _list(folder, ack_path)
-        for name in _ACK_FOLDERS:
+        for name in ACK_FOLDERS:
             with self._step(f"{name}/"):
                 place = posixpath.join(ack_path, name)
                 if folder.identity(place) is None:

@@ -1,14 +1,15 @@
 """An open dropzone: how exports are staged and become visible, over any DropFolder."""
 
 import posixpath
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from connectors.dropzone import naming
+from connectors.dropzone import acks, naming
 from connectors.dropzone.config import DropzoneConfig
-from connectors.dropzone.folder import DropFolder, FileError, NewFile, Reason, Stat
+from connectors.dropzone.folder import DropFolder, Entry, FileError, NewFile, Reason, Stat
 from connectors.errors import ConnectorError
-from connectors.port import Delivery, Destination, Evidence
+from connectors.port import AckFile, AckMove, Delivery, Destination, Evidence
 
 _CODES = {
     Reason.EXISTS: "NAME_CONFLICT",
@@ -18,6 +19,8 @@ _CODES = {
     Reason.FAILURE: "REMOTE_FAILURE",
 }
 Outcome = Evidence | ConnectorError
+# Where answers are put away, below the ack folder: processed, malformed.
+ACK_FOLDERS = ("processed", "error")
 
 
 class DropzoneSession:
@@ -175,11 +178,79 @@ class DropzoneSession:
         ]
 
     def listing(self) -> Iterator[str]:
+        return (entry.name for entry in self._entries(self._config.export_path))
+
+    def _entries(self, folder: str) -> Iterator[Entry]:
         try:
-            for entry in self._folder.entries(self._config.export_path):
-                yield entry.name
+            yield from self._folder.entries(folder)
         except FileError as e:
-            raise file_error(e) from e
+            raise missing(folder) if e.reason is Reason.MISSING else file_error(e) from e
+
+    def list_acks(self) -> Iterator[AckFile]:
+        if self._config.ack_path is None:
+            return
+        for name, found in self._entries(self._config.ack_path):
+            if found.is_file:
+                yield AckFile(
+                    name=name,
+                    subject=naming.parse_ack_filename(name),
+                    size=found.size,
+                    modified_at=found.modified_at,
+                )
+
+    def read_acks(self, names: Sequence[str]) -> list[bytes | ConnectorError | None]:
+        limit = acks.MAX_BYTES + 1
+        results: list[bytes | ConnectorError | None] = []
+        for found in self._folder.read([self._ack_path(name) for name in names], limit=limit):
+            if not isinstance(found, FileError):
+                results.append(found)
+            else:
+                results.append(None if found.reason is Reason.MISSING else file_error(found))
+        return results
+
+    def settle_acks(self, moves: Sequence[AckMove]) -> list[ConnectorError | None]:
+        looks = self._folder.lstat(
+            [self._ack_path(m.file.name) for m in moves] + [self._settled_path(m) for m in moves]
+        )
+        pairs: dict[int, tuple[str, str]] = {}
+        for i, (move, now, taken) in enumerate(
+            zip(moves, looks[: len(moves)], looks[len(moves) :], strict=True)
+        ):
+            file = move.file
+            if isinstance(now, Stat) and (now.size, now.modified_at) == (
+                file.size,
+                file.modified_at,
+            ):
+                target = self._settled_path(
+                    move, suffix=f".{uuid.uuid4().hex[:8]}" if taken else ""
+                )
+                pairs[i] = (self._ack_path(file.name), target)
+        renamed = self._put_away(list(pairs.values()))
+        results: list[ConnectorError | None] = [None] * len(moves)
+        for i, failure in zip(pairs, renamed, strict=True):
+            if failure:
+                results[i] = rename_error(failure)
+        return results
+
+    def _put_away(self, pairs: Sequence[tuple[str, str]]) -> list[FileError | None]:
+        results = self._folder.rename(pairs)
+        lost = [i for i, e in enumerate(results) if e and e.reason is Reason.MISSING]
+        if lost:
+            for folder in ACK_FOLDERS:
+                self._folder.make(self._ack_path(folder))
+            again = self._folder.rename([pairs[i] for i in lost])
+            there = self._folder.lstat([pairs[i][0] for i in lost])
+            for i, failure, source in zip(lost, again, there, strict=True):
+                # What somebody else has taken away needs no moving.
+                results[i] = failure if source else None
+        return results
+
+    def _ack_path(self, name: str) -> str:
+        return posixpath.join(self._config.ack_path or "", name)
+
+    def _settled_path(self, move: AckMove, suffix: str = "") -> str:
+        folder = ACK_FOLDERS[move.is_malformed]
+        return posixpath.join(self._ack_path(folder), f"{move.file.name}{suffix}")
 
 
 def _direct_error(failure: FileError) -> ConnectorError:

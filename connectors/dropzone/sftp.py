@@ -16,6 +16,9 @@ from connectors.dropzone.ssh import Connection
 # What an attributes structure holds, by its flags.
 _HAS_SIZE, _HAS_OWNER, _HAS_MODE, _HAS_TIMES, _HAS_EXTENSIONS = 0x1, 0x2, 0x4, 0x8, 0x80000000
 
+# Answers to a burst of listings are held in memory, some 20 KB each.
+_MOST_LISTINGS = 16
+
 POSIX_RENAME = "posix-rename@openssh.com"
 FSYNC = "fsync@openssh.com"
 STATVFS = "statvfs@openssh.com"
@@ -251,18 +254,17 @@ class SftpFolder(DropFolder):
             raise opened.unexpected(folder)
         handle = opened.body.get_binary()
         try:
-            while True:
-                (reply,) = self._pipeline.burst([(wire.CMD_READDIR, (handle,))])
-                if reply.kind != wire.CMD_NAME:
-                    break
-                for _ in range(reply.body.get_int()):
-                    name = reply.body.get_binary().decode("utf-8", "surrogateescape")
-                    reply.body.get_binary()
-                    found = _stat(reply.body)
-                    if name not in (".", ".."):
-                        yield Entry(name, found)
-            if not reply.is_end:
-                raise reply.unexpected(folder)
+            replies: list[Reply] = []
+            # Twice: the names, and that there are no more. A large folder is asked for in ever
+            # longer bursts.
+            while all(reply.kind == wire.CMD_NAME for reply in replies):
+                count = min(2 * len(replies) or 2, _MOST_LISTINGS)
+                replies = self._pipeline.burst([(wire.CMD_READDIR, (handle,))] * count)
+                for reply in replies:
+                    if reply.kind == wire.CMD_NAME:
+                        yield from _entries(reply.body)
+                    elif not reply.is_end:
+                        raise reply.unexpected(folder)
         finally:
             self._pipeline.burst([(wire.CMD_CLOSE, (handle,))])
 
@@ -287,6 +289,15 @@ class SftpFolder(DropFolder):
     def _statvfs(self, folder: str) -> list[Request]:
         """The request, if the server takes it."""
         return [(wire.CMD_EXTENDED, (STATVFS, folder))] if STATVFS in self.extensions else []
+
+
+def _entries(body: Message) -> Iterator[Entry]:
+    for _ in range(body.get_int()):
+        name = body.get_binary().decode("utf-8", "surrogateescape")
+        body.get_binary()
+        found = _stat(body)
+        if name not in (".", ".."):
+            yield Entry(name, found)
 
 
 def _stat(body: Message) -> Stat:

@@ -21,7 +21,7 @@ from django_q.models import OrmQ
 from exports import cluster, workers
 from exports.connection_tests import ring_waiting
 from exports.models import Worker
-from exports.ring import ring_due_connections
+from exports.ring import ring_due_connections, ring_due_polls
 from exports.schedules import create_schedules
 from orderflow.db import db_now
 
@@ -83,6 +83,7 @@ class Command(BaseCommand):
                 logger.error("worker: no task was taken for %s; starting anew", _DEAF_AFTER)
                 return False
             ring_due_connections()
+            ring_due_polls()
             ring_waiting()
         except DatabaseFailure:
             logger.exception("worker: the database is away; trying again")

@@ -1,0 +1,365 @@
+"""The ack poller: reads what ERPs answer, lets it count once, then moves the file away.
+
+Read, decide, commit, move: a crash in between repeats harmlessly, for what is recorded is only
+moved. docs/acks.md has the verdicts and their reasons.
+"""
+
+import hashlib
+import logging
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from functools import partial
+from itertools import islice
+from typing import NamedTuple, TypeVar
+from uuid import UUID
+
+from django.db import DataError, transaction
+from django.db.models import Exists, OuterRef
+
+from connectors import health
+from connectors.errors import ConnectorError, Kind
+from connectors.models import ErpConnection
+from connectors.port import Ack, AckFile, AckMove, Session
+from exports import answers, lanes, pickups
+from exports.models import ErpAck, ErpExport, ErpExportEvent
+from exports.ring import ring
+from exports.verdicts import judge
+from orderflow.db import Now, db_now
+from orderflow.failpoints import failpoint
+
+logger = logging.getLogger(__name__)
+
+Verdict = ErpAck.Verdict
+T = TypeVar("T")
+
+RUN_SECONDS = 20
+BATCH_FILES = 128
+BATCH_BYTES = 4 * 1024 * 1024
+_LISTED_AT_ONCE = 500
+# Those that match nothing are of no use until a person looks at them.
+_UNMATCHED_AT_ONCE = 200
+# A file that does not parse is taken for complete when it has not grown for so long.
+_SETTLED_AFTER = timedelta(seconds=10)
+_BUSY = timedelta(seconds=5)
+
+
+@dataclass(slots=True)
+class Summary:
+    """What one poll did: answers by verdict, files `moved`, errors by code.
+
+    `foreign`: files that are none of this connection's. `is_busy`: its turn is later.
+    """
+
+    verdicts: Counter[str] = field(default_factory=Counter)
+    errors: Counter[str] = field(default_factory=Counter)
+    moved: int = 0
+    foreign: int = 0
+    picked_up: int = 0
+    is_busy: bool = False
+
+
+class _Found(NamedTuple):
+    file: AckFile
+    export_id: UUID
+    content: bytes
+
+
+def poll(connection_id: UUID) -> Summary:
+    """Read the answers on a connection, for a bounded time. Raises only django.db.Error."""
+    summary = Summary()
+    held = lanes.acquire(connection_id)
+    if held is None:
+        summary.is_busy = True
+        ErpConnection.objects.filter(id=connection_id).update(poll_due_at=db_now() + _BUSY)
+        return summary
+    try:
+        connection = ErpConnection.objects.select_related("org").get(id=connection_id)
+        if health.may_read(connection):
+            _Poll(connection, held.renew, summary).run()
+    finally:
+        held.release()
+    return summary
+
+
+class _Poll:
+    """One worker reading the answers on one connection, under its lease."""
+
+    def __init__(
+        self, connection: ErpConnection, renew: Callable[[], bool], summary: Summary
+    ) -> None:
+        self._connection = connection
+        self._renew = renew
+        self._summary = summary
+        self._ends = time.monotonic() + RUN_SECONDS
+        self._error: ConnectorError | None = None
+        self._is_complete = True
+
+    def run(self) -> None:
+        connection = self._connection
+        try:
+            reads_acks = connection.connector.reads_acks(connection.parse_config())
+            if reads_acks or pickups.outstanding(connection).exists():
+                with lanes.open_session(connection) as session:
+                    self._guarded(partial(self._read, session))
+                    self._guarded(partial(self._detect_pickups, session))
+                health.record_success(connection.id)
+        except lanes.TooSlow:
+            return
+        except ConnectorError as e:
+            self._summary.errors[e.code] += 1
+            health.record_failure(connection, e)
+            return
+        ErpConnection.objects.filter(id=connection.id).update(
+            ack_error=self._error and {**self._error.as_json(), "at": db_now().isoformat()},
+            **({"last_poll_at": Now()} if self._is_complete and not self._error else {}),
+            **({} if self._is_complete else {"poll_due_at": Now()}),
+        )
+
+    def _guarded(self, step: Callable[[], None]) -> None:
+        """An error in the folders of the ERP's answers concerns no delivery."""
+        try:
+            step()
+        except ConnectorError as e:
+            if e.kind is Kind.REACH:
+                raise
+            self._note_error(e)
+
+    def _detect_pickups(self, session: Session) -> None:
+        self._summary.picked_up = pickups.detect(self._connection, session)
+
+    def _read(self, session: Session) -> None:
+        strangers: list[AckFile] = []
+        for files in _chunks(session.list_acks(), _LISTED_AT_ONCE):
+            if time.monotonic() > self._ends or not self._renew():
+                self._is_complete = False
+                return
+            named = [file for file in files if file.subject]
+            self._summary.foreign += len(files) - len(named)
+            ours = self._match(named)
+            strangers += [file for file in named if file.name not in ours]
+            for batch in _batches([(f, ours[f.name]) for f in named if f.name in ours]):
+                self._settle(session, batch)
+        self._note_unmatched(session, strangers)
+
+    def _match(self, files: Sequence[AckFile]) -> dict[str, UUID]:
+        """The exports of this connection that files answer, by the names of the files."""
+        subjects = {file.name: file.subject for file in files if file.subject}
+        exports = {
+            filename: (key, order_id)
+            for key, filename, order_id in self._connection.exports.filter(
+                filename__in={subject.export_filename for subject in subjects.values()}
+            ).values_list("id", "filename", "draft_order_id")
+        }
+        matched = {}
+        for name, subject in subjects.items():
+            key, order_id = exports.get(subject.export_filename, (None, None))
+            if key and subject.order_id in (None, order_id):
+                matched[name] = key
+        return matched
+
+    def _settle(self, session: Session, batch: Sequence[tuple[AckFile, UUID]]) -> None:
+        contents = session.read_acks([file.name for file, _ in batch])
+        failpoint("ack_read")
+        found = []
+        for (file, export_id), content in zip(batch, contents, strict=True):
+            if isinstance(content, ConnectorError):
+                self._note_error(content)
+            elif content is not None:
+                found.append(_Found(file, export_id, content))
+        self._move(session, self._record(found))
+
+    def _record(self, found: Sequence[_Found]) -> list[AckMove]:
+        """Decide and commit; return what is to be moved. One bad answer fails no other."""
+        try:
+            moves = self._decide(found)
+        except DataError as e:
+            if len(found) > 1:
+                return [move for one in found for move in self._record([one])]
+            error = ConnectorError("INTERNAL", detail=found[0].file.name)
+            error.__cause__ = e
+            self._note_error(error)
+            return []
+        failpoint("ack_committed")
+        return moves
+
+    @transaction.atomic
+    def _decide(self, found: Sequence[_Found]) -> list[AckMove]:
+        # Whoever records an answer to an export holds its row: two pollers take turns.
+        ids = [one.export_id for one in found]
+        locked = ErpExport.objects.select_for_update(no_key=True).filter(id__in=ids).order_by("id")
+        exports = {export.id: export for export in locked.defer("payload")}
+        superseded = _superseded(ids)
+        known = defaultdict(list)
+        for row in self._connection.acks.filter(filename__in=[one.file.name for one in found]):
+            known[row.filename].append(row)
+        decided: list[ErpAck] = []
+        moves: list[AckMove] = []
+        for one in found:
+            rows = known[one.file.name]
+            sha256 = hashlib.sha256(one.content).hexdigest()
+            ack = next((row for row in rows if row.sha256 == sha256), None)
+            if ack is None or ack.verdict == Verdict.WAITING:
+                # What is still being written is one answer, not one for each look at it.
+                ack = ack or next((r for r in rows if r.verdict == Verdict.WAITING), None)
+                export = exports[one.export_id]
+                ack = self._judged(one, ack, sha256, export, export.id in superseded)
+                decided.append(ack)
+            if ack.is_settled:
+                is_malformed = ack.verdict == Verdict.MALFORMED
+                moves.append(AckMove(file=one.file, is_malformed=is_malformed, receipt=ack.id))
+        self._save(decided)
+        return moves
+
+    def _judged(
+        self, one: _Found, ack: ErpAck | None, sha256: str, export: ErpExport, is_superseded: bool
+    ) -> ErpAck:
+        """The answer as a row, new or looked at again, with its verdict."""
+        connector = self._connection.connector
+        answer = connector.read_ack(one.file.name, one.content)
+        now = db_now()
+        is_unchanged = ack is not None and ack.sha256 == sha256
+        if ack is None:
+            ack = ErpAck(org=self._connection.org, erp_connection=self._connection)
+        if not is_unchanged:
+            ack.filename, ack.sha256, ack.seen_at = one.file.name, sha256, now
+            ack.size, ack.modified_at = one.file.size, one.file.modified_at
+            ack.raw = connector.ack_text(one.content)
+        ack.export = export
+        if isinstance(answer, Ack):
+            ack.fill(answer)
+            ack.verdict, ack.reason = judge(export, answer, is_superseded=is_superseded)
+        elif answer.is_perhaps_incomplete and not (
+            is_unchanged and now - ack.seen_at > _SETTLED_AFTER
+        ):
+            ack.verdict = Verdict.WAITING
+            ack.reason = f"It may still be being written. {answer.message}"
+        else:
+            ack.verdict, ack.reason = Verdict.MALFORMED, f"{answer.code}: {answer.message}"
+        return ack
+
+    def _save(self, decided: Sequence[ErpAck]) -> None:
+        added = [ack for ack in decided if ack._state.adding]
+        ErpAck.objects.bulk_create(added)
+        again = [ack for ack in decided if ack not in added]
+        ErpAck.objects.bulk_update(again, ErpAck.LOOKED_AT_AGAIN)
+        answers.apply(
+            [ack for ack in decided if ack.verdict == Verdict.APPLIED],
+            expected=ErpExport.Status.SENT,
+        )
+        notable = [a for a in decided if a.verdict in (Verdict.CONFLICT, Verdict.LATE)]
+        ErpExportEvent.objects.bulk_create(
+            ErpExportEvent(
+                export=ack.export,
+                kind=ErpExportEvent.Kind.ANSWERED,
+                status=ack.export.status,
+                detail={"ack": ack.filename, "verdict": ack.verdict, "reason": ack.reason},
+            )
+            for ack in notable
+            if ack.export
+        )
+        if any(a.export and a.export.status == ErpExport.Status.PENDING for a in decided):
+            transaction.on_commit(partial(ring, self._connection.id), robust=True)
+        self._summary.verdicts.update(ack.verdict for ack in decided)
+
+    def _move(self, session: Session, moves: Sequence[AckMove]) -> None:
+        failures = session.settle_acks(moves) if moves else []
+        failpoint("ack_moved")
+        moved = [move.receipt for move, e in zip(moves, failures, strict=True) if e is None]
+        ErpAck.objects.filter(id__in=moved).update(moved_at=Now())
+        self._summary.moved += len(moved)
+        if cause := next((failure for failure in failures if failure), None):
+            error = ConnectorError("ACK_MOVE_FAILED", detail=cause.log_line)
+            error.__cause__ = cause
+            self._note_error(error)
+
+    def _note_unmatched(self, session: Session, files: Sequence[AckFile]) -> None:
+        """Record once what answers nothing here. It is left alone: it may be somebody else's."""
+        for some in _chunks(files, _LISTED_AT_ONCE):
+            names = {file.subject.export_filename for file in some if file.subject}
+            others = set(
+                ErpExport.objects.filter(filename__in=names)
+                .exclude(erp_connection=self._connection)
+                .values_list("filename", flat=True)
+            )
+            own = [f for f in some if f.subject and f.subject.export_filename not in others]
+            self._summary.foreign += len(some) - len(own)
+            self._note_own_unmatched(session, own)
+
+    def _note_own_unmatched(self, session: Session, files: Sequence[AckFile]) -> None:
+        known = {
+            (ack.filename, ack.size, ack.modified_at): ack
+            for ack in self._connection.acks.filter(filename__in=[file.name for file in files])
+        }
+        moves, unread = [], []
+        for file in files:
+            ack = known.get((file.name, file.size, file.modified_at))
+            if ack is None:
+                unread.append(file)
+            elif ack.decided_at:
+                moves.append(AckMove(file=file, is_malformed=False, receipt=ack.id))
+        self._move(session, moves)
+        room = _UNMATCHED_AT_ONCE - self._summary.verdicts[Verdict.UNMATCHED]
+        for file, content in zip(
+            unread[:room], session.read_acks([f.name for f in unread[:room]]), strict=True
+        ):
+            if isinstance(content, bytes):
+                self._add_unmatched(file, content)
+
+    def _add_unmatched(self, file: AckFile, content: bytes) -> None:
+        connector = self._connection.connector
+        answer = connector.read_ack(file.name, content)
+        ack = ErpAck(
+            org=self._connection.org,
+            erp_connection=self._connection,
+            filename=file.name,
+            sha256=hashlib.sha256(content).hexdigest(),
+            size=file.size,
+            modified_at=file.modified_at,
+            raw=connector.ack_text(content),
+            verdict=Verdict.UNMATCHED,
+            reason="No export of this connection has this name.",
+        )
+        if isinstance(answer, Ack):
+            ack.fill(answer)
+        ErpAck.objects.bulk_create([ack], ignore_conflicts=True)
+        self._summary.verdicts[Verdict.UNMATCHED] += 1
+
+    def _note_error(self, error: ConnectorError) -> None:
+        """Keep the first error for people; each is in the log."""
+        self._error = self._error or error
+        self._summary.errors[error.code] += 1
+        logger.warning(
+            "acks of connection %s: %s", self._connection.id, error.log_line, exc_info=error
+        )
+
+
+def _superseded(ids: Collection[UUID]) -> set[UUID]:
+    """Those of some exports whose orders have newer ones."""
+    newer = ErpExport.objects.filter(
+        draft_order=OuterRef("draft_order"), created_at__gt=OuterRef("created_at")
+    )
+    return set(ErpExport.objects.filter(Exists(newer), id__in=ids).values_list("id", flat=True))
+
+
+def _batches(files: Iterable[tuple[AckFile, UUID]]) -> Iterator[list[tuple[AckFile, UUID]]]:
+    """Batches within bounds, with one answer at most to each export: order matters."""
+    batch: list[tuple[AckFile, UUID]] = []
+    size = 0
+    for file, export_id in sorted(files, key=lambda pair: (pair[0].modified_at or 0, pair[0].name)):
+        size += min(file.size or 0, BATCH_BYTES)
+        is_second = any(export_id == key for _, key in batch)
+        if batch and (is_second or len(batch) == BATCH_FILES or size > BATCH_BYTES):
+            yield batch
+            batch, size = [], file.size or 0
+        batch.append((file, export_id))
+    if batch:
+        yield batch
+
+
+def _chunks(items: Iterable[T], count: int) -> Iterator[list[T]]:
+    items = iter(items)
+    while chunk := list(islice(items, count)):
+        yield chunk

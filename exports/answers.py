@@ -1,0 +1,112 @@
+"""The consequences of an ERP's answers: for their exports and the orders."""
+
+from collections.abc import Collection, Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from django.db.models import Case, F, Q, Value, When
+from django.db.models.functions import Coalesce
+
+from accounts.models import User
+from connectors.errors import ConnectorError
+from exports.models import ErpAck, ErpExport, ErpExportEvent
+from exports.transitions import advance
+from orderflow.db import db_now
+from orders import workflow
+from orders.models import DraftOrder
+
+OrderStatus = DraftOrder.Status
+
+
+def apply(acks: Sequence[ErpAck], *, expected: ErpExport.Status, actor: User | None = None) -> int:
+    """Let answers to different exports count; return how many did.
+
+    An export that has left the `expected` status meanwhile stays as it is. To be called within the
+    transaction that records the answers.
+    """
+    return _accept([ack for ack in acks if ack.is_accepted], expected, actor) + _refuse(
+        [ack for ack in acks if not ack.is_accepted], expected, actor
+    )
+
+
+def _accept(acks: Sequence[ErpAck], expected: str, actor: User | None) -> int:
+    now = db_now()
+    exports = {ack.export_id: ack for ack in acks if ack.export_id}
+    acked = advance(
+        list(exports),
+        kind=ErpExportEvent.Kind.ACKED,
+        where=Q(status=expected),
+        actor=actor,
+        details={key: _detail(ack) for key, ack in exports.items()},
+        values={"erp_order_id": {key: ack.erp_order_id for key, ack in exports.items()}},
+        status=ErpExport.Status.ACKED,
+        acked_at=now,
+        error_json=None,
+        **_sent_after_all(expected, now),
+    )
+    # An order that was in error, or taken back and edited since, is in the ERP after all.
+    workflow.transition(
+        _orders(acks, acked),
+        expect=[
+            OrderStatus.ERROR,
+            OrderStatus.NEEDS_REVIEW,
+            OrderStatus.READY,
+            OrderStatus.APPROVED,
+        ],
+        to=OrderStatus.PUSHED,
+    )
+    return len(acked)
+
+
+def _sent_after_all(expected: str, now: datetime) -> dict[str, Any]:
+    """What an export lacks that failed before anybody knew that it was sent."""
+    if expected != ErpExport.Status.FAILED:
+        return {}
+    return {
+        "sent_at": Coalesce(F("sent_at"), Value(now)),
+        "sent_evidence": Case(
+            When(sent_evidence="", then=Value(ErpExport.SentEvidence.CONFIRMED)),
+            default=F("sent_evidence"),
+        ),
+    }
+
+
+def _refuse(acks: Sequence[ErpAck], expected: str, actor: User | None) -> int:
+    now = db_now().isoformat()
+    exports = {ack.export_id: ack for ack in acks if ack.export_id}
+    refused = advance(
+        list(exports),
+        kind=ErpExportEvent.Kind.REFUSED,
+        where=Q(status=expected),
+        actor=actor,
+        details={key: _detail(ack) for key, ack in exports.items()},
+        values={"error_json": {key: _refusal(ack, now) for key, ack in exports.items()}},
+        status=ErpExport.Status.FAILED,
+        erp_order_id=None,
+        acked_at=None,
+    )
+    workflow.transition(_orders(acks, refused), expect=[OrderStatus.PUSHED], to=OrderStatus.ERROR)
+    return len(refused)
+
+
+def _orders(acks: Sequence[ErpAck], exports: Collection[UUID]) -> list[UUID]:
+    return [ack.export.draft_order_id for ack in acks if ack.export and ack.export.id in exports]
+
+
+def _detail(ack: ErpAck) -> dict[str, Any]:
+    said = {
+        "ack": ack.filename,
+        "erp_order_id": ack.erp_order_id,
+        "erp_code": ack.error_code,
+        "message": ack.message,
+        "processed_at": ack.processed_at and ack.processed_at.isoformat(),
+    }
+    return {name: value for name, value in said.items() if value}
+
+
+def _refusal(ack: ErpAck, at: str) -> dict[str, Any]:
+    told = ": ".join(text for text in (ack.error_code, ack.message) if text)
+    public = f"The ERP refused the order: {told}" if told else None
+    error = ConnectorError("ERP_REFUSED", public=public)
+    return {**error.as_json(), "erp_code": ack.error_code, "stage": "ack", "at": at}

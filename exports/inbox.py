@@ -1,0 +1,110 @@
+"""The ack inbox: what a person decides about answers that do not speak for themselves."""
+
+from uuid import UUID
+
+from django.db import transaction
+
+from accounts.models import User
+from connectors.port import Ack
+from exports import answers
+from exports.models import ErpAck, ErpExport
+from exports.verdicts import judge
+from orderflow.db import Now, db_now
+from orders.errors import Refused
+
+Verdict = ErpAck.Verdict
+_TAKEN_BACK = "A later answer was taken instead."
+
+
+def dismiss(ack_id: UUID, *, actor: User, reason: str) -> None:
+    """Let an answer mean nothing; what was answered before stands. Raises Refused (DECIDED)."""
+    with transaction.atomic():
+        ack = _lock(ack_id)
+        _decide(ack, Verdict.DISMISSED, actor=actor, reason=reason)
+
+
+def take(ack_id: UUID, *, actor: User, reason: str) -> None:
+    """Let an answer count that contradicts an earlier one.
+
+    Raises Refused: DECIDED, NO_CONFLICT, LIVE_EXPORT.
+    """
+    with transaction.atomic():
+        ack = _lock(ack_id)
+        if ack.verdict != Verdict.CONFLICT or ack.export is None:
+            raise Refused("NO_CONFLICT", "This answer contradicts no other.")
+        export = ErpExport.objects.select_for_update(no_key=True).get(id=ack.export.id)
+        _refuse_if_exported_again(export, ack)
+        export.acks.filter(verdict=Verdict.APPLIED).update(
+            verdict=Verdict.DISMISSED, reason=_TAKEN_BACK, decided_by=actor, decided_at=Now()
+        )
+        answers.apply([ack], expected=ErpExport.Status(export.status), actor=actor)
+        _decide(ack, Verdict.APPLIED, actor=actor, reason=reason)
+
+
+def assign(
+    ack_id: UUID, export_id: UUID, *, actor: User, reason: str, answer: Ack | None = None
+) -> ErpAck:
+    """Say which export an answer is about; return the answer with its new verdict.
+
+    It then means what it would have meant under the right name. `answer`: what it says, where the
+    file itself was not understood. Raises Refused: DECIDED, NOT_ASSIGNABLE, NO_ANSWER, NOT_SENT.
+    """
+    with transaction.atomic():
+        ack = _lock(ack_id)
+        if ack.verdict not in (Verdict.UNMATCHED, Verdict.MALFORMED):
+            raise Refused("NOT_ASSIGNABLE", "It is known which export this answer is about.")
+        export = (
+            ErpExport.objects.select_for_update(no_key=True)
+            .filter(id=export_id, erp_connection=ack.erp_connection)
+            .first()
+        )
+        if export is None:
+            raise Refused("NOT_ASSIGNABLE", "The export is of another connection.")
+        answer = ack.answer or answer
+        if answer is None:
+            raise Refused("NO_ANSWER", "The file was not understood: say what it answers.")
+        newer = export.draft_order.exports.filter(created_at__gt=export.created_at)
+        verdict, why = judge(export, answer, is_superseded=newer.exists())
+        if verdict in (Verdict.WAITING, Verdict.UNMATCHED):
+            raise Refused("NOT_SENT", f"The export {export} was not sent yet.")
+        ack.export = export
+        ack.fill(answer)
+        if verdict == Verdict.APPLIED:
+            answers.apply([ack], expected=ErpExport.Status.SENT, actor=actor)
+        _decide(ack, verdict, actor=actor, reason=f"{reason} {why}".strip())
+    return ack
+
+
+def open_conflict(order_id: UUID) -> ErpAck | None:
+    """An answer that contradicts another one about this order, and waits for a person."""
+    return (
+        ErpAck.objects.filter(ErpAck.OPEN, verdict=Verdict.CONFLICT, export__draft_order=order_id)
+        .order_by("seen_at")
+        .first()
+    )
+
+
+def _lock(ack_id: UUID) -> ErpAck:
+    ack = ErpAck.objects.select_for_update(of=["self"]).select_related("export").get(id=ack_id)
+    if not ErpAck.objects.filter(ErpAck.OPEN, id=ack_id).exists():
+        raise Refused("DECIDED", f"There is nothing to decide: {ack.get_verdict_display()}.")
+    return ack
+
+
+def _refuse_if_exported_again(export: ErpExport, ack: ErpAck) -> None:
+    live = (
+        export.draft_order.exports.filter(status__in=ErpExport.LIVE).exclude(id=export.id).first()
+    )
+    if ack.is_accepted and live:
+        raise Refused(
+            "LIVE_EXPORT",
+            f"The order was exported again as {live.filename}. Dismiss this answer, or settle that "
+            "export first.",
+        )
+
+
+def _decide(ack: ErpAck, verdict: ErpAck.Verdict, *, actor: User, reason: str) -> None:
+    ack.verdict, ack.reason, ack.decided_by = verdict, reason, actor
+    # A contradiction that came to light by an assignment is still to be decided.
+    ack.decided_at = None if verdict in (Verdict.CONFLICT, Verdict.LATE) else db_now()
+    ack.save(update_fields=[*ErpAck.LOOKED_AT_AGAIN, "decided_by", "decided_at"])

@@ -1,0 +1,49 @@
+"""Read the ERPs' answers once, in the foreground."""
+
+from argparse import ArgumentParser
+from typing import Any
+from uuid import UUID
+
+from django.core.management.base import BaseCommand, CommandError
+
+from connectors import health
+from connectors.models import ErpConnection
+from exports import acks
+
+
+class Command(BaseCommand):
+    help = "Read what the ERPs have answered, once and in the foreground, and say what it was."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--connection", type=UUID, metavar="ID", help="only this connection")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        connections = ErpConnection.objects.select_related("org").order_by("org__name")
+        if only := options["connection"]:
+            connections = connections.filter(id=only)
+            if not connections:
+                raise CommandError(f"There is no connection {only}.")
+        failed = [connection for connection in connections if not self._poll(connection)]
+        if failed:
+            raise CommandError("Not every ack folder could be read; see the connections.")
+
+    def _poll(self, connection: ErpConnection) -> bool:
+        if not health.may_read(connection):
+            reason = connection.pause_reason or "failing; it is tried again later"
+            self.stdout.write(f"{connection}: not read: {reason}")
+            return True
+        summary = acks.poll(connection.id)
+        if summary.is_busy:
+            self.stdout.write(f"{connection}: a worker is serving it right now")
+            return True
+        counts = {
+            **{verdict.lower(): count for verdict, count in summary.verdicts.items()},
+            "moved": summary.moved,
+            "picked up": summary.picked_up,
+            "not ours": summary.foreign,
+        }
+        told = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
+        self.stdout.write(f"{connection}: {told or 'nothing new'}")
+        for code, count in summary.errors.items():
+            self.stdout.write(f"{connection}: {count} x {code}")
+        return not summary.errors

@@ -1,0 +1,715 @@
+"""Acks over real dropzones: each answer counts once, is moved once, and none is ever lost."""
+
+import json
+import os
+from collections.abc import Iterator
+from datetime import timedelta
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.db.models import F
+
+from accounts.models import Org, User
+from connectors import health, lease
+from connectors.models import ErpConnection
+from exports import acks, inbox
+from exports.acks import poll
+from exports.delivery import deliver
+from exports.models import ErpAck, ErpExport
+from exports.push import retry_order
+from orderflow.db import db_now
+from orders.errors import Refused
+from orders.models import DraftOrder
+from tests.builders import a_connection, a_user, an_org, some_exports
+from tests.dropzones import Dropzone, dropzone_of
+
+pytestmark = [pytest.mark.django_db, pytest.mark.ledger]
+
+
+@pytest.fixture
+def org() -> Org:
+    return an_org()
+
+
+@pytest.fixture
+def ann(org: Org) -> User:
+    return a_user(org)
+
+
+@pytest.fixture(params=["filesystem", "openssh"])
+def dropzone(request: pytest.FixtureRequest) -> Iterator[Dropzone]:
+    with dropzone_of(request.param, request) as dropzone:
+        yield dropzone
+
+
+@pytest.fixture
+def erp(org: Org, dropzone: Dropzone) -> ErpConnection:
+    return a_connection(org, dropzone.config)
+
+
+@pytest.fixture
+def sent(erp: ErpConnection, org: Org, ann: User) -> ErpExport:
+    return some_sent(erp, org, ann, 1)[0]
+
+
+def some_sent(
+    erp: ErpConnection, org: Org, ann: User, count: int, *, first: int = 0
+) -> list[ErpExport]:
+    exports = some_exports(org, ann, count, first=first)
+    assert deliver(erp.id).sent == count
+    return exports
+
+
+def write(dropzone: Dropzone, name: str, content: Any) -> None:
+    data = content if isinstance(content, bytes) else json.dumps(content).encode()
+    (dropzone.acks / name).write_bytes(data)
+
+
+def accept(dropzone: Dropzone, export: ErpExport, number: str | None = "SO-1") -> None:
+    write(dropzone, f"ack_{export.filename}", {"status": "ACKED", "erp_order_id": number})
+
+
+def refuse(dropzone: Dropzone, export: ErpExport, code: str = "CUSTOMER_UNKNOWN") -> None:
+    answer = {"status": "FAILED", "error_code": code, "message": "No such customer"}
+    write(dropzone, f"error_{export.filename}", answer)
+
+
+def places(dropzone: Dropzone) -> dict[str, list[str]]:
+    """The files in the ack folder and where they are put away."""
+    folders = {"waiting": dropzone.acks} | {
+        name: dropzone.acks / name for name in ("processed", "error")
+    }
+    return {
+        name: sorted(p.name for p in folder.iterdir() if p.is_file()) if folder.exists() else []
+        for name, folder in folders.items()
+    }
+
+
+def verdicts() -> list[str]:
+    return sorted(ErpAck.objects.values_list("verdict", flat=True))
+
+
+def state(export: ErpExport) -> tuple[str, str]:
+    """The export's and its order's status."""
+    export = ErpExport.objects.get(id=export.id)
+    return export.status, DraftOrder.objects.get(id=export.draft_order_id).status
+
+
+# What an answer leads to.
+def test_an_accepted_order(dropzone: Dropzone, erp: ErpConnection, sent: ErpExport) -> None:
+    accept(dropzone, sent, "SO-4711")
+    summary = poll(erp.id)
+    assert summary.verdicts == {"APPLIED": 1}
+    assert state(sent) == ("ACKED", "PUSHED")
+    sent.refresh_from_db()
+    assert sent.erp_order_id == "SO-4711"
+    assert sent.acked_at
+    assert places(dropzone) == {
+        "waiting": [],
+        "processed": [f"ack_{sent.filename}"],
+        "error": [],
+    }
+    (ack,) = ErpAck.objects.all()
+    assert (ack.export, ack.verdict) == (sent, "APPLIED")
+    assert ack.moved_at
+    assert json.loads(ack.raw)["erp_order_id"] == "SO-4711"
+    erp.refresh_from_db()
+    assert erp.last_poll_at
+
+
+def test_a_refused_order_can_be_corrected_and_pushed_again(
+    dropzone: Dropzone, erp: ErpConnection, sent: ErpExport, ann: User
+) -> None:
+    refuse(dropzone, sent)
+    poll(erp.id)
+    assert state(sent) == ("FAILED", "ERROR")
+    sent.refresh_from_db()
+    assert sent.error_json
+    assert (sent.error_json["code"], sent.error_json["erp_code"]) == (
+        "ERP_REFUSED",
+        "CUSTOMER_UNKNOWN",
+    )
+    assert "No such customer" in sent.error_json["message"]
+    assert places(dropzone)["processed"] == [f"error_{sent.filename}"]
+    again = retry_order(sent.draft_order_id, actor=ann)
+    assert deliver(erp.id).sent == 1
+    accept(dropzone, again)
+    poll(erp.id)
+    assert state(again) == ("ACKED", "PUSHED")
+
+
+@pytest.mark.parametrize("name", ["{file}.json", "full"])
+def test_names_that_the_guide_may_be_read_for(
+    dropzone: Dropzone, erp: ErpConnection, sent: ErpExport, name: str
+) -> None:
+    full = sent.filename.replace(str(sent.draft_order_id)[:8], str(sent.draft_order_id), 1)
+    tolerated = full if name == "full" else name.format(file=sent.filename)
+    write(dropzone, f"ack_{tolerated}", {"status": "acked"})
+    poll(erp.id)
+    assert state(sent)[0] == "ACKED"
+
+
+@pytest.mark.parametrize(("first", "second"), list(product(["ack", "error"], repeat=2)))
+def test_two_answers(
+    dropzone: Dropzone, erp: ErpConnection, sent: ErpExport, first: str, second: str
+) -> None:
+    answer = {"ack": accept, "error": refuse}
+    answer[first](dropzone, sent)
+    poll(erp.id)
+    before = state(sent)
+    if first == second:
+        # The same again under the same name, but not to the letter.
+        status = {"ack": "ACKED", "error": "FAILED"}[first]
+        number = {"erp_order_id": "SO-1"} if first == "ack" else {}
+        write(dropzone, f"{first}_{sent.filename}", {"status": status, **number, "x": 1})
+    else:
+        answer[second](dropzone, sent)
+    poll(erp.id)
+    assert state(sent) == before, "the first answer stands"
+    expected = "DUPLICATE" if first == second else "CONFLICT"
+    assert verdicts() == sorted(["APPLIED", expected])
+    assert places(dropzone)["waiting"] == []
+    assert len(places(dropzone)["processed"]) == 2
+
+
+def test_another_number_is_a_contradiction(
+    dropzone: Dropzone, erp: ErpConnection, sent: ErpExport
+) -> None:
+    accept(dropzone, sent, "SO-1")
+    poll(erp.id)
+    accept(dropzone, sent, "SO-2")
+    poll(erp.id)
+    assert verdicts() == ["APPLIED", "CONFLICT"]
+    sent.refresh_from_db()
+    assert sent.erp_order_id == "SO-1"
+
+
+def test_the_same_file_again_is_only_moved(
+    dropzone: Dropzone, erp: ErpConnection, sent: ErpExport
+) -> None:
+    for _ in range(3):
+        accept(dropzone, sent)
+        poll(erp.id)
+    assert verdicts() == ["APPLIED"]
+    assert sent.events.filter(kind="ACKED").count() == 1
+    processed = places(dropzone)["processed"]
+    assert len(processed) >= 2, "what lay there was not overwritten"
+    assert places(dropzone)["waiting"] == []
+
+
+def test_both_answers_in_one_poll(dropzone: Dropzone, erp: ErpConnection, sent: ErpExport) -> None:
+    accept(dropzone, sent)
+    os.utime(dropzone.acks / f"ack_{sent.filename}", (1_000_000, 1_000_000))
+    refuse(dropzone, sent)
+    poll(erp.id)
+    assert state(sent)[0] == "ACKED", "the older answer comes first"
+    assert verdicts() == ["APPLIED", "CONFLICT"]
+
+
+def test_an_answer_to_an_older_export_is_late(
+    dropzone: Dropzone, erp: ErpConnection, sent: ErpExport, ann: User
+) -> None:
+    refuse(dropzone, sent)
+    poll(erp.id)
+    ErpExport.objects.update(created_at=F("created_at") - timedelta(minutes=1))
+    retry_order(sent.draft_order_id, actor=ann)
+    deliver(erp.id)
+    accept(dropzone, sent)
+    poll(erp.id)
+    assert verdicts() == ["APPLIED", "LATE"]
+    assert state(sent) == ("FAILED", "PUSHED")
+
+
+def test_an_answer_before_the_export_counts_as_sent(
+    dropzone: Dropzone, erp: ErpConnection, org: Org, ann: User
+) -> None:
+    (export,) = some_exports(org, ann)
+    with erp.connector.open(erp.parse_config()) as session:
+        staged = f"{export.filename}.aaaaaaaa.tmp"
+        assert export.content
+        (dropzone.exports / staged).write_bytes(export.content)
+        ErpExport.objects.update(
+            staged_path=session.staging_path(export.filename, "aaaaaaaa"),
+            staged_at=db_now(),
+            destination=session.destination(),
+            attempts=1,
+        )
+    # The worker died right after its rename; the ERP was quick.
+    (dropzone.exports / staged).rename(dropzone.exports / export.filename)
+    accept(dropzone, export)
+    poll(erp.id)
+    assert verdicts() == ["WAITING"]
+    assert places(dropzone)["waiting"] == [f"ack_{export.filename}"]
+    assert state(export)[0] == "PENDING"
+    assert deliver(erp.id).sent == 1
+    poll(erp.id)
+    assert verdicts() == ["APPLIED"]
+    assert state(export)[0] == "ACKED"
+    assert places(dropzone)["waiting"] == []
+
+
+def test_an_answer_to_what_was_never_staged(
+    dropzone: Dropzone, erp: ErpConnection, org: Org, ann: User
+) -> None:
+    (export,) = some_exports(org, ann)
+    accept(dropzone, export)
+    poll(erp.id)
+    poll(erp.id)
+    assert verdicts() == ["UNMATCHED"]
+    assert state(export)[0] == "PENDING"
+    assert places(dropzone)["waiting"] == [f"ack_{export.filename}"]
+
+
+# Files that are wrong.
+@pytest.mark.parametrize(
+    ("content", "code"),
+    [
+        (b'{"status": "ACKED"', "ACK_NOT_JSON"),
+        (b"", "ACK_EMPTY"),
+        ('{"status": "ACKED", "message": "Käufer"}'.encode("latin-1"), "ACK_ENCODING"),
+    ],
+)
+def test_what_does_not_parse_is_given_time(
+    dropzone: Dropzone, erp: ErpConnection, sent: ErpExport, content: bytes, code: str
+) -> None:
+    name = f"ack_{sent.filename}"
+    write(dropzone, name, content)
+    poll(erp.id)
+    poll(erp.id)
+    assert verdicts() == ["WAITING"]
+    assert places(dropzone)["waiting"] == [name]
+    ErpAck.objects.update(seen_at=F("seen_at") - timedelta(minutes=1))
+    poll(erp.id)
+    assert verdicts() == ["MALFORMED"]
+    assert ErpAck.objects.get().reason.startswith(code)
+    assert places(dropzone)["error"] == [name]
+    assert state(sent)[0] == "SENT"
+
+
+def test_a_slow_writer_ends_up_with_one_answer(
+    dropzone: Dropzone, erp: ErpConnection, sent: ErpExport
+) -> None:
+    whole = json.dumps({"status": "ACKED", "erp_order_id": "SO-9"}).encode()
+    for end in range(0, len(whole), 7):
+        write(dropzone, f"ack_{sent.filename}", whole[:end])
+        ErpAck.objects.update(seen_at=F("seen_at") - timedelta(minutes=1))
+        poll(erp.id)
+        assert verdicts() == ["WAITING"]
+    write(dropzone, f"ack_{sent.filename}", whole)
+    poll(erp.id)
+    assert verdicts() == ["APPLIED"]
+    assert ErpAck.objects.get().raw == whole.decode()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "code"),
+    [
+        ("ack", b'{"status": "ACKED", "x": NaN}' + b" " * 10, None),
+        ("ack", b'{"status": "FAILED"}', "ACK_CONTRADICTION"),
+        ("error", b'{"status": "ACKED"}', "ACK_CONTRADICTION"),
+        ("ack", b'{"status": "OK"}', "ACK_STATUS"),
+        ("ack", b'{"status": "ACKED", "status": "FAILED"}', "ACK_DUPLICATE_KEY"),
+        ("ack", b'{"x": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", "ACK_TOO_DEEP"),
+        ("ack", b"x" * 1_100_000, "ACK_TOO_BIG"),
+        ("ack", b'{"status": "ACKED", "export_filename": "other.json"}', "ACK_MISMATCH"),
+        ("ack", b"\x1f\x8b\x08\x00" + b"\x00" * 50, None),
+    ],
+)
+def test_what_cannot_be_understood_is_put_aside(
+    dropzone: Dropzone,
+    erp: ErpConnection,
+    sent: ErpExport,
+    name: str,
+    content: bytes,
+    code: str | None,
+) -> None:
+    write(dropzone, f"{name}_{sent.filename}", content)
+    poll(erp.id)
+    if code is None:
+        ErpAck.objects.update(seen_at=F("seen_at") - timedelta(minutes=1))
+        poll(erp.id)
+    assert verdicts() == ["MALFORMED"]
+    assert code is None or ErpAck.objects.get().reason.startswith(code)
+    assert places(dropzone) == {
+        "waiting": [],
+        "processed": [],
+        "error": [f"{name}_{sent.filename}"],
+    }
+    assert state(sent) == ("SENT", "PUSHED")
+
+
+def test_texts_that_no_database_takes_still_count(
+    dropzone: Dropzone, erp: ErpConnection, sent: ErpExport
+) -> None:
+    text = r'{"status": "FAILED", "message": "a\u0000b\ud800c", "error_code": "1e999"}'
+    write(dropzone, f"error_{sent.filename}", text.encode())
+    poll(erp.id)
+    assert state(sent)[0] == "FAILED"
+
+
+def test_one_bad_answer_fails_no_other(
+    dropzone: Dropzone, erp: ErpConnection, org: Org, ann: User
+) -> None:
+    exports = some_sent(erp, org, ann, 5)
+    for number, export in enumerate(exports):
+        accept(dropzone, export, f"SO-{number}")
+    write(dropzone, f"ack_{exports[2].filename}", b'{"status": 1}')
+    poll(erp.id)
+    assert verdicts() == ["APPLIED"] * 4 + ["MALFORMED"]
+
+
+# Files that are not ours.
+def test_foreign_files_are_left_alone(
+    dropzone: Dropzone, erp: ErpConnection, sent: ErpExport, request: pytest.FixtureRequest
+) -> None:
+    acks_folder = dropzone.acks
+    strange = [
+        "ack_.json",
+        "readme.txt",
+        f"ack_{sent.filename}.tmp",
+        f"ACK_{sent.filename}",
+        "ack_\u202egnp.json",
+        "ack_new\nline.json",
+        "a" * 255,
+    ]
+    for name in strange:
+        (acks_folder / name).write_text('{"status": "ACKED"}')
+    with open(os.path.join(os.fsencode(acks_folder), b"ack_\xe4.json"), "wb"):
+        pass
+    (acks_folder / f"error_{sent.filename}").mkdir()
+    outside = acks_folder.parent / "outside.json"
+    outside.write_text('{"status": "ACKED"}')
+    (acks_folder / f"ack_{sent.filename}.json").symlink_to(outside)
+    os.mkfifo(acks_folder / f"ack_{sent.filename}")
+    before = sorted(os.listdir(os.fsencode(acks_folder)))
+    summary = poll(erp.id)
+    assert summary.verdicts == {}
+    assert not summary.errors
+    assert sorted(os.listdir(os.fsencode(acks_folder))) == before
+    assert state(sent)[0] == "SENT"
+
+
+def test_an_unknown_answer_is_recorded_once_and_stays(
+    dropzone: Dropzone, erp: ErpConnection, sent: ErpExport
+) -> None:
+    name = "ack_sales_order_deadbeef_20260101_000000_cafebabe.json"
+    write(dropzone, name, {"status": "ACKED", "erp_order_id": "X"})
+    for _ in range(3):
+        poll(erp.id)
+    (ack,) = ErpAck.objects.all()
+    assert (ack.verdict, ack.export, ack.erp_order_id) == ("UNMATCHED", None, "X")
+    assert places(dropzone)["waiting"] == [name]
+
+
+def test_the_whole_id_of_another_order_does_not_match(
+    dropzone: Dropzone, erp: ErpConnection, sent: ErpExport
+) -> None:
+    short = str(sent.draft_order_id)[:8]
+    forged = sent.filename.replace(short, f"{short}-0000-0000-0000-000000000000", 1)
+    write(dropzone, f"ack_{forged}", {"status": "ACKED"})
+    poll(erp.id)
+    assert state(sent)[0] == "SENT"
+    assert verdicts() == ["UNMATCHED"]
+
+
+def test_two_orgs_share_an_account_and_a_folder(
+    dropzone: Dropzone, erp: ErpConnection, org: Org, ann: User, sent: ErpExport
+) -> None:
+    rival = an_org("rival")
+    bob = a_user(rival, "bob")
+    other = a_connection(rival, dropzone.config)
+    (theirs,) = some_sent(other, rival, bob, 1)
+    accept(dropzone, sent, "OURS")
+    accept(dropzone, theirs, "THEIRS")
+    # A forged answer of the rival's ERP changes nothing either: it is under its own export's name.
+    summary = poll(erp.id)
+    assert (summary.verdicts, summary.foreign) == ({"APPLIED": 1}, 1)
+    assert not ErpAck.objects.filter(erp_connection=erp, filename=f"ack_{theirs.filename}").exists()
+    assert places(dropzone)["waiting"] == [f"ack_{theirs.filename}"]
+    poll(other.id)
+    assert state(theirs)[0] == "ACKED"
+    assert ErpExport.objects.get(id=theirs.id).erp_order_id == "THEIRS"
+    assert ErpAck.objects.filter(org=org).count() == ErpAck.objects.filter(org=rival).count() == 1
+
+
+def test_acks_in_the_export_folder_itself(dropzone: Dropzone, org: Org, ann: User) -> None:
+    config = {**dropzone.config, "ack_path": dropzone.config["export_path"]}
+    erp = a_connection(org, config)
+    (export,) = some_sent(erp, org, ann, 1)
+    (dropzone.exports / f"ack_{export.filename}").write_text('{"status": "ACKED"}')
+    poll(erp.id)
+    assert state(export)[0] == "ACKED"
+    assert (dropzone.exports / export.filename).exists()
+
+
+# Things that go wrong on the way.
+def test_where_nothing_can_be_moved_answers_count_once(
+    dropzone: Dropzone, erp: ErpConnection, sent: ErpExport
+) -> None:
+    (dropzone.acks / "processed").write_text("in the way")
+    accept(dropzone, sent)
+    for _ in range(3):
+        assert poll(erp.id).errors == {"ACK_MOVE_FAILED": 1}
+    assert state(sent)[0] == "ACKED"
+    assert sent.events.filter(kind="ACKED").count() == 1
+    erp.refresh_from_db()
+    assert erp.ack_error
+    assert erp.ack_error["code"] == "ACK_MOVE_FAILED"
+    assert not erp.is_paused
+    (dropzone.acks / "processed").unlink()
+    poll(erp.id)
+    assert places(dropzone)["processed"] == [f"ack_{sent.filename}"]
+    erp.refresh_from_db()
+    assert erp.ack_error is None
+
+
+def test_a_missing_ack_folder_stops_no_delivery(
+    dropzone: Dropzone, erp: ErpConnection, org: Org, ann: User
+) -> None:
+    dropzone.acks.rmdir()
+    assert poll(erp.id).errors == {"DIR_MISSING": 1}
+    erp.refresh_from_db()
+    assert erp.ack_error
+    assert str(dropzone.config["ack_path"]) in erp.ack_error["message"]
+    assert erp.last_poll_at is None
+    some_sent(erp, org, ann, 1)
+
+
+def test_an_answer_that_changes_before_it_is_moved_is_read_again(
+    dropzone: Dropzone, erp: ErpConnection, sent: ErpExport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    accept(dropzone, sent, "SO-1")
+
+    def overwrite(name: str) -> None:
+        if name == "ack_committed":
+            accept(dropzone, sent, "SO-1000")
+            monkeypatch.setattr(acks, "failpoint", lambda name: None)
+
+    monkeypatch.setattr(acks, "failpoint", overwrite)
+    poll(erp.id)
+    assert places(dropzone)["waiting"] == [f"ack_{sent.filename}"]
+    poll(erp.id)
+    assert verdicts() == ["APPLIED", "CONFLICT"]
+
+
+def test_an_answer_that_is_taken_away_meanwhile(
+    dropzone: Dropzone, erp: ErpConnection, sent: ErpExport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    accept(dropzone, sent)
+    monkeypatch.setattr(
+        acks,
+        "failpoint",
+        lambda name: name == "ack_read" and (dropzone.acks / f"ack_{sent.filename}").unlink(),
+    )
+    assert not poll(erp.id).errors
+    assert state(sent)[0] == "ACKED"
+
+
+def test_a_poll_waits_for_its_turn(erp: ErpConnection) -> None:
+    held = lease.acquire(erp.id)
+    assert held
+    assert poll(erp.id).is_busy
+    erp.refresh_from_db()
+    assert db_now() < erp.poll_due_at < db_now() + timedelta(seconds=10)
+
+
+@pytest.mark.parametrize(
+    ("reason", "reads"),
+    [
+        ("PERMISSION", True),
+        ("NO_RENAME", True),
+        ("AUTH_FAILED", False),
+        ("HOST_KEY_CHANGED", False),
+    ],
+)
+def test_answers_are_read_while_the_connection_is_paused(
+    dropzone: Dropzone, erp: ErpConnection, sent: ErpExport, reason: str, reads: bool
+) -> None:
+    health.pause(erp.id, reason=reason, actor=None)
+    accept(dropzone, sent)
+    poll(erp.id)
+    assert state(sent)[0] == ("ACKED" if reads else "SENT")
+
+
+def test_a_persons_pause_does_not_uncover_a_wrong_password(
+    dropzone: Dropzone, erp: ErpConnection, sent: ErpExport, ann: User
+) -> None:
+    ErpConnection.objects.update(last_error={"code": "AUTH_FAILED"})
+    health.pause(erp.id, reason="Holiday", actor=ann)
+    accept(dropzone, sent)
+    poll(erp.id)
+    assert state(sent)[0] == "SENT"
+    ErpConnection.objects.update(last_error=None)
+    poll(erp.id)
+    assert state(sent)[0] == "ACKED"
+
+
+def test_more_answers_than_one_poll_reads(
+    dropzone: Dropzone, erp: ErpConnection, org: Org, ann: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for export in some_sent(erp, org, ann, 12):
+        accept(dropzone, export)
+    monkeypatch.setattr(acks, "_LISTED_AT_ONCE", 5)
+    monkeypatch.setattr(acks, "RUN_SECONDS", 0)
+    poll(erp.id)
+    erp.refresh_from_db()
+    assert erp.last_poll_at is None
+    assert erp.poll_due_at <= db_now(), "the rest is read at once"
+    monkeypatch.setattr(acks, "RUN_SECONDS", 20)
+    monkeypatch.setattr(acks, "BATCH_FILES", 2)
+    assert poll(erp.id).verdicts == {"APPLIED": 12}
+
+
+# Pickups and deadlines.
+def test_a_file_that_is_gone_was_picked_up(
+    dropzone: Dropzone, erp: ErpConnection, org: Org, ann: User
+) -> None:
+    taken, left = some_sent(erp, org, ann, 2)
+    (dropzone.exports / taken.filename).unlink()
+    assert poll(erp.id).picked_up == 1
+    taken.refresh_from_db()
+    left.refresh_from_db()
+    assert taken.picked_up_at
+    assert left.picked_up_at is None
+    assert poll(erp.id).picked_up == 0
+
+
+def test_many_files_are_looked_for_in_one_listing(
+    dropzone: Dropzone,
+    erp: ErpConnection,
+    org: Org,
+    ann: User,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("exports.pickups._LOOKED_AT", 1)
+    taken, *_ = some_sent(erp, org, ann, 4)
+    (dropzone.exports / taken.filename).unlink()
+    assert poll(erp.id).picked_up == 1
+
+
+def test_in_another_folder_absence_says_nothing(org: Org, ann: User, dropzone_root: Path) -> None:
+    folder = dropzone_root / "out"
+    folder.mkdir()
+    erp = a_connection(org, {"mode": "filesystem", "export_path": str(folder)})
+    (export,) = some_sent(erp, org, ann, 1)
+    folder.rename(dropzone_root / "elsewhere")
+    poll(erp.id)
+    folder.mkdir()
+    poll(erp.id)
+    export.refresh_from_db()
+    assert export.picked_up_at is None
+
+
+def test_an_answer_that_does_not_come_is_overdue_after_a_poll(
+    dropzone: Dropzone, erp: ErpConnection, org: Org, ann: User
+) -> None:
+    ErpConnection.objects.update(ack_deadline=timedelta(hours=1))
+    (export,) = some_sent(erp, org, ann, 1)
+    poll(erp.id)
+
+    def is_overdue() -> bool:
+        row = ErpExport.objects.select_related("erp_connection").get(id=export.id)
+        assert row.is_overdue == ErpExport.objects.filter(ErpExport.OVERDUE).exists()
+        return row.is_overdue
+
+    assert not is_overdue()
+    ErpExport.objects.update(ack_due_at=db_now() - timedelta(minutes=1))
+    ErpConnection.objects.update(last_poll_at=db_now() - timedelta(minutes=2))
+    assert not is_overdue(), "perhaps the answer has lain there since"
+    poll(erp.id)
+    assert is_overdue()
+    assert state(export)[0] == "SENT", "it is not sent again by itself"
+    accept(dropzone, export)
+    poll(erp.id)
+    assert not is_overdue()
+
+
+# Decisions.
+@pytest.fixture
+def conflict(dropzone: Dropzone, erp: ErpConnection, sent: ErpExport) -> ErpAck:
+    refuse(dropzone, sent)
+    poll(erp.id)
+    accept(dropzone, sent, "SO-7")
+    poll(erp.id)
+    return ErpAck.objects.get(verdict="CONFLICT")
+
+
+def test_an_open_conflict_bars_another_push(conflict: ErpAck, sent: ErpExport, ann: User) -> None:
+    with pytest.raises(Refused) as refused:
+        retry_order(sent.draft_order_id, actor=ann)
+    assert refused.value.code == "OPEN_CONFLICT"
+    inbox.dismiss(conflict.id, actor=ann, reason="The ERP admin says it was refused")
+    retry_order(sent.draft_order_id, actor=ann)
+
+
+def test_the_later_answer_is_taken(conflict: ErpAck, sent: ErpExport, ann: User) -> None:
+    inbox.take(conflict.id, actor=ann, reason="Reprocessed in the ERP")
+    assert state(sent) == ("ACKED", "PUSHED")
+    sent.refresh_from_db()
+    assert (sent.erp_order_id, sent.error_json) == ("SO-7", None)
+    assert ErpAck.objects.filter(verdict="APPLIED").count() == 1
+    event = sent.events.last()
+    assert event
+    assert (event.kind, event.actor) == ("ACKED", ann)
+    with pytest.raises(Refused) as refused:
+        inbox.dismiss(conflict.id, actor=ann, reason="?")
+    assert refused.value.code == "DECIDED"
+
+
+def test_a_late_refusal_is_taken(
+    dropzone: Dropzone, erp: ErpConnection, sent: ErpExport, ann: User
+) -> None:
+    accept(dropzone, sent)
+    poll(erp.id)
+    refuse(dropzone, sent)
+    poll(erp.id)
+    inbox.take(ErpAck.objects.get(verdict="CONFLICT").id, actor=ann, reason="Cancelled there")
+    assert state(sent) == ("FAILED", "ERROR")
+    retry_order(sent.draft_order_id, actor=ann)
+
+
+def test_an_unmatched_answer_is_assigned_and_then_moved(
+    dropzone: Dropzone, erp: ErpConnection, sent: ErpExport, ann: User
+) -> None:
+    name = "ack_sales_order_typo.json"
+    write(dropzone, name, {"status": "ACKED", "erp_order_id": "SO-3"})
+    poll(erp.id)
+    assigned = inbox.assign(ErpAck.objects.get().id, sent.id, actor=ann, reason="Typo in the name")
+    assert assigned.verdict == "APPLIED"
+    assert state(sent) == ("ACKED", "PUSHED")
+    assert places(dropzone)["waiting"] == [name]
+    poll(erp.id)
+    assert places(dropzone)["processed"] == [name]
+
+
+def test_a_malformed_answer_is_read_by_a_person(
+    dropzone: Dropzone, erp: ErpConnection, sent: ErpExport, ann: User
+) -> None:
+    write(dropzone, f"ack_{sent.filename}", {"state": "fine"})
+    poll(erp.id)
+    ack = ErpAck.objects.get()
+    with pytest.raises(Refused) as refused:
+        inbox.assign(ack.id, sent.id, actor=ann, reason="?")
+    assert refused.value.code == "NO_ANSWER"
+    answer = acks.Ack(
+        is_accepted=True, erp_order_id="SO-5", error_code=None, message=None, processed_at=None
+    )
+    inbox.assign(ack.id, sent.id, actor=ann, reason="Asked the ERP admin", answer=answer)
+    sent.refresh_from_db()
+    assert (sent.status, sent.erp_order_id) == ("ACKED", "SO-5")
+
+
+def test_an_answer_is_assigned_within_its_connection_only(
+    dropzone: Dropzone, erp: ErpConnection, sent: ErpExport, ann: User
+) -> None:
+    write(dropzone, "ack_sales_order_typo.json", {"status": "ACKED"})
+    poll(erp.id)
+    rival = an_org("rival")
+    other = a_connection(rival, dropzone.config)
+    (theirs,) = some_exports(rival, a_user(rival, "bob"))
+    with pytest.raises(Refused) as refused:
+        inbox.assign(ErpAck.objects.get().id, theirs.id, actor=ann, reason="?")
+    assert refused.value.code == "NOT_ASSIGNABLE"
+    assert other.id == theirs.erp_connection_id
