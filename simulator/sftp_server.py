@@ -6,7 +6,7 @@ import threading
 from concurrent.futures import Future
 from contextlib import suppress
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import asyncssh
 
@@ -20,13 +20,15 @@ class SftpServer:
     """asyncssh's server in a thread of this process, while its `with` block lasts.
 
     `folder` keeps the keys and the port, so that the next server is the same one to its clients.
-    They see `root` as `/`, with `/exports` and `/acks`, and log in with `user_key`.
+    They see `root` as `/`, with `/exports` and `/acks`, and log in with the key of `config`.
     """
 
     host = "127.0.0.1"
     username = "erp"
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, port: int | None = None) -> None:
+        """`port`: this one and no other."""
+        self._wanted_port = port
         self.root = folder / "dropzone"
         self.exports = self.root / "exports"
         self.acks = self.root / "acks"
@@ -38,14 +40,18 @@ class SftpServer:
         self._host_key = _kept_key(folder / "host_key")
 
     @property
-    def user_key(self) -> str:
-        """The private key of the one user."""
-        return self._user_key.export_private_key().decode()
-
-    @property
-    def host_key(self) -> str:
-        """The server's public key, like 'ssh-ed25519 AAAA...'."""
-        return _public_line(self._host_key)
+    def config(self) -> dict[str, Any]:
+        """The configuration of a connection to this server, its private key included."""
+        return {
+            "mode": "sftp",
+            "host": self.host,
+            "port": self.port,
+            "username": self.username,
+            "ssh_key": self._user_key.export_private_key().decode(),
+            "host_keys": [_public_line(self._host_key)],
+            "export_path": "/exports",
+            "ack_path": "/acks",
+        }
 
     def __enter__(self) -> Self:
         started: Future[int] = Future()
@@ -72,6 +78,8 @@ class SftpServer:
         acceptor.close()
 
     async def _listen(self) -> asyncssh.SSHAcceptor:
+        if self._wanted_port is not None:
+            return await self._listen_on(self._wanted_port)
         with suppress(OSError, ValueError):
             return await self._listen_on(int(self._port_file.read_text()))
         with suppress(OSError):

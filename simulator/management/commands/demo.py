@@ -1,6 +1,5 @@
 """The demo: six orders approved, pushed and delivered to a real SFTP server, all checked."""
 
-import fcntl
 import hashlib
 import os
 import secrets
@@ -33,12 +32,12 @@ from orders.errors import Refused
 from orders.models import DraftOrder
 from orders.workflow import approve
 from simulator.demo_orders import demo_orders
+from simulator.playground import CONNECTOR, playground, sftp_server
 
 if TYPE_CHECKING:
     from simulator.sftp_server import SftpServer
 
 _WAIT_SECONDS = 60
-_CONNECTOR = "DROPZONE_JSON_V1"
 _ARRIVED = (ErpExport.Status.SENT, ErpExport.Status.ACKED)
 
 
@@ -58,20 +57,13 @@ class Command(BaseCommand):
         parser.add_argument("--port", type=int, default=8000, help="of the admin (default: 8000)")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        if not settings.DEBUG:
-            raise CommandError("The demo is for development. Set DEBUG=true in the environment.")
-        try:
-            from simulator.sftp_server import SftpServer
-        except ImportError as e:
-            raise CommandError(f"{e}. Install the packages of requirements-dev.txt.") from e
         # Whoever stops the demo by a signal wants its server and worker stopped, too.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         folder: Path = options["folder"]
-        folder.mkdir(parents=True, exist_ok=True)
         with ExitStack() as stack:
-            stack.enter_context(_only_one(folder))
+            stack.enter_context(playground(folder))
             call_command("migrate", verbosity=0)
-            server = stack.enter_context(SftpServer(folder))
+            server = stack.enter_context(sftp_server(folder))
             self.stdout.write(f"SFTP server on {server.host}:{server.port}, files in {server.root}")
             org, approver = _org_and_approver()
             self._connect(org, server)
@@ -90,19 +82,10 @@ class Command(BaseCommand):
 
     def _connect(self, org: Org, server: "SftpServer") -> None:
         """Point the org's connection at the server and test it, step by step."""
-        config = {
-            "mode": "sftp",
-            "host": server.host,
-            "port": server.port,
-            "username": server.username,
-            "ssh_key": server.user_key,
-            "host_keys": [server.host_key],
-            "export_path": "/exports",
-            "ack_path": "/acks",
-        }
-        connection = org.erp_connections.filter(connector_type=_CONNECTOR).first()
+        config = server.config
+        connection = org.erp_connections.filter(connector_type=CONNECTOR).first()
         if connection is None:
-            connection = create_connection(org, connector_type=_CONNECTOR, config=config)
+            connection = create_connection(org, connector_type=CONNECTOR, config=config)
         elif not _is_configured(connection, config):
             try:
                 change_config(connection, config)
@@ -213,17 +196,6 @@ class Command(BaseCommand):
         finally:
             web.terminate()
             web.wait()
-
-
-@contextmanager
-def _only_one(folder: Path) -> Iterator[None]:
-    """Two demos would take the port and the connection from each other."""
-    with (folder / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as e:
-            raise CommandError(f"A demo is running already with {folder}.") from e
-        yield
 
 
 @contextmanager
