@@ -9,6 +9,7 @@ from django.utils import timezone
 from accounts.models import Org
 from orders.creation import create_order
 from orders.models import DraftOrder
+from simulator.script import Error, Script
 
 _DELIVERED_IN = timedelta(days=14)
 
@@ -25,6 +26,9 @@ def _line(
         "customer_sku_raw": customer_sku,
     }
 
+
+# The ERP knows Thornbury by another number than our order.
+_UNKNOWN_NUMBER = "40001"
 
 # What create_order takes.
 _ORDERS: tuple[dict[str, Any], ...] = (
@@ -84,7 +88,10 @@ _ORDERS: tuple[dict[str, Any], ...] = (
     },
     {
         "external_order_number": "DEMO-PO-4715",
-        "customer": {"erp_customer_number": "40001", "name": "Thornbury Dental Supplies Ltd"},
+        "customer": {
+            "erp_customer_number": _UNKNOWN_NUMBER,
+            "name": "Thornbury Dental Supplies Ltd",
+        },
         "currency": "GBP",
         "notes": "Line 2 replaces the parcel lost in transit.",
         "lines": [
@@ -103,6 +110,16 @@ _ORDERS: tuple[dict[str, Any], ...] = (
         ],
     },
 )
+
+
+def demo_script() -> Script:
+    """How the demo's ERP answers: it refuses one of the orders."""
+    refusal = Error(
+        customer=_UNKNOWN_NUMBER,
+        code="CUSTOMER_UNKNOWN",
+        message=f"Customer {_UNKNOWN_NUMBER} is not known.",
+    )
+    return Script((refusal, *Script.load().rules))
 
 
 def demo_orders(org: Org) -> list[DraftOrder]:

@@ -28,7 +28,8 @@ def test_a_repeated_demo_finds_its_orders_sent(tmp_path: Path, env: dict[str, st
         done = demo(tmp_path, env)
         assert done.returncode == 0, done.stdout + done.stderr
         assert done.stdout.splitlines()[-1] == "demo: 6 orders approved, 6 sent"
-        assert len(list((tmp_path / "dropzone/exports").iterdir())) == 6
+        assert len(list((tmp_path / "erp/answered").iterdir())) == 6
+        assert list((tmp_path / "dropzone/exports").iterdir()) == []
 
 
 def test_the_demo_keeps_out_of_production(tmp_path: Path, env: dict[str, str]) -> None:

@@ -1,6 +1,5 @@
-"""The demo: six orders approved, pushed and delivered to a real SFTP server, all checked."""
+"""The demo: six orders approved, pushed and delivered by SFTP to a simulated ERP, all checked."""
 
-import hashlib
 import os
 import secrets
 import signal
@@ -31,7 +30,8 @@ from exports.push import push_order, retry_order
 from orders.errors import Refused
 from orders.models import DraftOrder
 from orders.workflow import approve
-from simulator.demo_orders import demo_orders
+from simulator.demo_orders import demo_orders, demo_script
+from simulator.erp import ErpSimulator
 from simulator.playground import CONNECTOR, playground, sftp_server
 
 if TYPE_CHECKING:
@@ -42,14 +42,14 @@ _ARRIVED = (ErpExport.Status.SENT, ErpExport.Status.ACKED)
 
 
 class Command(BaseCommand):
-    help = "Approve and send six orders to an SFTP server on this machine. May be repeated."
+    help = "Approve six orders and send them to an ERP on this machine. May be repeated."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument(
             "--folder",
             type=Path,
             default=settings.VAR_DIR / "demo",
-            help="where the SFTP server keeps its keys and files (default: %(default)s)",
+            help="where the SFTP server and the ERP keep their files (default: %(default)s)",
         )
         parser.add_argument(
             "--serve", action="store_true", help="then serve the admin until Ctrl-C"
@@ -57,7 +57,7 @@ class Command(BaseCommand):
         parser.add_argument("--port", type=int, default=8000, help="of the admin (default: 8000)")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        # Whoever stops the demo by a signal wants its server and worker stopped, too.
+        # Whoever stops the demo by a signal wants all that it started stopped, too.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         folder: Path = options["folder"]
         with ExitStack() as stack:
@@ -65,15 +65,22 @@ class Command(BaseCommand):
             call_command("migrate", verbosity=0)
             server = stack.enter_context(sftp_server(folder))
             self.stdout.write(f"SFTP server on {server.host}:{server.port}, files in {server.root}")
+            erp = stack.enter_context(
+                ErpSimulator(
+                    exports=server.exports,
+                    acks=server.acks,
+                    home=folder / "erp",
+                    script=demo_script(),
+                )
+            )
             org, approver = _org_and_approver()
             self._connect(org, server)
             orders = [self._push(order, approver) for order in demo_orders(org)]
-            sent_before = {e.id for e in _exports(orders) if e.status in _ARRIVED}
             log = folder / "worker.log"
             worker = stack.enter_context(_process("worker", log=log))
-            self._wait(orders, worker, log)
+            self._wait(orders, erp, worker, log)
             self._show(orders)
-            self._verify(orders, server, sent_before)
+            self._verify(orders, server, erp)
             if options["serve"]:
                 self._serve(options["port"])
         approved = sum(order.approved_at is not None for order in orders)
@@ -112,28 +119,37 @@ class Command(BaseCommand):
             raise CommandError(f"{order}: {e.message}") from e
         return order
 
-    def _wait(self, orders: list[DraftOrder], worker: subprocess.Popen[bytes], log: Path) -> None:
-        """Show the progress until all orders are sent. Raises CommandError with what is stuck."""
+    def _wait(
+        self,
+        orders: list[DraftOrder],
+        erp: ErpSimulator,
+        worker: subprocess.Popen[bytes],
+        log: Path,
+    ) -> None:
+        """Show the progress until the ERP has all orders. Raises CommandError: what is stuck."""
         ends = time.monotonic() + _WAIT_SECONDS
-        shown = -1
+        shown = None
         self.stdout.write("")
         while True:
             exports = _exports(orders)
+            taken = {order.filename for order in erp.orders}
             sent = sum(export.status in _ARRIVED for export in exports)
-            if sent != shown:
-                shown = sent
-                self.stdout.write(f"worker: {sent} of {len(orders)} orders sent")
-            if sent == len(orders):
+            waiting = [export for export in exports if export.filename not in taken]
+            progress = (sent, len(orders) - len(waiting))
+            if progress != shown:
+                shown = progress
+                self.stdout.write("{} orders sent, {} taken by the ERP".format(*progress))
+            if sent == len(orders) and not waiting:
                 return
             if time.monotonic() > ends or worker.poll() is not None:
                 break
             time.sleep(0.1)
         for export in exports:
-            if export.status not in _ARRIVED:
+            if export.status not in _ARRIVED or export in waiting:
                 self.stderr.write(f"stuck: {export.draft_order}: {_why_stuck(export)}")
         if worker.poll() is not None:
             raise CommandError(f"The worker ended by itself; see {log}.")
-        raise CommandError(f"Not all orders were sent within {_WAIT_SECONDS} s; see {log}.")
+        raise CommandError(f"The ERP has not got all orders within {_WAIT_SECONDS} s; see {log}.")
 
     def _show(self, orders: list[DraftOrder]) -> None:
         rows = [("order", "customer", "lines", "order", "export", "remote file")]
@@ -156,25 +172,14 @@ class Command(BaseCommand):
             self.stdout.write("  ".join(cells).rstrip())
         self.stdout.write("")
 
-    def _verify(
-        self, orders: list[DraftOrder], server: "SftpServer", sent_before: set[Any]
-    ) -> None:
-        """Look into the dropzone itself: each order once, whole, and nothing else of ours.
-
-        What was sent before this run may have been taken by an ERP since.
-        """
-        found = Counter(
-            hashlib.sha256(path.read_bytes()).hexdigest() for path in server.exports.glob("*.json")
-        )
+    def _verify(self, orders: list[DraftOrder], server: "SftpServer", erp: ErpSimulator) -> None:
+        """Look at what the ERP took: each order once and whole, and nothing of ours left over."""
+        taken = Counter(order.sha256 for order in erp.orders)
         for export in _exports(orders):
-            copies = found[export.payload_sha256]
-            path = server.exports / export.filename
-            if copies == 0 and export.id in sent_before and not path.exists():
-                continue
-            if copies != 1 or not path.exists():
-                raise CommandError(f"{export.filename}: {copies} files hold it, 1 should.")
-        if leftovers := [path.name for path in server.exports.glob("*.tmp")]:
-            raise CommandError(f"Staging files are left: {', '.join(leftovers)}")
+            if (copies := taken[export.payload_sha256]) != 1:
+                raise CommandError(f"{export.filename}: the ERP took it {copies} times.")
+        if leftovers := [path.name for path in server.exports.iterdir()]:
+            raise CommandError(f"Files are left in the dropzone: {', '.join(leftovers)}")
 
     def _serve(self, port: int) -> None:
         """Serve the admin until Ctrl-C."""
