@@ -8,7 +8,8 @@ from django.utils import timezone
 
 from accounts.models import Org
 from orders.creation import create_order
-from orders.models import DraftOrder
+from orders.models import Customer, DraftOrder
+from orders.workflow import editing
 from simulator.script import Error, Script
 
 _DELIVERED_IN = timedelta(days=14)
@@ -27,8 +28,9 @@ def _line(
     }
 
 
-# The ERP knows Thornbury by another number than our order.
-_UNKNOWN_NUMBER = "40001"
+# The ERP knows this customer by another number than its order says.
+_CUSTOMER = "Thornbury Dental Supplies Ltd"
+_UNKNOWN_NUMBER, _KNOWN_NUMBER = "40001", "40010"
 
 # What create_order takes.
 _ORDERS: tuple[dict[str, Any], ...] = (
@@ -88,10 +90,7 @@ _ORDERS: tuple[dict[str, Any], ...] = (
     },
     {
         "external_order_number": "DEMO-PO-4715",
-        "customer": {
-            "erp_customer_number": _UNKNOWN_NUMBER,
-            "name": "Thornbury Dental Supplies Ltd",
-        },
+        "customer": {"erp_customer_number": _UNKNOWN_NUMBER, "name": _CUSTOMER},
         "currency": "GBP",
         "notes": "Line 2 replaces the parcel lost in transit.",
         "lines": [
@@ -120,6 +119,15 @@ def demo_script() -> Script:
         message=f"Customer {_UNKNOWN_NUMBER} is not known.",
     )
     return Script((refusal, *Script.load().rules))
+
+
+def correct_customer(order: DraftOrder) -> None:
+    """Give the order that the ERP refused the customer that the ERP knows. Raises Refused."""
+    with editing(order.id) as refused:
+        refused.customer, _ = Customer.objects.get_or_create(
+            org=order.org, erp_customer_number=_KNOWN_NUMBER, defaults={"name": _CUSTOMER}
+        )
+        refused.save(update_fields=["customer"])
 
 
 def demo_orders(org: Org) -> list[DraftOrder]:

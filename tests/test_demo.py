@@ -27,8 +27,11 @@ def test_a_repeated_demo_finds_its_orders_sent(tmp_path: Path, env: dict[str, st
     for _ in range(2):
         done = demo(tmp_path, env)
         assert done.returncode == 0, done.stdout + done.stderr
-        assert done.stdout.splitlines()[-1] == "demo: 6 orders approved, 6 sent"
-        assert len(list((tmp_path / "erp/answered").iterdir())) == 6
+        assert done.stdout.splitlines()[-1] == (
+            "demo: 6 orders approved, 6 sent, 6 acknowledged, "
+            "1 refused by the ERP, 1 corrected and accepted"
+        )
+        assert len(list((tmp_path / "erp/answered").iterdir())) == 7
         assert list((tmp_path / "dropzone/exports").iterdir()) == []
 
 
