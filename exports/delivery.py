@@ -330,6 +330,8 @@ def mark_sent(
             ack_due_at=ack_deadline and now + ack_deadline,
             next_attempt_at=None,
             error_json=None,
+            # A rename by link and unlink may have left the staged file as well.
+            swept_at=None,
         )
         workflow.transition(
             [e.draft_order_id for e in exports if e.id in sent],

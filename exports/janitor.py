@@ -30,7 +30,7 @@ _LOST = Q(swept_at=None) & (
 def sweep(*, settled_after: timedelta = SETTLED_AFTER) -> int:
     """Remove the staging files that no export needs; return of how many exports.
 
-    Only names that a STAGING event noted are removed, and never the elected one.
+    Only names that a STAGING event noted are removed, the elected one once its export is sent.
     """
     before = db_now() - settled_after
     dirty = ErpExport.objects.filter(_LOST, updated_at__lt=before)
@@ -78,8 +78,9 @@ def _sweep_connection(connection: ErpConnection, before: datetime) -> int:
 
 
 def _lost_names(export: ErpExport) -> list[str]:
+    needed = export.staged_path if export.status == ErpExport.Status.PENDING else None
     noted = (event.detail.get("tmp") for event in export.events.all())
-    return [path for path in noted if path and path != export.staged_path]
+    return [path for path in noted if path and path != needed]
 
 
 def give_up() -> int:

@@ -23,6 +23,7 @@ from tests.servers import openssh as sshd
 REAL_PARTS = {
     "PostgreSQL": "run without TEST_DATABASE=sqlite",
     "OpenSSH": "install openssh-server",
+    "strace": "install strace",
     "asyncssh": "install requirements-dev.txt",
     "S3": "install requirements-dev.txt",
     "Chromium": "install chromium",
@@ -70,6 +71,14 @@ def openssh(_openssh: OpenSSHServer) -> OpenSSHServer:
     _exercised.add("OpenSSH")
     _empty(_openssh.root)
     return _openssh
+
+
+@pytest.fixture
+def breakable(openssh: OpenSSHServer) -> None:
+    """Promise that an OpenSSH server's system calls can be `injected` with faults."""
+    if not sshd.breakable():
+        pytest.skip("no strace is installed")
+    _exercised.add("strace")
 
 
 @pytest.fixture(scope="session")

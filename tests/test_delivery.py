@@ -265,7 +265,9 @@ def test_both_names_with_the_same_bytes(org: Org, ann: User, dropzone: Dropzone)
     shutil.copy(dropzone.exports / tmp, dropzone.exports / export.filename)
     assert deliver(connection.id).sent == 1
     assert dropzone.files() == payloads([export])
+    janitor.sweep(settled_after=-janitor.SETTLED_AFTER)
     assert dropzone.leftovers() == []
+    assert dropzone.files() == payloads([export])
 
 
 def test_somebody_elses_file_is_not_overwritten(org: Org, ann: User, dropzone: Dropzone) -> None:

@@ -82,8 +82,17 @@ class DropzoneSession:
         moves = [(d.staged_path, self.final_path(d.filename)) for d in deliveries]
         renamed = self._folder.rename(moves)
         open_ends = [d for d, failure in zip(deliveries, renamed, strict=True) if failure]
-        settled = iter(self._settle(open_ends))
-        return [next(settled) if failure else Evidence.OBSERVED for failure in renamed]
+        settled = self._settle(open_ends)
+        # Its rename was answered, so what the server left of it is nobody's any more.
+        self._folder.remove(
+            [
+                d.staged_path
+                for d, outcome in zip(open_ends, settled, strict=True)
+                if isinstance(outcome, Evidence)
+            ]
+        )
+        outcomes = iter(settled)
+        return [next(outcomes) if failure else Evidence.OBSERVED for failure in renamed]
 
     def _settle(self, deliveries: Sequence[Delivery]) -> list[Outcome]:
         """Look at final, then at staged, and go on from there."""
@@ -137,12 +146,9 @@ class DropzoneSession:
         if isinstance(there, FileError):
             code = "OUTCOME_UNKNOWN" if there.reason is Reason.MISSING else "NAME_CONFLICT"
             return ConnectorError(code, detail=repr(there))
-        if there != delivery.content:
-            return ConnectorError("NAME_CONFLICT")
-        (failure,) = self._folder.remove([delivery.staged_path])
-        if failure and failure.reason is not Reason.MISSING:
-            return file_error(failure)
-        return Evidence.OBSERVED
+        # The staged name stays for now: OpenSSH takes the final one back if, between its link and
+        # its unlink, somebody else removes the staged one.
+        return Evidence.OBSERVED if there == delivery.content else ConnectorError("NAME_CONFLICT")
 
     def _write(self, deliveries: Sequence[Delivery]) -> list[Outcome]:
         """Without staging: create the final files themselves, once and never again."""

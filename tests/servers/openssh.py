@@ -18,11 +18,17 @@ _EXTERNAL = ("/usr/lib/openssh/sftp-server", "/usr/libexec/openssh/sftp-server")
 
 # The stand-alone SFTP server, for `sftp_subsystem` where a test must trace or replace it.
 SFTP_SERVER = next((path for path in _EXTERNAL if os.access(path, os.X_OK)), None)
+_STRACE = shutil.which("strace")
 
 
 def available() -> bool:
     """Say whether an OpenSSH server is installed."""
     return _SSHD is not None
+
+
+def breakable() -> bool:
+    """Say whether `injected` is possible here."""
+    return None not in (_SSHD, _STRACE, SFTP_SERVER)
 
 
 @dataclass(kw_only=True)
@@ -38,6 +44,8 @@ class OpenSSHServer:
     ["-P", "rename,posix-rename"] forbids both.
     `sftp_subsystem`: the command, which also gets the arguments; "/bin/echo" answers garbage,
     None leaves the subsystem out.
+    `injected`: what goes wrong with the SFTP server's system calls in each session, as strace's
+    option "inject" takes it: ["fsync:error=EDQUOT", "link:delay_exit=1000000"].
     """
 
     folder: Path = field(default_factory=lambda: scratch_folder("openssh"))
@@ -45,6 +53,7 @@ class OpenSSHServer:
     config: Sequence[str] = ()
     sftp_server_args: Sequence[str] = ()
     sftp_subsystem: str | None = "internal-sftp"
+    injected: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         self.host = HOST
@@ -138,8 +147,15 @@ class OpenSSHServer:
             lines.append(f"HostKey {path}")
         if self.sftp_subsystem is not None:
             arguments = ["-d", str(self.root), *self.sftp_server_args]
-            lines.append(f"Subsystem sftp {self.sftp_subsystem} {' '.join(arguments)}")
+            lines.append(f"Subsystem sftp {self._subsystem()} {' '.join(arguments)}")
         return lines
+
+    def _subsystem(self) -> str | None:
+        if not self.injected:
+            return self.sftp_subsystem
+        calls = ",".join(fault.partition(":")[0] for fault in self.injected)
+        faults = " ".join(f"-e inject={fault}" for fault in self.injected)
+        return f"{_STRACE} -qq -o /dev/null -e trace={calls} {faults} {SFTP_SERVER}"
 
 
 def _version() -> tuple[int, int]:
