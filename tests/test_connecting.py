@@ -5,10 +5,11 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, contextmanager, suppress
 from io import StringIO
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 from django.core.management import CommandError, call_command
@@ -66,6 +67,55 @@ def test_a_server_that_stays_silent(asyncssh_server: AsyncSSHServer) -> None:
         error = fails_with(asyncssh_config(asyncssh_server, port=proxy.port, connect_timeout=1))
         assert error.code == "CONNECT_TIMEOUT", error.detail
         assert time.monotonic() - began < 5
+
+
+@contextmanager
+def swallowing(host: str, port: int = 0) -> Iterator[int]:
+    """A port where nobody ever answers: its queue is full, so the kernel drops what comes."""
+    with socket.socket() as listener, ExitStack() as queued:
+        listener.bind((host, port))
+        listener.listen(0)
+        for _ in range(3):
+            waiting = queued.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(listener.getsockname())
+        yield listener.getsockname()[1]
+
+
+def test_a_host_that_swallows_every_packet() -> None:
+    began = time.monotonic()
+    with swallowing("127.0.0.1") as port:
+        error = fails_with(sftp(port=port, connect_timeout=1))
+    assert error.code == "CONNECT_TIMEOUT", error.detail
+    assert time.monotonic() - began < 3
+
+
+def test_a_dead_address_leaves_time_for_the_next(openssh: OpenSSHServer) -> None:
+    addresses = [
+        (socket.AF_INET, socket.SOCK_STREAM, 6, "", (ip, openssh.port))
+        for ip in ("127.0.0.2", openssh.host)
+    ]
+    config = connector.parse_config(openssh_config(openssh, host="two.example", connect_timeout=1))
+    began = time.monotonic()
+    with (
+        swallowing("127.0.0.2", openssh.port),
+        mock.patch("socket.getaddrinfo", autospec=True, return_value=addresses),
+        connector.open(config) as session,
+    ):
+        assert list(session.listing()) == []
+    assert 0.4 < time.monotonic() - began < 1
+
+
+def test_a_resolver_that_never_answers() -> None:
+    is_over = threading.Event()
+    began = time.monotonic()
+    with mock.patch(
+        "socket.getaddrinfo", autospec=True, side_effect=lambda *_, **__: is_over.wait()
+    ):
+        error = fails_with(sftp(host="slow.example", connect_timeout=1))
+    is_over.set()
+    assert error.code == "DNS"
+    assert time.monotonic() - began < 3
 
 
 @pytest.mark.parametrize("after", [30, 700, 1500, 2500])
@@ -163,7 +213,6 @@ def test_a_server_that_takes_no_password(openssh: OpenSSHServer) -> None:
     [
         ({"sftp_subsystem": "/bin/echo"}, "SERVER_PROTOCOL_ERROR"),
         ({"sftp_subsystem": None}, "NO_SFTP_SUBSYSTEM"),
-        ({"config": ["KexAlgorithms diffie-hellman-group14-sha1"]}, "ALGO_MISMATCH"),
         ({"config": ["MaxSessions 0"]}, "TOO_MANY_SESSIONS"),
     ],
 )
@@ -172,6 +221,24 @@ def test_servers_that_are_set_up_otherwise(
 ) -> None:
     with OpenSSHServer(**options) as server:
         assert fails_with(openssh_config(server)).code == code
+
+
+@pytest.mark.parametrize(
+    ("option", "kind", "algorithm"),
+    [
+        ("KexAlgorithms", "key exchange", "diffie-hellman-group14-sha1"),
+        ("HostKeyAlgorithms", "host key", "ssh-rsa"),
+        ("Ciphers", "cipher", "chacha20-poly1305@openssh.com"),
+        ("MACs", "MAC", "umac-64@openssh.com"),
+    ],
+)
+def test_without_a_common_algorithm_the_error_says_what_the_server_offers(
+    openssh: OpenSSHServer, option: str, kind: str, algorithm: str
+) -> None:
+    with OpenSSHServer(config=[f"{option} {algorithm}"], host_keys=[new_key("rsa")]) as server:
+        error = fails_with(openssh_config(server))
+    assert error.code == "ALGO_MISMATCH"
+    assert error.message == f"The server offers only: {kind} {algorithm}."
 
 
 # The connection test: the same errors, as steps.

@@ -5,10 +5,13 @@ import ipaddress
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from io import StringIO
+from types import MappingProxyType
+from typing import Any
 
 import paramiko
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -35,6 +38,26 @@ class _Transport(paramiko.ServiceRequestingTransport):  # type: ignore[name-defi
 
     _service_userauth_accepted: bool
     is_dismissed = False
+    _offered: Mapping[str, list[str]] = MappingProxyType({})
+
+    def _really_parse_kex_init(self, message: Message) -> Any:
+        self._offered = super()._really_parse_kex_init(message)
+        return self._offered
+
+    def unusable_offers(self) -> str:
+        """What the server offered, of each kind of algorithm of which nothing can be used."""
+        options = self.get_security_options()
+        kinds = (
+            ("key exchange", "kex_algo_list", options.kex),
+            ("host key", "server_key_algo_list", options.key_types),
+            ("cipher", "server_encrypt_algo_list", options.ciphers),
+            ("MAC", "server_mac_algo_list", options.digests),
+        )
+        return "; ".join(
+            f"{kind} {', '.join(name[:64] for name in self._offered[key][:20])}"
+            for kind, key, ours in kinds
+            if key in self._offered and not set(ours).intersection(self._offered[key])
+        )
 
     def _parse_disconnect(self, message: Message) -> None:
         # A server may refuse by ending the connection in words, which is not a broken line.
@@ -97,7 +120,7 @@ def connect(
     `on_host_key` hears the key that the server shows, before it is compared.
     """
     on_phase("resolve")
-    addresses = _resolve(config.host, config.port, denied)
+    addresses = _resolve(config, denied)
     on_phase("connect")
     sock = _dial(addresses, config.connect_timeout)
     try:
@@ -183,9 +206,20 @@ def _watchdog(transport: paramiko.Transport, seconds: float) -> Iterator[None]:
         timer.cancel()
 
 
-def _resolve(host: str, port: int, denied: Sequence[Network]) -> list[Address]:
+def _resolve(config: SftpConfig, denied: Sequence[Network]) -> list[Address]:
+    host, port = config.host, config.port
+    answer: Future[list[Any]] = Future()
+
+    def ask() -> None:
+        try:
+            answer.set_result(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+        except Exception as e:  # noqa: BLE001  it is raised where the answer is awaited
+            answer.set_exception(e)
+
+    # The system's resolver knows no time limit: it is left behind rather than waited for.
+    threading.Thread(target=ask, daemon=True).start()
     try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        found = answer.result(config.connect_timeout)
     except (OSError, UnicodeError) as e:
         raise ConnectorError(
             "DNS", public=f"The host name {host} could not be resolved.", detail=repr(e)
@@ -207,10 +241,12 @@ def _resolve(host: str, port: int, denied: Sequence[Network]) -> list[Address]:
 def _dial(addresses: Sequence[Address], timeout: float) -> socket.socket:
     # The checked address itself is dialled: a second look-up could answer otherwise.
     failure: OSError | None = None
-    for family, address in addresses:
+    ends = time.monotonic() + timeout
+    for left, (family, address) in zip(range(len(addresses), 0, -1), addresses, strict=True):
         sock = socket.socket(family, socket.SOCK_STREAM)
         try:
-            sock.settimeout(timeout)
+            # A silent address must not use up the time of those that come after it.
+            sock.settimeout(max((ends - time.monotonic()) / left, 0.001))
             sock.connect(address)
             # Without it every small request waits 40 ms for the acknowledgement of the last.
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -226,7 +262,7 @@ def _dial(addresses: Sequence[Address], timeout: float) -> socket.socket:
     raise ConnectorError(code, detail=repr(failure)) from failure
 
 
-def _negotiate(transport: paramiko.Transport, config: SftpConfig) -> None:
+def _negotiate(transport: _Transport, config: SftpConfig) -> None:
     timeout = config.connect_timeout
     transport.banner_timeout = transport.auth_timeout = transport.channel_timeout = timeout
     transport.handshake_timeout = timeout * 2
@@ -239,7 +275,12 @@ def _negotiate(transport: paramiko.Transport, config: SftpConfig) -> None:
         with _watchdog(transport, timeout * 2):
             transport.start_client(timeout=timeout)
     except IncompatiblePeer as e:
-        raise ConnectorError("ALGO_MISMATCH", detail=str(e)) from e
+        offers = transport.unusable_offers()
+        raise ConnectorError(
+            "ALGO_MISMATCH",
+            public=f"The server offers only: {offers}." if offers else None,
+            detail=str(e),
+        ) from e
     except (SSHException, EOFError, OSError) as e:
         # paramiko's error says nothing of a time-out while it waits for the banner.
         is_late = time.monotonic() - began >= timeout
