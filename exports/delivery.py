@@ -30,7 +30,7 @@ from connectors.port import Delivery, Destination, Evidence, Session
 from exports import lanes
 from exports.models import ErpExport, ErpExportEvent
 from exports.transitions import advance
-from orderflow.db import Now, db_now
+from orderflow.db import Now, db_now, retried
 from orderflow.failpoints import failpoint
 from orders import workflow
 from orders.models import DraftOrder
@@ -220,6 +220,7 @@ class _Run:
         failpoint("published")
         return self._record(session, winners, outcomes) and is_healthy
 
+    @retried
     def _elect(
         self, ids: Sequence[UUID], paths: Mapping[UUID, str], here: Destination
     ) -> set[UUID]:
@@ -300,6 +301,7 @@ class _Run:
         )
 
 
+@retried
 def mark_sent(
     exports: Sequence[ErpExport],
     evidence: Evidence,
@@ -379,6 +381,7 @@ def _note_failure(
     )
 
 
+@retried
 def fail(export: ErpExport, report: dict[str, object]) -> bool:
     """Give an export up, unless something of it is staged. Return whether it was given up."""
     with transaction.atomic():

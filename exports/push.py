@@ -14,7 +14,7 @@ from exports.models import ErpExport, ErpExportEvent
 from exports.rendering import render_order
 from exports.ring import ring
 from exports.transitions import advance
-from orderflow.db import Now
+from orderflow.db import Now, retried
 from orders import workflow
 from orders.errors import Refused
 from orders.models import DraftOrder
@@ -24,6 +24,7 @@ Status = ErpExport.Status
 UNSENT = Q(status=Status.PENDING, staged_path=None)
 
 
+@retried
 def push_order(order_id: UUID, *, actor: User) -> ErpExport:
     """Start the export of an approved order and return it.
 
@@ -47,6 +48,7 @@ def push_order(order_id: UUID, *, actor: User) -> ErpExport:
         return _create_export(order, actor=actor)
 
 
+@retried
 def retry_order(order_id: UUID, *, actor: User) -> ErpExport:
     """Export an order again whose latest export failed: new row, new file name, same content.
 
@@ -72,6 +74,7 @@ def retry_order(order_id: UUID, *, actor: User) -> ErpExport:
         return _create_export(order, actor=actor)
 
 
+@retried
 def cancel_export(export_id: UUID, *, actor: User, reason: str = "") -> None:
     """Take back an export of which nothing was staged; its order is approved again.
 
@@ -100,6 +103,7 @@ def cancel_export(export_id: UUID, *, actor: User, reason: str = "") -> None:
         )
 
 
+@retried
 def deliver_again(export_id: UUID, *, actor: User) -> None:
     """Try a waiting export again now, for instance after a person has removed what was in its way.
 

@@ -9,9 +9,10 @@ from django.db.models import Case, Q, Value, When
 
 from accounts.models import User
 from exports.models import ErpExport, ErpExportEvent
-from orderflow.db import Now
+from orderflow.db import Now, retried
 
 
+@retried
 def advance(
     ids: Collection[UUID],
     *,

@@ -1,11 +1,19 @@
-"""The database's clock and UUIDs, written alike for PostgreSQL and SQLite."""
+"""The database's clock, UUIDs and broken-off transactions, alike for PostgreSQL and SQLite."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
 
-from django.db import connection, models
+from django.db import OperationalError, connection, models
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models.sql.compiler import SQLCompiler
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_BROKEN_OFF = {"40001", "40P01"}  # serialization_failure, deadlock_detected
+_TRIES = 3
 
 
 class Now(models.Func):
@@ -42,3 +50,24 @@ def db_now() -> datetime:
             return now
     # SQLite lives in this process: its clock is ours, only coarser.
     return datetime.now(UTC)
+
+
+def retried(service: Callable[P, T]) -> Callable[P, T]:
+    """Repeat a transaction that the database broke off so that another one could go on.
+
+    For functions that touch nothing but the database. Within a transaction nothing is repeated
+    here: that is up to whoever began it.
+    """
+
+    @wraps(service)
+    def persistent(*args: P.args, **kwargs: P.kwargs) -> T:
+        left = 1 if connection.in_atomic_block else _TRIES
+        while True:
+            left -= 1
+            try:
+                return service(*args, **kwargs)
+            except OperationalError as e:
+                if not left or getattr(e.__cause__, "sqlstate", None) not in _BROKEN_OFF:
+                    raise
+
+    return persistent

@@ -12,7 +12,7 @@ from uuid import UUID
 from django.db import transaction
 
 from accounts.models import User
-from orderflow.db import Now
+from orderflow.db import Now, retried
 from orders.content import blocking_reasons, content_hash, warnings
 from orders.errors import Refused
 from orders.models import Customer, DraftOrder
@@ -63,6 +63,7 @@ def customer_changed(customer: Customer) -> None:
         recompute_readiness(order_id)
 
 
+@retried
 def approve(order_id: UUID, *, actor: User, confirm_warnings: bool = False) -> DraftOrder:
     """Approve an order as it stands and return it.
 
@@ -101,6 +102,7 @@ def approve(order_id: UUID, *, actor: User, confirm_warnings: bool = False) -> D
     return order
 
 
+@retried
 def reject(order_id: UUID) -> None:
     """Take an order out of the flow for good. Raises Refused (NOT_REJECTABLE)."""
     if not transition(
