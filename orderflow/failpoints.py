@@ -1,12 +1,20 @@
-"""Named places where a test lets the process die. Without ORDERFLOW_FAILPOINT they do nothing."""
+"""Named places where a test lets this process die, freeze or fail; in production they do nothing.
+
+ORDERFLOW_FAILPOINT is `name` for a SIGKILL there, as by a power loss, `name:stop` for a SIGSTOP, or
+`name:raise` for an exception.
+"""
 
 import os
 import signal
 
-_armed = os.environ.get("ORDERFLOW_FAILPOINT", "")
+_NAME, _, _ACTION = os.environ.get("ORDERFLOW_FAILPOINT", "").partition(":")
+_SIGNALS = {"": signal.SIGKILL, "stop": signal.SIGSTOP}
 
 
 def failpoint(name: str) -> None:
-    """Kill this process, as a power loss would, if the environment names this place."""
-    if _armed == name:
-        os.kill(os.getpid(), signal.SIGKILL)
+    """Let happen here what the environment says, if it names this place."""
+    if name != _NAME:
+        return
+    if _ACTION == "raise":
+        raise RuntimeError(f"failpoint {name}")
+    os.kill(os.getpid(), _SIGNALS[_ACTION])

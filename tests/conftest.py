@@ -39,8 +39,13 @@ def django_db_setup(django_db_setup: None) -> None:
 
 
 @pytest.fixture
-def child_env(transactional_db: None) -> dict[str, str]:
+def child_env(transactional_db: None, _child_env: dict[str, str]) -> dict[str, str]:
     """The environment for a process of the service, say a worker, on this test's database."""
+    return _child_env
+
+
+@pytest.fixture(scope="session")
+def _child_env(django_db_setup: None) -> dict[str, str]:
     name = connection.settings_dict["NAME"]
     url = f"sqlite:///{name}"
     if connection.vendor == "postgresql":

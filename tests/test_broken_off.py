@@ -17,10 +17,7 @@ from orders import workflow
 from orders.models import DraftOrder
 from tests.builders import a_connection, a_user, an_approved_order, an_order, an_org, some_exports
 
-pytestmark = [
-    pytest.mark.django_db(transaction=True),
-    pytest.mark.skipif("connection.vendor != 'postgresql'"),
-]
+pytestmark = pytest.mark.django_db(transaction=True)
 
 _BREAK_OFF = """
     CREATE SEQUENCE broken_off;

@@ -15,26 +15,14 @@ from exports.delivery import deliver
 from exports.models import ErpExport
 from orderflow.db import db_now
 from tests.builders import a_connection, a_user, an_org, some_exports
-from tests.dropzones import Dropzone, dropzone_of
+from tests.dropzones import dropzone_of
+from tests.erp import Erp
 from tests.servers import TcpProxy
 
 pytestmark = pytest.mark.django_db
 
 CUTS = 10  # in each direction
 EXPORTS = 3
-
-
-class Erp:
-    """Takes every file it sees, and remembers each."""
-
-    def __init__(self, dropzone: Dropzone) -> None:
-        self._dropzone = dropzone
-        self.taken: Counter[tuple[str, bytes]] = Counter()
-
-    def take(self) -> None:
-        for name, content in self._dropzone.files().items():
-            (self._dropzone.exports / name).unlink()
-            self.taken[name, content] += 1
 
 
 def held() -> tuple[int, int]:

@@ -1,12 +1,10 @@
-"""The real worker: its speed when idle, SIGKILL between the steps, SIGTERM, an eager ERP."""
+"""The real worker: its speed when idle, SIGTERM, an eager ERP."""
 
 import os
 import signal
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -15,12 +13,12 @@ import pytest
 from django.conf import settings
 
 from accounts.models import Org, User
-from exports import janitor, workers
-from exports.archive import archive_pending
-from exports.delivery import deliver
+from exports import workers
 from exports.models import ErpExport
 from tests.builders import a_connection, a_user, an_org, some_exports
-from tests.dropzones import Dropzone, dropzone_of
+from tests.dropzones import dropzone_of
+from tests.erp import Erp
+from tests.invariants import assert_kept
 from tests.processes import ROOT, manage, worker
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -36,12 +34,6 @@ def ann(org: Org) -> User:
     return a_user(org)
 
 
-@pytest.fixture(params=["filesystem", "openssh", "openssh_plain_rename"])
-def dropzone(request: pytest.FixtureRequest) -> Iterator[Dropzone]:
-    with dropzone_of(request.param, request) as dropzone:
-        yield dropzone
-
-
 def wait_until_sent(count: int, seconds: float = 20) -> None:
     ends = time.monotonic() + seconds
     while ErpExport.objects.filter(status="SENT").count() < count:
@@ -49,60 +41,17 @@ def wait_until_sent(count: int, seconds: float = 20) -> None:
         time.sleep(0.05)
 
 
-@pytest.mark.parametrize("step", ["noted", "staged", "elected", "published", "recorded"])
-def test_sigkill_between_two_steps(
-    org: Org, ann: User, dropzone: Dropzone, child_env: dict[str, str], step: str
-) -> None:
-    connection = a_connection(org, dropzone.config)
-    exports = some_exports(org, ann, 3)
-    killed = manage({**child_env, "ORDERFLOW_FAILPOINT": step}, "deliver")
-    assert killed.wait(30) == -signal.SIGKILL
-    # The dead worker's lease runs out.
-    type(connection).objects.update(lease_until=None)
-    deliver(connection.id)
-    assert dropzone.files() == {e.filename: e.content for e in exports}
-    assert set(ErpExport.objects.values_list("status", flat=True)) == {"SENT"}
-    janitor.sweep(settled_after=-janitor.SETTLED_AFTER)
-    assert dropzone.leftovers() == []
-
-
-def test_sigkill_while_archiving(
-    org: Org, ann: User, dropzone_root: Path, child_env: dict[str, str]
-) -> None:
-    a_connection(org, {"mode": "filesystem", "export_path": str(dropzone_root)})
-    some_exports(org, ann, 2)
-    killed = manage({**child_env, "ORDERFLOW_FAILPOINT": "archived"}, "deliver")
-    assert killed.wait(30) == -signal.SIGKILL
-    archive_pending()
-    assert not ErpExport.objects.filter(archived_at=None).exists()
-
-
 @pytest.mark.parametrize("kind", ["filesystem", "openssh"])
 def test_an_eager_erp_never_sees_half_or_twice(
     org: Org, ann: User, kind: str, request: pytest.FixtureRequest, child_env: dict[str, str]
 ) -> None:
     with dropzone_of(kind, request) as dropzone, worker(child_env):
-        seen: list[tuple[str, bytes]] = []
-        is_over = threading.Event()
-
-        def erp() -> None:
-            while not is_over.is_set():
-                for entry in os.scandir(dropzone.exports):
-                    if entry.name.endswith(".json"):
-                        seen.append((entry.name, Path(entry.path).read_bytes()))
-                        os.unlink(entry.path)
-
-        consumer = threading.Thread(target=erp)
-        consumer.start()
-        try:
+        erp = Erp(dropzone)
+        with erp.taking_at_once():
             a_connection(org, dropzone.config)
             exports = some_exports(org, ann, 60, lines=20)
             wait_until_sent(60)
-        finally:
-            is_over.set()
-            consumer.join()
-        assert sorted(seen) == sorted((e.filename, e.content) for e in exports)
-        assert dropzone.leftovers() == []
+        assert_kept(exports, erp.taken, dropzone.leftovers())
 
 
 def test_an_idle_worker_sends_soon_and_stops_when_told(

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from connectors.dropzone.folder import DropFolder, Entry, FileError, NewFile, Reason, Stat
 from connectors.errors import ConnectorError
+from orderflow.failpoints import failpoint
 
 T = TypeVar("T")
 
@@ -64,11 +65,14 @@ class FilesystemFolder(DropFolder):
             descriptor = os.open(name, flags, self._file_mode or 0o644, dir_fd=folder)
             try:
                 with os.fdopen(descriptor, "wb") as stream:
+                    failpoint("created")
                     stream.write(file.content)
                     stream.flush()
+                    failpoint("written")
                     if self._file_mode is not None:
                         os.fchmod(descriptor, self._file_mode)
                     os.fsync(descriptor)
+                    failpoint("synced")
                     if os.fstat(descriptor).st_size != len(file.content):
                         raise FileError(Reason.CORRUPT, file.path)
             except (OSError, FileError):
@@ -91,7 +95,9 @@ class FilesystemFolder(DropFolder):
             # with a later unlink would be exclusive, but a kill between them doubles the file.
             if _exists(new_name, new):
                 raise FileError(Reason.EXISTS, target)
+            failpoint("renaming")
             os.rename(old_name, new_name, src_dir_fd=old, dst_dir_fd=new)
+            failpoint("renamed")
 
     def lstat(self, paths: Sequence[str]) -> list[Stat | FileError | None]:
         looks = [_value(self._lstat, path) for path in paths]

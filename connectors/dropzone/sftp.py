@@ -12,6 +12,7 @@ from paramiko.message import Message
 from connectors.dropzone.folder import DropFolder, Entry, FileError, NewFile, Reason, Stat
 from connectors.dropzone.pipeline import CHUNK, Pipeline, Reply, Request
 from connectors.dropzone.ssh import Connection
+from orderflow.failpoints import failpoint
 
 # What an attributes structure holds, by its flags.
 _HAS_SIZE, _HAS_OWNER, _HAS_MODE, _HAS_TIMES, _HAS_EXTENSIONS = 0x1, 0x2, 0x4, 0x8, 0x80000000
@@ -68,6 +69,7 @@ class SftpFolder(DropFolder):
             requests.append((wire.CMD_LSTAT, (file.unless,)))
             requests.append((wire.CMD_OPEN, (file.path, flags, *attributes)))
         replies = self._pipeline.burst(requests)
+        failpoint("created")
         results: list[FileError | None] = []
         handles: list[bytes | None] = []
         for file, looked, opened in zip(files, replies[::2], replies[1::2], strict=True):
@@ -80,6 +82,7 @@ class SftpFolder(DropFolder):
             else:
                 results.append(None)
         self._write(files, handles, results)
+        failpoint("synced")
         self._explain_failures(files, results)
         self.remove(
             [
@@ -151,7 +154,9 @@ class SftpFolder(DropFolder):
                 else (wire.CMD_RENAME, (source, target))
             )
             requests.append((wire.CMD_LSTAT, (source,)))
+        failpoint("renaming")
         replies = self._pipeline.burst(requests)
+        failpoint("renamed")
         results = [r.failure(source) for r, (source, _) in zip(replies[::2], moves, strict=True)]
         # A source that still exists after an OK: looked at too early by a server that answers out
         # of order, or a second link to the target, which posix-rename leaves alone.

@@ -1,0 +1,62 @@
+"""What must hold once all faults have ended and everything has had its time."""
+
+from collections import Counter
+from collections.abc import Collection, Mapping
+from itertools import pairwise
+
+from exports.models import ErpAck, ErpExport
+
+Status = ErpExport.Status
+_LEGAL = {
+    (Status.PENDING, Status.SENT),
+    (Status.PENDING, Status.FAILED),
+    (Status.SENT, Status.ACKED),
+    (Status.SENT, Status.FAILED),
+} | {(status, status) for status in Status}
+
+
+def assert_kept(
+    made: Collection[ErpExport],
+    taken: Mapping[tuple[str, bytes], int],
+    leftovers: Collection[str],
+    *,
+    where: str = "",
+) -> None:
+    """Compare exports as they were `made`, what the ERP has `taken`, and the ledger.
+
+    The ERP takes every file that it sees; `leftovers` are the staging files after the janitor.
+    """
+    seen = Counter[str]()
+    for (name, _), times in taken.items():
+        seen[name] += times
+    whole = {(e.filename, e.content) for e in made}
+    assert max(seen.values(), default=0) <= 1, f"{where}: visible more than once"
+    assert taken.keys() <= whole, f"{where}: visible with other bytes"
+    assert not leftovers, f"{where}: staging files are left"
+    for before in made:
+        now = ErpExport.objects.select_related("draft_order").get(id=before.id)
+        assert now.status != Status.PENDING, f"{where}: stuck with {now.error_json}"
+        was_sent = now.status in (Status.SENT, Status.ACKED)
+        assert was_sent == (seen[now.filename] == 1), f"{where}: {now.status}, but seen otherwise"
+        frozen = ("filename", "content", "payload_sha256", "draft_order_id")
+        assert all(getattr(now, n) == getattr(before, n) for n in frozen), f"{where}: changed"
+        live = now.draft_order.exports.filter(status__in=ErpExport.LIVE)
+        assert live.count() == was_sent, f"{where}: live exports"
+        _assert_history(now, where)
+        _assert_acks(now, where)
+
+
+def _assert_history(export: ErpExport, where: str) -> None:
+    """Replay the events."""
+    events = list(export.events.all())
+    assert (events[0].kind, events[-1].status) == ("CREATED", export.status), f"{where}: {events}"
+    assert set(pairwise(e.status for e in events)) <= _LEGAL, f"{where}: {events}"
+    elected = [e.detail["path"] for e in events if e.kind == "STAGED"]
+    assert elected == [export.staged_path] * (export.staged_path is not None), f"{where}: elections"
+    assert sum(e.kind == "SENT" for e in events) == (export.sent_at is not None), f"{where}: sent"
+
+
+def _assert_acks(export: ErpExport, where: str) -> None:
+    applied = export.acks.filter(verdict=ErpAck.Verdict.APPLIED)
+    assert applied.count() == (export.status == Status.ACKED), f"{where}: acks"
+    assert not applied.filter(decided_at__lt=export.sent_at), f"{where}: ack before sent"
