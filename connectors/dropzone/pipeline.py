@@ -16,6 +16,10 @@ from connectors.errors import ConnectorError
 
 CHUNK = 32 * 1024  # what every server takes in one write or gives in one read
 _VERSION = 3
+# A burst is sent in blocks of a full SSH packet each: the server begins while the rest is put
+# together. A server to which nobody listens stops listening: so many answers may be outstanding.
+_BLOCK = 32 * 1024 - 64
+_IN_FLIGHT = 1000
 _LARGEST_PACKET = 1024 * 1024
 _SLOWEST = 64 * 1024  # bytes a second below which a transfer counts as stalled
 
@@ -87,16 +91,27 @@ class Pipeline:
         first = self._next_id
         self._next_id += len(requests)
         with self._guarded((timeout or self._connection.operation_timeout) + size / _SLOWEST):
-            packets = [_packet(first + i, *request) for i, request in enumerate(requests)]
-            self._channel.sendall(b"".join(packets))
             replies: dict[int, Reply] = {}
+            packets = bytearray()
+            for number, request in enumerate(requests, first):
+                packets += _packet(number, *request)
+                while len(packets) >= _BLOCK:
+                    self._channel.sendall(packets[:_BLOCK])
+                    del packets[:_BLOCK]
+                    while number - first - len(replies) >= _IN_FLIGHT:
+                        self._receive(first, replies)
+            self._channel.sendall(packets)
             while len(replies) < len(requests):
-                kind, body = self._read_packet()
-                number = body.get_int()
-                if not first <= number < self._next_id or number in replies:
-                    raise wire.SFTPError(f"answer to request {number}, which was not asked")
-                replies[number] = Reply(kind, body)
+                self._receive(first, replies)
         return [replies[first + i] for i in range(len(requests))]
+
+    def _receive(self, first: int, replies: dict[int, Reply]) -> None:
+        """Read an answer to one of the requests from `first` on."""
+        kind, body = self._read_packet()
+        number = body.get_int()
+        if not first <= number < self._next_id or number in replies:
+            raise wire.SFTPError(f"answer to request {number}, which was not asked")
+        replies[number] = Reply(kind, body)
 
     def _handshake(self) -> frozenset[str]:
         self._channel.sendall(struct.pack(">IBI", 5, wire.CMD_INIT, _VERSION))
@@ -142,17 +157,14 @@ class Pipeline:
 
 
 def _packet(number: int, command: int, arguments: tuple[Any, ...]) -> bytes:
-    message = Message()
-    message.add_byte(bytes([command]))
-    message.add_int(number)
+    parts = [struct.pack(">BI", command, number)]
     for argument in arguments:
         if isinstance(argument, wire.int64):
-            message.add_int64(argument)
+            parts.append(struct.pack(">Q", argument))
         elif isinstance(argument, int):
-            message.add_int(argument)
-        elif isinstance(argument, str):
-            message.add_string(argument.encode("utf-8", "surrogateescape"))
+            parts.append(struct.pack(">I", argument))
         else:
-            message.add_string(argument)
-    payload = message.asbytes()
-    return struct.pack(">I", len(payload)) + payload
+            is_text = isinstance(argument, str)
+            data = argument.encode("utf-8", "surrogateescape") if is_text else argument
+            parts += (struct.pack(">I", len(data)), data)
+    return struct.pack(">I", sum(map(len, parts))) + b"".join(parts)
