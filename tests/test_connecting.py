@@ -6,6 +6,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -126,6 +127,25 @@ def test_a_connection_that_breaks_while_it_is_made(
         proxy.cut("to_client", after=after)
         config = asyncssh_config(asyncssh_server, port=proxy.port, connect_timeout=2)
         assert fails_with(config).code in {"CONNECTION_LOST", "CONNECT_TIMEOUT"}
+
+
+@pytest.mark.parametrize("direction", ["to_client", "to_server"])
+def test_a_stall_in_any_phase_ends_in_time(openssh: OpenSSHServer, direction: Any) -> None:
+    with TcpProxy(openssh.host, openssh.port) as proxy:
+        config = connector.parse_config(openssh_config(openssh, port=proxy.port))
+        config = replace(config, connect_timeout=0.3, operation_timeout=0.3)
+        with connector.open(config) as session:
+            assert list(session.listing()) == []
+        pool.close_idle()
+        length = proxy.bytes_to_client if direction == "to_client" else proxy.bytes_to_server
+        for tenth in range(10):
+            proxy.stall(direction, after=length * tenth // 10)
+            began = time.monotonic()
+            with pytest.raises(ConnectorError) as raised, connector.open(config) as session:
+                list(session.listing())
+            assert raised.value.code in {"CONNECT_TIMEOUT", "CONNECTION_LOST"}, f"{tenth} tenths"
+            assert time.monotonic() - began < 2, f"{tenth} tenths"
+            proxy.resume()
 
 
 @override_settings(SFTP_DENIED_NETWORKS=["127.0.0.0/8", "::1/128", "169.254.0.0/16"])

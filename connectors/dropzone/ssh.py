@@ -327,14 +327,14 @@ def _authenticate(transport: _Transport, config: SftpConfig) -> None:
                 try:
                     method()
                 except AuthenticationException as e:
-                    # A server that breaks off is out of reach; one that says no has refused.
-                    if not transport.is_active():
+                    # A server that breaks off or stays silent is out of reach, and has not refused.
+                    if not transport.is_active() or _is_late(e):
                         raise
                     refusal = e
                 if transport.is_authenticated():
                     return
     except AuthenticationException as e:
-        if "timeout" in str(e).lower():
+        if _is_late(e):
             raise ConnectorError("CONNECT_TIMEOUT", detail=repr(e)) from e
         if not transport.is_dismissed:
             # Cut off while it waited for an answer: that says nothing of the credentials.
@@ -371,13 +371,19 @@ def _open_subsystem(transport: paramiko.Transport, config: SftpConfig) -> parami
 
 def _broken(error: Exception, *, during: str, is_late: bool = False) -> ConnectorError:
     text = str(error).lower()
-    if is_late or isinstance(error, TimeoutError) or "timed out" in text or "timeout" in text:
+    if is_late or _is_late(error):
         code = "CONNECT_TIMEOUT"
     elif "indecipherable" in text or "invalid ssh banner" in text:
         code = "SERVER_PROTOCOL_ERROR"
     else:
         code = "CONNECTION_LOST"
     return ConnectorError(code, detail=f"{during}: {error!r}")
+
+
+def _is_late(error: Exception) -> bool:
+    # paramiko has no class of its own for this.
+    text = str(error).lower()
+    return isinstance(error, TimeoutError) or "timed out" in text or "timeout" in text
 
 
 def _split(host_key: str) -> tuple[str, bytes]:
