@@ -24,6 +24,7 @@ REAL_PARTS = {
     "PostgreSQL": "run without TEST_DATABASE=sqlite",
     "OpenSSH": "install openssh-server",
     "strace": "install strace",
+    "faketime": "install faketime",
     "asyncssh": "install requirements-dev.txt",
     "S3": "install requirements-dev.txt",
     "Chromium": "install chromium",
@@ -84,6 +85,16 @@ def breakable(openssh: OpenSSHServer) -> None:
     if not sshd.breakable():
         pytest.skip("no strace is installed")
     _exercised.add("strace")
+
+
+@pytest.fixture
+def faketime() -> str:
+    """The program that gives another one a wrong clock."""
+    program = shutil.which("faketime")
+    if program is None:
+        pytest.skip("no faketime is installed")
+    _exercised.add("faketime")
+    return program
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,163 @@
+"""The queue is a doorbell: whatever becomes of its tasks, the rows decide what is delivered."""
+
+import subprocess
+import sys
+import threading
+import time
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from django.conf import settings
+from django.db import connection as database
+from django.test import override_settings
+from django_q.models import OrmQ, Schedule
+from django_q.scheduler import scheduler
+from django_q.signing import SignedPackage
+from django_q.tasks import async_task
+from django_q.timeout import TimeoutHandler
+
+from accounts.models import User
+from connectors import lease
+from connectors.models import ErpConnection
+from exports import tasks
+from exports.checks import check_queue
+from exports.models import ErpExport
+from exports.ring import ring_due_connections
+from exports.schedules import create_schedules
+from orderflow.db import db_now
+from tests.builders import a_connection, a_user, an_org, some_exports
+from tests.dropzones import asyncssh_config
+from tests.processes import ROOT, worker
+from tests.servers import AsyncSSHServer, TcpProxy
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def ann(transactional_db: None) -> User:
+    return a_user(an_org())
+
+
+@pytest.fixture
+def connection(ann: User, dropzone_root: Path) -> ErpConnection:
+    org = ann.memberships.get().org
+    return a_connection(org, {"mode": "filesystem", "export_path": str(dropzone_root)})
+
+
+def test_a_task_that_is_handed_out_ten_times_delivers_once(
+    ann: User, connection: ErpConnection, dropzone_root: Path
+) -> None:
+    exports = some_exports(connection.org, ann, 5)
+
+    def work() -> None:
+        try:
+            tasks.deliver(str(connection.id))
+        finally:
+            database.close()
+
+    threads = [threading.Thread(target=work) for _ in range(10)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(p.name for p in dropzone_root.iterdir()) == sorted(e.filename for e in exports)
+    assert {e.events.filter(kind="SENT").count() for e in exports} == {1}
+    assert {e.events.filter(kind="STAGING").count() for e in exports} == {1}
+
+
+def test_an_export_whose_task_was_lost_is_found(ann: User, connection: ErpConnection) -> None:
+    some_exports(connection.org, ann)
+    assert OrmQ.objects.count() == 1
+    OrmQ.objects.all().delete()
+    assert ring_due_connections() == 0
+    ErpConnection.objects.update(rung_at=db_now() - timedelta(seconds=61))
+    assert ring_due_connections() == 1
+    assert OrmQ.objects.count() == 1
+
+
+def test_tasks_carry_nothing_but_names_and_ids(ann: User, connection: ErpConnection) -> None:
+    """So no release of this service fails to read what another one has enqueued."""
+    some_exports(connection.org, ann)
+    task = SignedPackage.loads(OrmQ.objects.get().payload)
+    assert task["func"] == "exports.tasks.deliver"
+    assert task["args"] == (str(connection.id),)
+    assert {type(value).__module__ for value in task.values()} <= {"builtins", "datetime"}
+
+
+def test_a_task_of_another_release_stops_nobody(
+    ann: User, connection: ErpConnection, child_env: dict[str, str]
+) -> None:
+    for _ in range(3):
+        async_task("exports.tasks.of_another_release", "x")
+    OrmQ.objects.create(key=settings.Q_CLUSTER["name"], payload="garbage", lock=db_now())
+    with worker(child_env):
+        some_exports(connection.org, ann)
+        ends = time.monotonic() + 20
+        while not ErpExport.objects.filter(status="SENT").exists():
+            assert time.monotonic() < ends
+            time.sleep(0.05)
+
+
+def test_a_schedule_that_was_missed_ten_times_runs_once() -> None:
+    create_schedules()
+    Schedule.objects.update(next_run=db_now() - timedelta(minutes=10))
+    scheduler()
+    scheduler()
+    assert OrmQ.objects.count() == Schedule.objects.count()
+    assert not Schedule.objects.filter(next_run__lt=db_now()).exists()
+
+
+def test_a_task_must_not_be_handed_out_again_while_it_runs() -> None:
+    assert check_queue() == []
+    with override_settings(Q_CLUSTER={**settings.Q_CLUSTER, "retry": 1}):
+        assert [error.id for error in check_queue()] == ["exports.E001"]
+
+
+def test_the_time_limit_of_a_task_leaves_nothing_open(
+    ann: User, asyncssh_server: AsyncSSHServer
+) -> None:
+    threads = threading.active_count()
+    with TcpProxy(asyncssh_server.host, asyncssh_server.port) as proxy:
+        config = asyncssh_config(asyncssh_server, port=proxy.port)
+        connection = a_connection(ann.memberships.get().org, config)
+        some_exports(connection.org, ann)
+        # Where it waits longest: for the answer to a request.
+        proxy.stall("to_client", after=4_000)
+        with pytest.raises(SystemExit), TimeoutHandler(1):
+            tasks.deliver(str(connection.id))
+    connection.refresh_from_db()
+    assert connection.lease_until is None
+    assert connection.last_error and connection.last_error["code"] == "CONNECT_TIMEOUT"
+    ends = time.monotonic() + 5
+    while threading.active_count() > threads:
+        assert time.monotonic() < ends
+        time.sleep(0.01)
+
+
+def test_a_worker_with_a_wrong_clock_does_no_harm(
+    ann: User, connection: ErpConnection, child_env: dict[str, str], faketime: str
+) -> None:
+    def deliver(clock: str) -> str:
+        return subprocess.run(
+            [faketime, "-f", clock, sys.executable, "manage.py", "deliver"],
+            cwd=ROOT,
+            env=child_env | {"DONT_FAKE_MONOTONIC": "1"},
+            capture_output=True,
+            text=True,
+            check=False,
+        ).stdout
+
+    some_exports(connection.org, ann)
+    held = lease.acquire(connection.id)
+    assert held
+    deliver("+1h")
+    assert not ErpExport.objects.filter(status="SENT").exists(), "it took another worker's lease"
+    held.release()
+    ErpConnection.objects.update(retry_at=db_now() + timedelta(minutes=5))
+    deliver("+1h")
+    assert not ErpExport.objects.filter(status="SENT").exists(), "it did not wait"
+    ErpConnection.objects.update(retry_at=db_now() - timedelta(minutes=5))
+    assert "1 sent" in deliver("-1h"), "it waited too long"
+    export = ErpExport.objects.get()
+    assert export.sent_at and abs(export.sent_at - db_now()) < timedelta(minutes=1)
