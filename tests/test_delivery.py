@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
@@ -17,6 +18,7 @@ from django.test import override_settings
 
 from accounts.models import Org, User
 from connectors import configuring, health
+from connectors.dropzone.pipeline import Pipeline
 from connectors.dropzone.session import DropzoneSession
 from connectors.errors import ConnectorError
 from connectors.models import ErpConnection
@@ -25,7 +27,7 @@ from exports import delivery, janitor
 from exports.connections import change_config
 from exports.delivery import deliver
 from exports.models import ErpExport, ErpExportEvent
-from exports.push import deliver_again
+from exports.push import cancel_export, deliver_again
 from orderflow.db import db_now
 from orders.errors import Refused
 from orders.models import DraftOrder
@@ -674,6 +676,69 @@ def test_no_transaction_is_open_while_files_move(
         DropzoneSession, **{name: outside(getattr(DropzoneSession, name)) for name in names}
     ):
         assert deliver(connection.id).sent == 2
+
+
+@pytest.mark.django_db(transaction=True)
+def test_no_transaction_is_open_while_a_server_is_asked(
+    org: Org, ann: User, openssh: OpenSSHServer
+) -> None:
+    connection = a_connection(org, openssh_config(openssh))
+    exports = some_exports(org, ann, 2)
+    asked = Counter[bool]()
+    burst = Pipeline.burst
+
+    def ask(*args: Any, **kwargs: Any) -> Any:
+        asked[database.in_atomic_block] += 1
+        return burst(*args, **kwargs)
+
+    with mock.patch.object(Pipeline, "burst", ask):
+        with crash_after("staged"):
+            deliver(connection.id)
+        assert deliver(connection.id).sent == len(exports)
+        assert janitor.sweep(settled_after=-janitor.SETTLED_AFTER) == len(exports)
+        assert health.run_test(connection).success
+    assert set(asked) == {False}
+
+
+@pytest.mark.parametrize(("step", "is_cancelled"), [("staged", True), ("elected", False)])
+def test_a_cancellation_counts_until_the_election(
+    org: Org, ann: User, dropzone: Dropzone, step: str, is_cancelled: bool
+) -> None:
+    connection = a_connection(org, dropzone.config)
+    (export,) = some_exports(org, ann)
+    refused: list[str] = []
+
+    def cancel(name: str) -> None:
+        if name == step:
+            try:
+                cancel_export(export.id, actor=ann)
+            except Refused as e:
+                refused.append(e.code)
+
+    with mock.patch.object(delivery, "failpoint", autospec=True, side_effect=cancel):
+        deliver(connection.id)
+    assert refused == ["NOT_CANCELLABLE"] * (not is_cancelled)
+    assert dropzone.files() == ({} if is_cancelled else payloads([export]))
+    assert dropzone.leftovers() == []
+    assert reloaded(export).status == ("FAILED" if is_cancelled else "SENT")
+
+
+@pytest.mark.parametrize("was_staged", [False, True])
+def test_a_restored_database_overwrites_nothing(
+    org: Org, ann: User, dropzone: Dropzone, was_staged: bool
+) -> None:
+    """What was sent after the backup is PENDING again, with the same name and bytes."""
+    connection = a_connection(org, dropzone.config)
+    (export,) = some_exports(org, ann)
+    assert deliver(connection.id).sent == 1
+    unstaged = {"staged_path": None, "staged_at": None, "destination": None}
+    ErpExport.objects.update(
+        status="PENDING", sent_evidence="", sent_at=None, **({} if was_staged else unstaged)
+    )
+    make_due()
+    deliver(connection.id)
+    assert dropzone.files() == payloads([export])
+    assert code(export) == (None if was_staged else "NAME_CONFLICT")
 
 
 def test_the_dropzone_of_staged_exports_is_locked(org: Org, ann: User, folder: Dropzone) -> None:

@@ -122,6 +122,17 @@ def test_rename_makes_visible_under_the_new_name_alone(place: Place) -> None:
     assert names(place) == ["a.json", "b.json"]
 
 
+# Where there is posix-rename it would overwrite: names are unique, and looked for before.
+@pytest.mark.parametrize(
+    "place", ["memory", "filesystem", "openssh_plain_rename"], indirect=["place"]
+)
+def test_rename_overwrites_nothing(place: Place) -> None:
+    place.create(**{"a": b"ours", "a.json": b"theirs"})
+    (failure,) = place.folder.rename([(place("a"), place("a.json"))])
+    assert failure is not None
+    assert place.folder.read([place("a"), place("a.json")], limit=9) == [b"ours", b"theirs"]
+
+
 def test_rename_of_a_missing_file_says_so(place: Place) -> None:
     place.create(b=b"b")
     moves = [(place("a"), place("a.json")), (place("b"), place("b.json"))]
