@@ -34,6 +34,7 @@ def archive_pending(storage: ObjectStorage | None = None) -> int:
         content = export.content
         if content is None:
             continue
+        failpoint("archiving")
         try:
             storage.put(export.export_storage_key, content)
         except ConnectorError as e:
