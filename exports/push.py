@@ -126,6 +126,8 @@ def _lock(order_id: UUID) -> DraftOrder:
     return (
         DraftOrder.objects.select_for_update(of=["self"])
         .select_related("org", "customer", "source_document", "approved_by")
+        # Read once: what is compared with the approval is what is rendered.
+        .prefetch_related("lines")
         .get(id=order_id)
     )
 
