@@ -80,6 +80,8 @@ class _Run:
         self._summary = summary
         self._connection = ErpConnection.objects.get(id=held.connection_id)
         self._opened = self._connection.config_encrypted.ciphertext
+        # What comes later has rung for itself: one by one it would cost many times as much.
+        self._began = db_now()
         self._batch: list[ErpExport] = []
         self._is_reached = False
 
@@ -130,7 +132,7 @@ class _Run:
         After a failure one goes ahead: the least tried, for the failure may be its own.
         """
         due = ErpExport.objects.filter(
-            _PENDING, erp_connection=self._connection, next_attempt_at__lte=db_now()
+            _PENDING, erp_connection=self._connection, next_attempt_at__lte=self._began
         )
         is_probe = self._connection.failures > 0
         order = ["attempts", "created_at", "id"] if is_probe else ["created_at", "id"]
