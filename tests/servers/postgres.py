@@ -18,8 +18,8 @@ from .process import HOST, bound_to_parent, free_port, scratch_folder, spawn
 
 URL_VARIABLE = "TEST_POSTGRES_URL"
 
-# Nothing here survives a power cut, and need not. synchronous_commit stays on: the project's
-# system check refuses a database without it.
+# Nothing here survives a power cut, and need not unless asked for. synchronous_commit stays on:
+# the project's system check refuses a database without it.
 _SETTINGS = {
     "listen_addresses": HOST,
     "unix_socket_directories": "",
@@ -61,9 +61,15 @@ def kill_backends(url: str) -> int:
 
 
 class Postgres:
-    """A server of its own, for tests that stop it. `stop()` keeps the data, leaving `with` not."""
+    """A server of its own, for tests that stop it. `stop()` keeps the data, leaving `with` not.
 
-    def __init__(self) -> None:
+    `is_durable`: it syncs its files like one in production.
+    """
+
+    def __init__(self, *, is_durable: bool = False) -> None:
+        self._settings = dict(_SETTINGS)
+        if is_durable:
+            self._settings |= {"fsync": "on", "full_page_writes": "on"}
         self.port = free_port()
         self._password = secrets.token_hex(8)
         self.url = f"postgres://postgres:{self._password}@{HOST}:{self.port}/postgres"
@@ -83,7 +89,7 @@ class Postgres:
         data = self._folder / "data"
         if not data.exists():
             self._create(data)
-        settings = [f"--{name}={value}" for name, value in _SETTINGS.items()]
+        settings = [f"--{name}={value}" for name, value in self._settings.items()]
         # SIGINT is the fast shutdown, which also frees the shared memory.
         self._process = spawn(
             [
