@@ -25,7 +25,7 @@ from connectors.models import ErpConnection
 from connectors.port import Ack, AckFile, AckMove, Session
 from exports import answers, lanes, pickups
 from exports.models import ErpAck, ErpExport, ErpExportEvent
-from exports.ring import ring
+from exports.ring import ring_after_commit
 from exports.verdicts import judge
 from orderflow.db import Now, db_now
 from orderflow.failpoints import failpoint
@@ -261,7 +261,7 @@ class _Poll:
             if ack.export
         )
         if any(a.export and a.export.status == ErpExport.Status.PENDING for a in decided):
-            transaction.on_commit(partial(ring, self._connection.id), robust=True)
+            ring_after_commit(self._connection.id)
         self._summary.verdicts.update(ack.verdict for ack in decided)
 
     def _move(self, session: Session, moves: Sequence[AckMove]) -> None:

@@ -1,7 +1,6 @@
 """Connection tests in the worker: a person asks, a worker does it, the page follows the steps."""
 
 from datetime import timedelta
-from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -31,7 +30,8 @@ def request_test(connection: ErpConnection, *, actor: User) -> ConnectionTest:
             if not row.last_test_success:
                 # It may be as silent as it was: that must not hold up others.
                 ErpConnection.objects.filter(id=row.id).update(slow_since=Now())
-        transaction.on_commit(partial(ring_waiting, test.id), robust=True)
+        key = test.id
+        transaction.on_commit(lambda: ring_waiting(key), robust=True)
     return test
 
 

@@ -1,6 +1,5 @@
 """The rules of exporting: push, retry, cancel."""
 
-from functools import partial
 from uuid import UUID
 
 from django.db import transaction
@@ -12,7 +11,7 @@ from connectors.port import export_storage_key
 from exports.inbox import open_conflict
 from exports.models import ErpExport, ErpExportEvent
 from exports.rendering import render_order
-from exports.ring import ring
+from exports.ring import ring_after_commit
 from exports.transitions import advance
 from orderflow.db import Now, retried
 from orders import workflow
@@ -119,7 +118,7 @@ def deliver_again(export_id: UUID, *, actor: User) -> None:
         ):
             raise Refused("NOT_WAITING", "Only a pending export can be delivered again.")
         connection_id = ErpExport.objects.values_list("erp_connection", flat=True).get(id=export_id)
-        transaction.on_commit(partial(ring, connection_id), robust=True)
+        ring_after_commit(connection_id)
 
 
 def _lock(order_id: UUID) -> DraftOrder:
@@ -160,6 +159,5 @@ def _create_export(order: DraftOrder, *, actor: User) -> ErpExport:
     workflow.transition(
         [order.id], expect=[OrderStatus.APPROVED, OrderStatus.ERROR], to=OrderStatus.PUSHING
     )
-    # A bell that does not ring must not look like a push that failed: the worker looks by itself.
-    transaction.on_commit(partial(ring, connection.id), robust=True)
+    ring_after_commit(connection.id)
     return export

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from django.conf import settings
+from django.db import OperationalError
 from django.db import connection as database
 from django.test import override_settings
 from django_q.models import OrmQ, Schedule
@@ -22,6 +23,7 @@ from connectors import lease
 from connectors.models import ErpConnection
 from exports import tasks
 from exports.checks import check_queue
+from exports.delivery import deliver
 from exports.models import ErpExport
 from exports.ring import ring_due_connections
 from exports.schedules import create_schedules
@@ -161,3 +163,14 @@ def test_a_worker_with_a_wrong_clock_does_no_harm(
     assert "1 sent" in deliver("-1h"), "it waited too long"
     export = ErpExport.objects.get()
     assert export.sent_at and abs(export.sent_at - db_now()) < timedelta(minutes=1)
+
+
+def test_a_push_counts_though_its_bell_does_not_ring(
+    ann: User, connection: ErpConnection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*args: object) -> None:
+        raise OperationalError("the database went away after the commit")
+
+    monkeypatch.setattr("exports.ring.async_task", away)
+    some_exports(connection.org, ann)
+    assert deliver(connection.id).sent == 1
