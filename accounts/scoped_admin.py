@@ -11,6 +11,9 @@ from django.forms import ModelChoiceField
 from django.http import HttpRequest
 from django.shortcuts import get_object_or_404
 from django.template.response import TemplateResponse
+from django.urls import reverse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
 
 from accounts.models import User
 from accounts.scoping import visible
@@ -26,6 +29,11 @@ def require(request: HttpRequest, permission: str) -> None:
     """Raises PermissionDenied unless the user has the permission."""
     if not request.user.has_perm(permission):
         raise PermissionDenied
+
+
+def link(name: str, obj: Model) -> SafeString:
+    """A link to the page of an object, under the name of that page's URL."""
+    return format_html('<a href="{}">{}</a>', reverse(name, args=[obj.pk]), obj)
 
 
 class OrgScopedAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # generic in the stubs alone

@@ -1,4 +1,4 @@
-"""Admin of the ledger: exports with their history, and acks. They are looked at, not edited."""
+"""Admin of exports with their history. They are looked at, not edited."""
 
 from typing import Any
 from uuid import UUID
@@ -14,8 +14,10 @@ from django.utils.html import format_html, format_html_join
 from django.utils.http import content_disposition_header
 from django.utils.safestring import SafeString
 
-from accounts.scoped_admin import ReadOnlyAdmin, person, require
-from exports.models import ErpAck, ErpExport, ErpExportEvent
+from accounts.scoped_admin import ReadOnlyAdmin, link, person, require
+from exports import ack_admin  # noqa: F401  registers the admin of acks
+from exports.badges import export_badge
+from exports.models import ErpExport, ErpExportEvent
 from exports.push import cancel_export, deliver_again
 from exports.settlement import Outcome, possible_outcomes, settle
 from orderflow.badges import Tone, badge
@@ -25,19 +27,6 @@ from orders.errors import Refused
 for _model in apps.get_app_config("django_q").get_models():
     if admin.site.is_registered(_model):
         admin.site.unregister(_model)
-
-_TONES = {
-    ErpExport.Status.PENDING: Tone.BUSY,
-    ErpExport.Status.SENT: Tone.GOOD,
-    ErpExport.Status.ACKED: Tone.GOOD,
-    ErpExport.Status.FAILED: Tone.BAD,
-}
-_VERDICT_TONES = {
-    ErpAck.Verdict.APPLIED: Tone.GOOD,
-    ErpAck.Verdict.WAITING: Tone.BUSY,
-    ErpAck.Verdict.DUPLICATE: Tone.QUIET,
-    ErpAck.Verdict.DISMISSED: Tone.QUIET,
-}
 
 
 class EventInline(admin.TabularInline):  # type: ignore[type-arg]
@@ -161,17 +150,16 @@ class ErpExportAdmin(ReadOnlyAdmin):
 
     @admin.display(description="status", ordering="status")
     def status_badge(self, export: ErpExport) -> SafeString:
-        status = ErpExport.Status(export.status)
         code = export.error_json.get("code", "") if export.error_json else ""
         if export.needs_decision:
             return format_html("{} <span>{}</span>", badge("needs a decision", Tone.BAD), code)
-        return format_html("{} <span>{}</span>", badge(status.label, _TONES[status]), code)
+        return format_html("{} <span>{}</span>", export_badge(export.status), code)
 
     def order(self, export: ErpExport) -> SafeString:
-        return _link("admin:orders_draftorder_change", export.draft_order)
+        return link("admin:orders_draftorder_change", export.draft_order)
 
     def connection(self, export: ErpExport) -> SafeString:
-        return _link("admin:connectors_erpconnection_change", export.erp_connection)
+        return link("admin:connectors_erpconnection_change", export.erp_connection)
 
     @admin.display(description="staged at")
     def staged_in(self, export: ErpExport) -> str:
@@ -347,48 +335,3 @@ class ErpExportAdmin(ReadOnlyAdmin):
             self.log_change(request, export, "Cancelled.")
             self.message_user(request, "The export was cancelled.", messages.SUCCESS)
         return redirect(back)
-
-
-@admin.register(ErpAck)
-class ErpAckAdmin(ReadOnlyAdmin):
-    list_display = ("filename", "verdict_badge", "export", "erp_connection", "seen_at")
-    list_filter = ("verdict", ("erp_connection", admin.RelatedOnlyFieldListFilter))
-    list_select_related = ("export", "erp_connection__org")
-    list_per_page = 50
-    search_fields = ("filename",)
-    search_help_text = "File name"
-    fields = (
-        "filename",
-        "verdict_badge",
-        "reason",
-        "connection",
-        "answered",
-        "seen_at",
-        "decided_at",
-        "decided_by",
-        "moved_at",
-        "sha256",
-        "content",
-    )
-
-    @admin.display(description="verdict", ordering="verdict")
-    def verdict_badge(self, ack: ErpAck) -> SafeString:
-        verdict = ErpAck.Verdict(ack.verdict)
-        return badge(verdict.label, _VERDICT_TONES.get(verdict, Tone.BAD))
-
-    def connection(self, ack: ErpAck) -> SafeString:
-        return _link("admin:connectors_erpconnection_change", ack.erp_connection)
-
-    @admin.display(description="export")
-    def answered(self, ack: ErpAck) -> str:
-        if ack.export is None:
-            return str(self.get_empty_value_display())
-        return _link("admin:exports_erpexport_change", ack.export)
-
-    @admin.display(description="content")
-    def content(self, ack: ErpAck) -> SafeString:
-        return format_html('<pre class="payload">{}</pre>', ack.raw)
-
-
-def _link(name: str, obj: Any) -> SafeString:
-    return format_html('<a href="{}">{}</a>', reverse(name, args=[obj.pk]), obj)

@@ -15,6 +15,7 @@ from django.urls import URLPattern, path, reverse
 from django.utils.safestring import SafeString
 
 from accounts.scoped_admin import OrgScopedAdmin, person, require
+from exports.badges import export_badge
 from exports.decisions import DECISIONS, Decision, Preview
 from exports.models import ErpExport
 from orderflow.badges import Tone, badge
@@ -36,12 +37,6 @@ _TONES = {
     Status.PUSHED: Tone.GOOD,
     Status.ERROR: Tone.BAD,
     Status.REJECTED: Tone.QUIET,
-}
-_EXPORT_TONES = {
-    ErpExport.Status.PENDING: Tone.BUSY,
-    ErpExport.Status.SENT: Tone.GOOD,
-    ErpExport.Status.ACKED: Tone.GOOD,
-    ErpExport.Status.FAILED: Tone.BAD,
 }
 
 
@@ -173,7 +168,7 @@ class DraftOrderAdmin(OrgScopedAdmin):
     @admin.display(description="latest export", ordering="latest_export_status", empty_value="-")
     def latest_export(self, order: Any) -> SafeString | None:
         status = order.latest_export_status
-        return status and _export_badge(ErpExport.Status(status))
+        return status and export_badge(status)
 
     # Editing.
 
@@ -277,7 +272,7 @@ class DraftOrderAdmin(OrgScopedAdmin):
             "is_stale": is_stale,
             "is_editable": order.status in DraftOrder.EDITABLE,
             "export": latest,
-            "export_badge": latest and _export_badge(ErpExport.Status(latest.status)),
+            "export_badge": latest and export_badge(latest.status),
             "decisions": [
                 (decision, self._decide_url(decision, order))
                 for decision in DECISIONS.values()
@@ -442,7 +437,3 @@ class DraftOrderAdmin(OrgScopedAdmin):
 def _plain(number: Decimal) -> str:
     """10.500000 as 10.5."""
     return f"{number.normalize():f}"
-
-
-def _export_badge(status: ErpExport.Status) -> SafeString:
-    return badge(status.label, _EXPORT_TONES[status])
