@@ -1,12 +1,12 @@
-"""What the admin classes of all apps are made of: org scoping and confirmation pages."""
+"""What the admin classes of all apps are made of: org scoping, filters, confirmation pages."""
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar
 
 from django import forms
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
-from django.db.models import ForeignKey, Model, QuerySet
+from django.db.models import ForeignKey, Model, Q, QuerySet
 from django.forms import ModelChoiceField
 from django.http import HttpRequest
 from django.shortcuts import get_object_or_404
@@ -116,6 +116,40 @@ class OrgScopedAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # generic in 
             original=original,
             **context,
         )
+
+
+class ConditionFilter(admin.SimpleListFilter):
+    """A filter of a list by conditions, each under the word that stands in the URL."""
+
+    conditions: ClassVar[Mapping[str, Q]]
+
+    def lookups(
+        self, request: HttpRequest, model_admin: "admin.ModelAdmin[Any]"
+    ) -> list[tuple[str, str]]:
+        return [(word, word.capitalize()) for word in self.conditions]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        return queryset.filter(self.conditions.get(self.value() or "", Q()))
+
+
+class LongText(forms.TextInput):
+    """Shows a sentence or a file name whole."""
+
+    def __init__(self) -> None:
+        super().__init__({"size": 60})
+
+
+class RadioList(forms.RadioSelect):
+    """Choices with texts as long as the page is wide."""
+
+    def __init__(self) -> None:
+        super().__init__({"class": "radiolist"})
+
+
+class ReasonForm(forms.Form):
+    reason = forms.CharField(
+        max_length=500, widget=LongText, help_text="It is kept, with your name."
+    )
 
 
 class ReadOnlyAdmin(OrgScopedAdmin):

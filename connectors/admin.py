@@ -19,7 +19,7 @@ from django.utils.safestring import SafeString
 from django.utils.text import capfirst
 from django.views.decorators.debug import sensitive_post_parameters
 
-from accounts.scoped_admin import OrgScopedAdmin, freeze, person, require
+from accounts.scoped_admin import OrgScopedAdmin, ReasonForm, freeze, person, require
 from connectors import health, registry
 from connectors.configuring import create_connection, masked_config, pin_host_key
 from connectors.errors import CATALOGUE, ConnectorError
@@ -64,10 +64,6 @@ class ConnectionForm(ConfigForm):
         ):
             self.add_error(None, "Secrets are never shown again: enter them once more.")
         return data
-
-
-class ReasonForm(forms.Form):
-    reason = forms.CharField(max_length=500)
 
 
 @admin.register(ErpConnection)

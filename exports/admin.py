@@ -7,6 +7,7 @@ import msgspec
 from django import forms
 from django.apps import apps
 from django.contrib import admin, messages
+from django.db.models import Q
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import URLPattern, path, reverse
@@ -14,8 +15,15 @@ from django.utils.html import format_html, format_html_join
 from django.utils.http import content_disposition_header
 from django.utils.safestring import SafeString
 
-from accounts.scoped_admin import ReadOnlyAdmin, link, person, require
-from exports import ack_admin  # noqa: F401  registers the admin of acks
+from accounts.scoped_admin import (
+    ConditionFilter,
+    ReadOnlyAdmin,
+    ReasonForm,
+    link,
+    person,
+    require,
+)
+from exports.ack_admin import AckInline
 from exports.badges import export_badge
 from exports.models import ErpExport, ErpExportEvent
 from exports.push import cancel_export, deliver_again
@@ -52,10 +60,6 @@ class EventInline(admin.TabularInline):  # type: ignore[type-arg]
         )
 
 
-class CancelForm(forms.Form):
-    reason = forms.CharField(max_length=500, help_text="It stands in the export's timeline.")
-
-
 class SettleForm(forms.Form):
     outcome = forms.ChoiceField(label="What became of it", widget=forms.RadioSelect)
     reason = forms.CharField(
@@ -85,17 +89,10 @@ class SettleForm(forms.Form):
         return name
 
 
-class NeedsDecision(admin.SimpleListFilter):
+class NeedsDecision(ConditionFilter):
     title = "needs a decision"
     parameter_name = "needs_decision"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [("yes", "Yes")]
-
-    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
-        if self.value() != "yes":
-            return queryset
-        return queryset.filter(status=ErpExport.Status.PENDING, next_attempt_at=None)
+    conditions = {"yes": Q(status=ErpExport.Status.PENDING, next_attempt_at=None)}
 
 
 @admin.register(ErpExport)
@@ -113,7 +110,7 @@ class ErpExportAdmin(ReadOnlyAdmin):
     list_per_page = 50
     search_fields = ("filename", "draft_order__external_order_number", "erp_order_id")
     search_help_text = "File name, order number or ERP number"
-    inlines = (EventInline,)
+    inlines = (AckInline, EventInline)
     fieldsets = (
         (
             None,
@@ -312,7 +309,7 @@ class ErpExportAdmin(ReadOnlyAdmin):
         require(request, "exports.cancel_erpexport")
         export: ErpExport = self.get_or_404(request, pk)
         back = reverse("admin:exports_erpexport_change", args=[pk])
-        form = CancelForm(request.POST if request.method == "POST" else None)
+        form = ReasonForm(request.POST if request.method == "POST" else None)
         if not form.is_valid():
             return self.confirmation(
                 request,

@@ -26,4 +26,5 @@ def export_badge(status: str) -> SafeString:
 
 def verdict_badge(verdict: str) -> SafeString:
     verdict = ErpAck.Verdict(verdict)
-    return badge(verdict.label, _VERDICTS.get(verdict, Tone.BAD))
+    # One word fits into a list; beside it, or on the ack's page, stands the reason.
+    return badge(verdict.lower(), _VERDICTS.get(verdict, Tone.BAD))

@@ -1,5 +1,6 @@
 """The ack inbox: what a person decides about answers that do not speak for themselves."""
 
+import difflib
 from uuid import UUID
 
 from django.db import transaction
@@ -14,6 +15,9 @@ from orders.errors import Refused
 
 Verdict = ErpAck.Verdict
 _TAKEN_BACK = "A later answer was taken instead."
+# Comparing a name takes some 0.2 ms.
+_COMPARED = 1_000
+_CANDIDATES = 50
 
 
 def dismiss(ack_id: UUID, *, actor: User, reason: str) -> None:
@@ -73,6 +77,21 @@ def assign(
             answers.apply([ack], expected=ErpExport.Status.SENT, actor=actor)
         _decide(ack, verdict, actor=actor, reason=f"{reason} {why}".strip())
     return ack
+
+
+def candidates(ack: ErpAck) -> list[ErpExport]:
+    """The exports that an answer may be about: sent and unanswered, the likeliest names first."""
+    sent = ErpExport.objects.filter(
+        erp_connection=ack.erp_connection_id, status=ErpExport.Status.SENT
+    ).order_by("-sent_at")
+    ids = dict(sent.values_list("filename", "id")[:_COMPARED])
+    likeliest = difflib.get_close_matches(ack.filename, ids, n=_CANDIDATES, cutoff=0)
+    exports = (
+        sent.select_related("draft_order")
+        .defer("payload")
+        .in_bulk([ids[name] for name in likeliest])
+    )
+    return [exports[ids[name]] for name in likeliest]
 
 
 def open_conflict(order_id: UUID) -> ErpAck | None:

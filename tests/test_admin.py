@@ -151,6 +151,28 @@ def _failed(export: ErpExport) -> None:
     workflow.transition([export.draft_order_id], expect=[Status.PUSHING], to=Status.ERROR)
 
 
+def _ack(connection: ErpConnection, verdict: str, **fields: Any) -> ErpAck:
+    return ErpAck.objects.create(
+        **{
+            "org": connection.org,
+            "erp_connection": connection,
+            "filename": f"ack_{verdict}.json",
+            "sha256": "0",
+            "raw": "{}",
+            "is_accepted": True,
+            "verdict": verdict,
+            **fields,
+        }
+    )
+
+
+def _conflict(connection: ErpConnection, actor: User) -> ErpAck:
+    """The ERP accepts an order whose export has failed."""
+    export = push_order(_approved(connection.org, actor, "PO-conflict").id, actor=actor)
+    _failed(export)
+    return _ack(connection, "CONFLICT", export=export)
+
+
 def _any() -> Any:
     from django.db.models import Q
 
@@ -235,6 +257,7 @@ def test_objects_of_other_orgs_are_not_found(
     stranger = _member("stranger", other_org, "Approver")
     export = push_order(_approved(other_org, stranger).id, actor=stranger)
     customer = Customer.objects.get(org=other_org)
+    ack = _ack(connection, "UNMATCHED")
     pages = {
         approver: [
             _url("orders_draftorder_change", export.draft_order_id),
@@ -248,6 +271,10 @@ def test_objects_of_other_orgs_are_not_found(
         ],
         operator: [
             _url("exports_erpexport_settle", export.id),
+            *(
+                _url(f"exports_erpack_{name}", ack.id)
+                for name in ("change", "assign", "take", "dismiss")
+            ),
             _url("connectors_erpconnection_change", connection.id),
             *(
                 _url(f"connectors_erpconnection_{name}", connection.id)
@@ -320,6 +347,8 @@ def test_pages_by_permission(
 ) -> None:
     export = push_order(_approved(org, approver).id, actor=approver)
     _needs_a_decision(export, Path("/nowhere"))
+    unmatched = _ack(connection, "UNMATCHED")
+    conflict = _conflict(connection, approver)
     order = _order(org, "PO-2")
     every = {viewer, approver, operator}
     allowed = {
@@ -336,6 +365,10 @@ def test_pages_by_permission(
         _url("exports_erpexport_cancel", export.id): {approver, operator},
         _url("exports_erpexport_settle", export.id): {operator},
         _url("exports_erpack_changelist"): every,
+        _url("exports_erpack_change", unmatched.id): every,
+        _url("exports_erpack_assign", unmatched.id): {operator},
+        _url("exports_erpack_dismiss", unmatched.id): {operator},
+        _url("exports_erpack_take", conflict.id): {operator},
         _url("connectors_erpconnection_changelist"): every,
         _url("connectors_erpconnection_change", connection.id): every,
         _url("connectors_erpconnection_add"): {operator},
@@ -347,6 +380,8 @@ def test_pages_by_permission(
         # Nobody, superusers included.
         _url("exports_erpexport_add"): set(),
         _url("exports_erpexport_delete", export.id): set(),
+        _url("exports_erpack_add"): set(),
+        _url("exports_erpack_delete", unmatched.id): set(),
         _url("connectors_erpconnection_delete", connection.id): set(),
         _url("orders_draftorder_delete", order.id): set(),
     }
@@ -360,6 +395,7 @@ def test_posts_without_permission_change_nothing(
     org: Org, connection: ErpConnection, viewer: User, approver: User
 ) -> None:
     export = push_order(_approved(org, approver).id, actor=approver)
+    unmatched, conflict = _ack(connection, "UNMATCHED"), _conflict(connection, approver)
     order = _order(org, "PO-2")
     posts = [
         *(_decide(name) for name in ("approve", "push", "retry", "reject")),
@@ -367,6 +403,10 @@ def test_posts_without_permission_change_nothing(
         _url("exports_erpexport_change", export.id),
         _url("exports_erpexport_cancel", export.id),
         _url("exports_erpexport_settle", export.id),
+        _url("exports_erpack_change", unmatched.id),
+        _url("exports_erpack_assign", unmatched.id),
+        _url("exports_erpack_dismiss", unmatched.id),
+        _url("exports_erpack_take", conflict.id),
         _url("connectors_erpconnection_change", connection.id),
         *(
             _url(f"connectors_erpconnection_{name}", connection.id)
@@ -401,6 +441,7 @@ def test_every_form_asks_for_the_csrf_token(
 ) -> None:
     export = push_order(_approved(org, approver).id, actor=approver)
     _needs_a_decision(export, Path("/nowhere"))
+    unmatched, conflict = _ack(connection, "UNMATCHED"), _conflict(connection, approver)
     strict = _client(User.objects.get(username="root"), enforce_csrf_checks=True)
     before = _tables()
     for url in (
@@ -408,6 +449,9 @@ def test_every_form_asks_for_the_csrf_token(
         _url("orders_draftorder_changelist"),
         _url("exports_erpexport_cancel", export.id),
         _url("exports_erpexport_settle", export.id),
+        _url("exports_erpack_assign", unmatched.id),
+        _url("exports_erpack_dismiss", unmatched.id),
+        _url("exports_erpack_take", conflict.id),
         *(
             _url(f"connectors_erpconnection_{name}", connection.id)
             for name in ("change", "test", "pin", "pause", "resume")
@@ -431,14 +475,7 @@ def test_get_changes_nothing(
     ready, approved = _order(org, "PO-2"), _approved(org, approver, "PO-3")
     error = _approved(org, approver, "PO-4")
     _failed(push_order(error.id, actor=approver))
-    ack = ErpAck.objects.create(
-        org=org,
-        erp_connection=connection,
-        filename="ack_x.json",
-        sha256="0",
-        raw="{}",
-        verdict="UNMATCHED",
-    )
+    unmatched, conflict = _ack(connection, "UNMATCHED"), _conflict(connection, approver)
     token = ApiToken.objects.create(
         user=approver, org=org, name="t", digest="0", expires_at=timezone.now()
     )
@@ -456,7 +493,8 @@ def test_get_changes_nothing(
             _url(f"exports_erpexport_{name}", export.id)
             for name in ("change", "payload", "cancel", "deliver", "settle")
         ),
-        _url("exports_erpack_change", ack.id),
+        *(_url(f"exports_erpack_{name}", unmatched.id) for name in ("change", "assign", "dismiss")),
+        *(_url(f"exports_erpack_{name}", conflict.id) for name in ("change", "take", "dismiss")),
         _url("orders_draftorder_change", ready.id),
         _url("orders_customer_change", ready.customer_id),
         _url("accounts_apitoken_change", token.id),
@@ -724,16 +762,7 @@ def test_markup_in_orders_is_escaped_everywhere(
     ErpExport.objects.filter(id=export.id).update(
         error_json={"code": XSS, "message": XSS, "hint": XSS, "owner": XSS}, erp_order_id=XSS
     )
-    ack = ErpAck.objects.create(
-        org=org,
-        erp_connection=connection,
-        export=export,
-        filename=XSS,
-        sha256="0",
-        raw=XSS,
-        verdict="MALFORMED",
-        reason=XSS,
-    )
+    ack = _ack(connection, "MALFORMED", export=export, filename=XSS, raw=XSS, reason=XSS)
     health.pause(connection.id, reason=XSS, actor=approver)
     pages += [
         root.get(url)

@@ -1,0 +1,508 @@
+"""The ack inbox: what people see of the ERP's answers, and what they decide about them."""
+
+import json
+import re
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import Group
+from django.db.models import F
+from django.test import Client
+from django.urls import reverse
+
+from accounts.models import Org, User
+from connectors.models import ErpConnection
+from exports.acks import poll
+from exports.delivery import deliver
+from exports.models import ErpAck, ErpExport
+from exports.push import retry_order
+from orders.models import DraftOrder
+from tests.builders import a_connection, a_user, an_org, some_exports
+from tests.dropzones import Dropzone, dropzone_of
+
+pytestmark = pytest.mark.django_db
+
+XSS = "<script>alert('x')</script>"
+TYPO = "ack_sales_order_typo.json"
+
+
+@pytest.fixture
+def org() -> Org:
+    return an_org()
+
+
+@pytest.fixture
+def dropzone(request: pytest.FixtureRequest) -> Any:
+    with dropzone_of("filesystem", request) as dropzone:
+        yield dropzone
+
+
+@pytest.fixture
+def erp(org: Org, dropzone: Dropzone) -> ErpConnection:
+    return a_connection(org, dropzone.config)
+
+
+@pytest.fixture
+def sent(erp: ErpConnection, org: Org) -> list[ErpExport]:
+    exports = some_exports(org, a_user(org), 3)
+    assert deliver(erp.id).sent == 3
+    return exports
+
+
+@pytest.fixture
+def operator(org: Org) -> Client:
+    return client_of(member(org, "oskar", "Operator"))
+
+
+def member(org: Org, name: str, group: str) -> User:
+    user = a_user(org, name)
+    user.groups.add(Group.objects.get(name=group))
+    User.objects.filter(id=user.id).update(is_staff=True)
+    return user
+
+
+def client_of(user: User, **kwargs: Any) -> Client:
+    client = Client(**kwargs)
+    client.force_login(user)
+    return client
+
+
+def url(name: str, *args: object) -> str:
+    return reverse(f"admin:exports_{name}", args=args)
+
+
+def text(response: Any) -> str:
+    assert response.status_code == 200
+    return str(response.content.decode())
+
+
+def said(response: Any) -> list[str]:
+    return [str(message) for message in response.context["messages"]]
+
+
+def answer(dropzone: Dropzone, erp: ErpConnection, name: str, content: Any) -> ErpAck:
+    """What a poll makes of a file that the ERP writes."""
+    data = content if isinstance(content, str) else json.dumps(content)
+    (dropzone.acks / name).write_text(data)
+    poll(erp.id)
+    return ErpAck.objects.filter(filename=name).latest("seen_at")
+
+
+def accept(dropzone: Dropzone, erp: ErpConnection, export: ErpExport, number: str) -> ErpAck:
+    content = {"status": "ACKED", "erp_order_id": number}
+    return answer(dropzone, erp, f"ack_{export.filename}", content)
+
+
+def refuse(dropzone: Dropzone, erp: ErpConnection, export: ErpExport) -> ErpAck:
+    content = {"status": "FAILED", "error_code": "E17", "message": "No such customer"}
+    return answer(dropzone, erp, f"error_{export.filename}", content)
+
+
+def status(export: ErpExport) -> tuple[str, str]:
+    """The export's and its order's status."""
+    row = ErpExport.objects.select_related("draft_order").get(id=export.id)
+    return row.status, row.draft_order.status
+
+
+@pytest.fixture
+def conflict(dropzone: Dropzone, erp: ErpConnection, sent: list[ErpExport]) -> ErpAck:
+    """The ERP refused an order and says later that it has accepted it."""
+    refuse(dropzone, erp, sent[0])
+    ack = accept(dropzone, erp, sent[0], "SO-7")
+    assert ack.verdict == "CONFLICT"
+    return ack
+
+
+@pytest.fixture
+def unmatched(dropzone: Dropzone, erp: ErpConnection, sent: list[ErpExport]) -> ErpAck:
+    ack = answer(dropzone, erp, TYPO, {"status": "ACKED", "erp_order_id": "SO-3"})
+    assert ack.verdict == "UNMATCHED"
+    return ack
+
+
+@pytest.fixture
+def malformed(dropzone: Dropzone, erp: ErpConnection, sent: list[ErpExport]) -> ErpAck:
+    ack = answer(dropzone, erp, f"ack_{sent[0].filename}", {"state": "fine"})
+    assert ack.verdict == "MALFORMED"
+    return ack
+
+
+# The list.
+def test_open_answers_are_easy_to_find(
+    dropzone: Dropzone,
+    erp: ErpConnection,
+    sent: list[ErpExport],
+    unmatched: ErpAck,
+    operator: Client,
+) -> None:
+    applied = accept(dropzone, erp, sent[0], "SO-1")
+    page = text(operator.get(url("erpack_changelist")))
+    assert "1 answer waits for a person." in page
+    assert applied.filename in page
+    page = text(operator.get(url("erpack_changelist"), {"open": "yes"}))
+    assert unmatched.filename in page
+    assert applied.filename not in page
+    page = text(operator.get(url("erpack_changelist"), {"verdict__exact": "APPLIED"}))
+    assert applied.filename in page
+    assert unmatched.filename not in page
+    operator.post(url("erpack_dismiss", unmatched.id), {"reason": "A test of theirs"})
+    assert "for a person." not in text(operator.get(url("erpack_changelist")))
+
+
+def test_search_finds_file_order_and_erp_number(
+    dropzone: Dropzone, erp: ErpConnection, sent: list[ErpExport], operator: Client
+) -> None:
+    for number, export in enumerate(sent):
+        accept(dropzone, erp, export, f"SO-{number}")
+    for words in (sent[1].filename, sent[1].draft_order.external_order_number, "SO-1"):
+        page = text(operator.get(url("erpack_changelist"), {"q": str(words)}))
+        assert "1 result" in page
+
+
+# The page.
+def test_the_page_says_what_the_file_says(
+    dropzone: Dropzone, erp: ErpConnection, sent: list[ErpExport], operator: Client
+) -> None:
+    ack = refuse(dropzone, erp, sent[0])
+    page = text(operator.get(url("erpack_change", ack.id)))
+    for part in ("refused", "E17", "No such customer", "applied", sent[0].filename, "PO-0"):
+        assert part in page
+    assert "&quot;status&quot;: &quot;FAILED&quot;" in page
+    assert "state-actions" not in page
+
+
+def test_the_page_says_what_is_not_known(
+    unmatched: ErpAck, malformed: ErpAck, operator: Client
+) -> None:
+    page = text(operator.get(url("erpack_change", malformed.id)))
+    assert "not understood" in page
+    assert "ACK_STATUS: The key “status” must be there" in page
+    for ack in (unmatched, malformed):
+        assert ">None<" not in text(operator.get(url("erpack_change", ack.id)))
+
+
+def test_an_export_shows_its_answers(conflict: ErpAck, operator: Client) -> None:
+    assert conflict.export
+    page = text(operator.get(url("erpexport_change", conflict.export.id)))
+    for ack in conflict.export.acks.all():
+        assert url("erpack_change", ack.id) in page
+
+
+# Decisions.
+@pytest.mark.parametrize(
+    ("verdict", "offered"),
+    [
+        ("CONFLICT", ["take", "dismiss"]),
+        ("LATE", ["dismiss"]),
+        ("UNMATCHED", ["assign", "dismiss"]),
+        ("MALFORMED", ["assign", "dismiss"]),
+        ("APPLIED", []),
+        ("DUPLICATE", []),
+        ("WAITING", []),
+        ("DISMISSED", []),
+    ],
+)
+def test_each_verdict_has_its_decisions(
+    unmatched: ErpAck,
+    sent: list[ErpExport],
+    org: Org,
+    operator: Client,
+    verdict: str,
+    offered: list[str],
+) -> None:
+    ErpAck.objects.update(verdict=verdict, export=sent[0])
+    viewer = client_of(member(org, "vera", "Viewer"))
+    for name in ("assign", "take", "dismiss"):
+        is_offered = name in offered
+        there = url(f"erpack_{name}", unmatched.id)
+        assert (f'href="{there}"' in text(operator.get(url("erpack_change", unmatched.id)))) is (
+            is_offered
+        )
+        assert there not in text(viewer.get(url("erpack_change", unmatched.id)))
+        if not is_offered:
+            for response in (operator.get(there, follow=True), operator.post(there, follow=True)):
+                assert said(response)[0].endswith("that cannot be decided about it.")
+
+
+def test_both_answers_stand_side_by_side(conflict: ErpAck, operator: Client) -> None:
+    for name in ("change", "take", "dismiss"):
+        page = text(operator.get(url(f"erpack_{name}", conflict.id)))
+        first, second = page.split("What this answer says")
+        assert "No such customer" in first.split("What counts now")[1]
+        assert "SO-7" in second
+
+
+def test_let_the_later_answer_count(conflict: ErpAck, sent: list[ErpExport], org: Org) -> None:
+    operator = member(org, "oskar", "Operator")
+    client = client_of(operator)
+    there = url("erpack_take", conflict.id)
+    page = text(client.get(there))
+    assert "changes from “failed” to “acknowledged”. Its ERP number is SO-7." in page
+    assert "Order PO-0 changes from “error” to “pushed”." in page
+    assert "This field is required." in text(client.post(there))
+    assert status(sent[0]) == ("FAILED", "ERROR")
+    page = client.post(there, {"reason": "Reprocessed"}, follow=True)
+    assert said(page) == ["The decision was recorded."]
+    assert "Reprocessed" in text(page)
+    assert status(sent[0]) == ("ACKED", "PUSHED")
+    conflict.refresh_from_db()
+    assert (conflict.verdict, conflict.decided_by) == ("APPLIED", operator)
+    history = text(client.get(url("erpack_history", conflict.id)))
+    assert "Let this answer count: Reprocessed" in history
+
+
+def test_keep_the_first_answer(conflict: ErpAck, sent: list[ErpExport], operator: Client) -> None:
+    there = url("erpack_dismiss", conflict.id)
+    page = text(operator.get(there))
+    assert "stays as it is: failed." in page
+    assert "Order PO-0 stays as it is: error. It can be corrected and pushed again." in page
+    operator.post(there, {"reason": "They say it was refused"})
+    assert status(sent[0]) == ("FAILED", "ERROR")
+    conflict.refresh_from_db()
+    assert (conflict.verdict, conflict.reason) == ("DISMISSED", "They say it was refused")
+
+
+def test_what_forbids_a_decision_is_said(
+    conflict: ErpAck, sent: list[ErpExport], operator: Client
+) -> None:
+    # Another export of the order, from before the contradiction was known.
+    ErpAck.objects.filter(id=conflict.id).update(verdict="DUPLICATE")
+    retry_order(sent[0].draft_order_id, actor=User.objects.get(username="ann"))
+    ErpAck.objects.filter(id=conflict.id).update(verdict="CONFLICT")
+    there = url("erpack_take", conflict.id)
+    for ask in (operator.get, operator.post):
+        assert "was exported again as" in said(ask(there, {"reason": "?"}, follow=True))[0]
+    conflict.refresh_from_db()
+    assert conflict.verdict == "CONFLICT"
+
+
+def test_a_late_answer_is_dismissed(
+    dropzone: Dropzone, erp: ErpConnection, sent: list[ErpExport], operator: Client
+) -> None:
+    refuse(dropzone, erp, sent[0])
+    ErpExport.objects.update(created_at=F("created_at") - timedelta(minutes=1))
+    retry_order(sent[0].draft_order_id, actor=User.objects.get(username="ann"))
+    deliver(erp.id)
+    late = accept(dropzone, erp, sent[0], "SO-1")
+    assert late.verdict == "LATE"
+    assert "may have the order twice" in text(operator.get(url("erpack_change", late.id)))
+    operator.post(url("erpack_dismiss", late.id), {"reason": "Cancelled there"})
+    late.refresh_from_db()
+    assert late.verdict == "DISMISSED"
+
+
+# Assigning.
+def candidates(page: str) -> list[str]:
+    return re.findall(r'name="export" value="([^"]+)"', page)
+
+
+def test_the_most_similar_names_come_first(
+    dropzone: Dropzone, erp: ErpConnection, sent: list[ErpExport], operator: Client
+) -> None:
+    accept(dropzone, erp, sent[2], "SO-1")
+    for export, other in ((sent[0], sent[1]), (sent[1], sent[0])):
+        mistyped = f"ack_{export.filename[:-7]}x{export.filename[-6:]}"
+        ack = answer(dropzone, erp, mistyped, {"status": "ACKED"})
+        page = text(operator.get(url("erpack_assign", ack.id)))
+        assert candidates(page) == [str(export.id), str(other.id)], "the answered one is not there"
+
+
+def test_an_answer_is_assigned_after_a_look_at_what_it_does(
+    dropzone: Dropzone,
+    erp: ErpConnection,
+    sent: list[ErpExport],
+    unmatched: ErpAck,
+    operator: Client,
+) -> None:
+    there = url("erpack_assign", unmatched.id)
+    entered = {"export": str(sent[1].id), "reason": "Typo"}
+    page = text(operator.post(there, entered))
+    assert f"Export {sent[1].filename} changes from “sent” to “acknowledged”" in page
+    assert "Its ERP number is SO-3." in page
+    assert "Order PO-1 stays as it is: pushed." in page
+    assert "moved out of the ack folder by the next poll" in page
+    assert status(sent[1]) == ("SENT", "PUSHED")
+    hidden = dict(re.findall(r'type="hidden" name="(\w+)" value="([^"]*)"', page))
+    del hidden["csrfmiddlewaretoken"]
+    assert said(operator.post(there, hidden, follow=True)) == ["The decision was recorded."]
+    assert status(sent[1]) == ("ACKED", "PUSHED")
+    assert (dropzone.acks / TYPO).exists()
+    poll(erp.id)
+    assert not (dropzone.acks / TYPO).exists()
+
+
+def test_another_export_is_named_by_its_file(
+    dropzone: Dropzone,
+    erp: ErpConnection,
+    sent: list[ErpExport],
+    unmatched: ErpAck,
+    operator: Client,
+) -> None:
+    accept(dropzone, erp, sent[0], "SO-1")
+    there = url("erpack_assign", unmatched.id)
+    entered = {"filename": f" {sent[0].filename} ", "reason": "They say so"}
+    page = text(operator.post(there, entered))
+    assert "which of the two counts is to be decided next" in page
+    operator.post(there, entered | {"confirmed": "yes"})
+    unmatched.refresh_from_db()
+    assert (unmatched.verdict, unmatched.export) == ("CONFLICT", sent[0])
+    assert status(sent[0]) == ("ACKED", "PUSHED")
+
+
+@pytest.mark.parametrize(
+    ("entered", "error"),
+    [
+        ({}, "Choose one export, or enter the name of its file."),
+        ({"export": "{own}", "filename": "x"}, "Choose one export, or enter the name"),
+        ({"export": "{rival}"}, "Select a valid choice."),
+        ({"filename": "{rival_file}"}, "This connection has no export with this file name."),
+        ({"filename": "{unsent_file}"}, "was not sent yet."),
+        ({"export": "{own}", "reason": ""}, "This field is required."),
+    ],
+)
+def test_what_cannot_be_assigned(
+    org: Org,
+    dropzone: Dropzone,
+    sent: list[ErpExport],
+    unmatched: ErpAck,
+    operator: Client,
+    entered: dict[str, str],
+    error: str,
+) -> None:
+    rival = an_org("rival")
+    a_connection(rival, dropzone.config)
+    (theirs,) = some_exports(rival, a_user(rival, "bob"))
+    (unsent,) = some_exports(org, User.objects.get(username="ann"), first=9)
+    names = {
+        "own": sent[0].id,
+        "rival": theirs.id,
+        "rival_file": theirs.filename,
+        "unsent_file": unsent.filename,
+    }
+    data = {name: value.format(**names) for name, value in entered.items()}
+    for confirmed in ({}, {"confirmed": "yes"}):
+        page = operator.post(
+            url("erpack_assign", unmatched.id), {"reason": "?", **data, **confirmed}
+        )
+        assert error in text(page)
+        assert "What happens" not in text(page)
+    unmatched.refresh_from_db()
+    assert unmatched.verdict == "UNMATCHED"
+
+
+def test_a_person_says_what_a_malformed_file_answers(
+    sent: list[ErpExport], malformed: ErpAck, operator: Client
+) -> None:
+    there = url("erpack_assign", malformed.id)
+    page = text(operator.get(there))
+    assert candidates(page)[0] == str(sent[0].id)
+    assert re.search(rf'value="{sent[0].id}"[^>]* checked', page), "the one that its name says"
+    entered = {"export": str(sent[0].id), "outcome": "accepted", "reason": "Asked them"}
+    assert "This field is required." in text(operator.post(there, entered | {"outcome": ""}))
+    contradiction = operator.post(there, entered | {"message": "No"})
+    assert "This contradicts what the ERP has done" in text(contradiction)
+    entered["erp_order_id"] = "SO-5"
+    assert "Its ERP number is SO-5." in text(operator.post(there, entered))
+    operator.post(there, entered | {"confirmed": "yes"})
+    assert status(sent[0]) == ("ACKED", "PUSHED")
+    assert ErpExport.objects.get(id=sent[0].id).erp_order_id == "SO-5"
+
+
+def test_a_person_reads_a_refusal(
+    sent: list[ErpExport], malformed: ErpAck, operator: Client
+) -> None:
+    there = url("erpack_assign", malformed.id)
+    entered = {
+        "export": str(sent[0].id),
+        "outcome": "refused",
+        "error_code": "E17",
+        "message": "No such customer",
+        "reason": "Asked them",
+    }
+    page = text(operator.post(there, entered))
+    assert "The ERP refused the order: E17: No such customer" in page
+    assert "“pushed” to “error”. It can be corrected and pushed again." in page
+    operator.post(there, entered | {"confirmed": "yes"})
+    assert status(sent[0]) == ("FAILED", "ERROR")
+
+
+def test_a_malformed_answer_to_what_was_answered_since_is_still_about_it(
+    dropzone: Dropzone,
+    erp: ErpConnection,
+    sent: list[ErpExport],
+    malformed: ErpAck,
+    operator: Client,
+) -> None:
+    accept(dropzone, erp, sent[0], "SO-1")
+    page = text(operator.get(url("erpack_assign", malformed.id)))
+    assert str(sent[0].id) not in candidates(page)
+    assert f'name="filename" value="{sent[0].filename}"' in page
+
+
+# Who may do what.
+def test_who_may_decide(org: Org, unmatched: ErpAck) -> None:
+    for group, code in (("Viewer", 403), ("Approver", 403), ("Operator", 200)):
+        client = client_of(member(org, group.lower(), group))
+        for name in ("assign", "dismiss"):
+            there = url(f"erpack_{name}", unmatched.id)
+            assert client.get(there).status_code == code
+            if code == 403:
+                assert client.post(there, {"reason": "?"}).status_code == code
+        assert client.post(url("erpack_change", unmatched.id), {"verdict": "x"}).status_code == 403
+    unmatched.refresh_from_db()
+    assert unmatched.verdict == "UNMATCHED"
+
+
+def test_answers_to_other_orgs_are_not_found(sent: list[ErpExport], conflict: ErpAck) -> None:
+    rival = an_org("rival")
+    stranger = client_of(member(rival, "sam", "Operator"))
+    for name in ("assign", "take", "dismiss"):
+        there = url(f"erpack_{name}", conflict.id)
+        assert stranger.get(there).status_code == 404
+        assert stranger.post(there, {"reason": "?", "confirmed": "yes"}).status_code == 404
+    # Django's own page leads to the index with a message that there is no such object.
+    assert stranger.get(url("erpack_change", conflict.id)).status_code == 302
+    page = text(stranger.get(url("erpack_changelist")))
+    assert conflict.filename not in page
+    assert "for a person." not in page
+    conflict.refresh_from_db()
+    assert conflict.verdict == "CONFLICT"
+
+
+def test_decisions_ask_for_the_csrf_token(org: Org, conflict: ErpAck) -> None:
+    strict = client_of(member(org, "oskar", "Operator"), enforce_csrf_checks=True)
+    for name in ("assign", "take", "dismiss"):
+        there = url(f"erpack_{name}", conflict.id)
+        assert strict.post(there, {"reason": "?"}).status_code == 403
+        if name != "assign":
+            assert "csrfmiddlewaretoken" in text(strict.get(there))
+
+
+def test_markup_in_answers_is_text(
+    dropzone: Dropzone, erp: ErpConnection, sent: list[ErpExport], operator: Client
+) -> None:
+    content = {"status": "FAILED", "error_code": XSS, "message": XSS, "note": XSS}
+    refused = answer(dropzone, erp, f"error_{sent[0].filename}", content)
+    conflict = accept(dropzone, erp, sent[0], XSS)
+    unmatched = answer(dropzone, erp, TYPO, content)
+    ErpAck.objects.filter(id=unmatched.id).update(filename=f"ack_{XSS}.json", reason=XSS)
+    operator.post(url("erpack_dismiss", refused.id), {"reason": XSS})
+    there = url("erpack_assign", unmatched.id)
+    pages = [
+        *(operator.get(url("erpack_change", ack.id)) for ack in (refused, conflict, unmatched)),
+        operator.get(url("erpack_changelist")),
+        operator.get(url("erpexport_change", sent[0].id)),
+        operator.get(url("erpack_take", conflict.id)),
+        operator.get(url("erpack_dismiss", unmatched.id)),
+        operator.get(there),
+        operator.post(there, {"export": str(sent[1].id), "reason": XSS}),
+        operator.post(url("erpack_take", conflict.id), {"reason": XSS}, follow=True),
+        operator.get(url("erpack_history", conflict.id)),
+    ]
+    for page in pages:
+        assert XSS not in text(page)
+        assert "&lt;script&gt;alert(" in text(page)
+        assert not re.search(r"<script(?![^>]*\bsrc=)[^>]*>\s*\S", text(page))
+        assert not re.search(r"\s(style|on\w+)=\"", text(page))
+    assert DraftOrder.objects.get(id=sent[0].draft_order_id).status == "PUSHED"
