@@ -30,9 +30,14 @@ from connectors.secrets import MASK
 from exports import workers
 from exports.connection_tests import is_lost, request_test
 from exports.connections import change_config
+from exports.push import deliver_waiting
+from exports.ring import poll_now
+from exports.statistics import PERIOD, ack_latency, backlog
 from orderflow.badges import Tone, badge
 from orderflow.db import Now
+from orderflow.durations import in_words
 from orderflow.rehearsal import rehearsal
+from orders.errors import Refused
 
 _OUTCOME_TONES = {"ok": Tone.GOOD, "failed": Tone.BAD, "skipped": Tone.QUIET}
 
@@ -84,7 +89,7 @@ class ErpConnectionAdmin(OrgScopedAdmin):
         """What the connection does now, and why."""
         if connection.is_paused:
             tone = Tone.BUSY if connection.pause_reason == NEVER_TESTED else Tone.BAD
-            return _badge_and("paused", tone, _pause_reason(connection))
+            return _badge_and("paused", tone, pause_reason(connection))
         if connection.failures and connection.retry_at:
             return _badge_and("failing", Tone.BAD, f"next try at {localize(connection.retry_at)}")
         return (
@@ -216,7 +221,12 @@ class ErpConnectionAdmin(OrgScopedAdmin):
             "pause_spec": None if connection.paused_by else CATALOGUE.get(connection.pause_reason),
             "config_error": _config_error(connection),
             "last_error": _last_error(connection),
+            "reads_acks": reads_acks(connection),
+            "ack_error": _dated(connection.ack_error),
+            "latency": _latency(connection),
+            "backlog": backlog(connection),
             "may_test": user.has_perm("connectors.test_erpconnection"),
+            "may_deliver": user.has_perm("orders.push_draftorder"),
             "may_pause": user.has_perm("connectors.pause_erpconnection"),
             "may_pin": user.has_perm("connectors.change_erpconnection")
             and _unpinned_key(connection),
@@ -227,6 +237,8 @@ class ErpConnectionAdmin(OrgScopedAdmin):
     def get_urls(self) -> list[URLPattern]:
         views = {
             "test": self.test_view,
+            "poll": self.poll_view,
+            "deliver": self.deliver_view,
             "pin": self.pin_view,
             "pause": self.pause_view,
             "resume": self.resume_view,
@@ -288,6 +300,60 @@ class ErpConnectionAdmin(OrgScopedAdmin):
             milliseconds=sum(step["milliseconds"] for step in asked.steps),
             **self._state(request, connection),
         )
+
+    def poll_view(self, request: HttpRequest, pk: UUID) -> HttpResponse:
+        require(request, "connectors.test_erpconnection")
+        connection: ErpConnection = self.get_or_404(request, pk)
+        may_read = health.may_read(connection)
+        if request.method != "POST" or not may_read:
+            return self.confirmation(
+                request,
+                title="Check acks",
+                original=connection,
+                paragraphs=[
+                    "A worker looks into the ack folder at once: what the ERP has answered counts "
+                    "and is moved away, and files that the ERP has taken are noted."
+                ]
+                if may_read
+                else [
+                    "The dropzone cannot be reached.",
+                    f"The connection is paused: {pause_reason(connection)}"
+                    if connection.is_paused
+                    else f"The next try is at {localize(connection.retry_at)}.",
+                ],
+                submit="Check acks now" if may_read else "",
+                back=_change_url(connection),
+            )
+        poll_now(pk)
+        self.log_change(request, connection, "Asked for a look at the acks.")
+        self.message_user(request, "A worker looks for acks now.", messages.SUCCESS)
+        return redirect(_change_url(connection))
+
+    def deliver_view(self, request: HttpRequest, pk: UUID) -> HttpResponse:
+        require(request, "orders.push_draftorder")
+        connection: ErpConnection = self.get_or_404(request, pk)
+        if request.method != "POST":
+            return self.confirmation(
+                request,
+                title="Deliver now",
+                original=connection,
+                paragraphs=[
+                    "A worker tries at once what waits here, also what was put off after failures. "
+                    "What was sent is not sent twice. Exports that need a decision go on waiting."
+                    if not connection.is_paused
+                    else "The connection is paused: what waits goes when it resumes."
+                ],
+                submit="" if connection.is_paused else "Deliver now",
+                back=_change_url(connection),
+            )
+        try:
+            deliver_waiting(pk, actor=person(request))
+        except Refused as e:
+            self.message_user(request, e.message, messages.ERROR)
+        else:
+            self.log_change(request, connection, "Asked for a delivery.")
+            self.message_user(request, "A worker delivers now.", messages.SUCCESS)
+        return redirect(_change_url(connection))
 
     def pin_view(self, request: HttpRequest, pk: UUID) -> HttpResponse:
         require(request, "connectors.change_erpconnection")
@@ -368,7 +434,7 @@ class ErpConnectionAdmin(OrgScopedAdmin):
                 original=connection,
                 paragraphs=[
                     "Waiting exports are delivered at once.",
-                    f"The connection was paused: {_pause_reason(connection)}"
+                    f"The connection was paused: {pause_reason(connection)}"
                     if connection.is_paused
                     else "The connection is not paused now.",
                 ],
@@ -434,7 +500,8 @@ def _unpinned_key(connection: ErpConnection) -> str:
     return "" if seen in _pinned_keys(connection) else seen
 
 
-def _pause_reason(connection: ErpConnection) -> str:
+def pause_reason(connection: ErpConnection) -> str:
+    """Why a connection is paused, as a sentence."""
     if connection.paused_by:
         return f"{connection.pause_reason} ({connection.paused_by})"
     if connection.pause_reason == NEVER_TESTED:
@@ -443,12 +510,32 @@ def _pause_reason(connection: ErpConnection) -> str:
     return spec.message if spec else connection.pause_reason
 
 
+def reads_acks(connection: ErpConnection) -> bool:
+    """Whether the ERP may answer here; it may where the configuration cannot say."""
+    try:
+        return connection.connector.reads_acks(connection.parse_config())
+    except ConnectorError:
+        return True
+
+
 def _last_error(connection: ErpConnection) -> dict[str, Any] | None:
     """The last error, unless it is why the connection is paused and so is said already."""
-    error: dict[str, Any] | None = connection.last_error
-    if error is None or error["code"] == connection.pause_reason:
-        return None
-    return error | {"at": datetime.fromisoformat(error["at"])}
+    error = connection.last_error
+    return None if error and error["code"] == connection.pause_reason else _dated(error)
+
+
+def _dated(error: dict[str, Any] | None) -> dict[str, Any] | None:
+    return error and error | {"at": datetime.fromisoformat(error["at"])}
+
+
+def _latency(connection: ErpConnection) -> str:
+    latency = ack_latency(connection)
+    if latency is None:
+        return ""
+    return (
+        f"half within {in_words(latency.p50)}, 95 % within {in_words(latency.p95)} "
+        f"({latency.count:,} accepted in {PERIOD.days} days)"
+    )
 
 
 def _badge_and(label: str, tone: Tone, text: str) -> SafeString:

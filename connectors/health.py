@@ -119,6 +119,12 @@ def resume(connection_id: UUID) -> bool:
     return _lift(paused & Q(last_test_success__isnull=False))
 
 
+def retry_now(connection_id: UUID) -> bool:
+    """Let the next attempt be made at once, whatever has failed; False while paused."""
+    unpaused = ErpConnection.objects.filter(id=connection_id, paused_at=None)
+    return bool(unpaused.update(retry_at=None, updated_at=Now()))
+
+
 def run_test(
     connection: ErpConnection, *, on_step: Callable[[ReportStep], None] | None = None
 ) -> ConnectionReport:

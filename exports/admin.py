@@ -95,6 +95,12 @@ class NeedsDecision(ConditionFilter):
     conditions = {"yes": Q(status=ErpExport.Status.PENDING, next_attempt_at=None)}
 
 
+class Overdue(ConditionFilter):
+    title = "overdue"
+    parameter_name = "overdue"
+    conditions = {"yes": ErpExport.OVERDUE}
+
+
 @admin.register(ErpExport)
 class ErpExportAdmin(ReadOnlyAdmin):
     list_display = (
@@ -105,7 +111,12 @@ class ErpExportAdmin(ReadOnlyAdmin):
         "sent_at",
         "filename",
     )
-    list_filter = ("status", NeedsDecision, ("erp_connection", admin.RelatedOnlyFieldListFilter))
+    list_filter = (
+        "status",
+        NeedsDecision,
+        Overdue,
+        ("erp_connection", admin.RelatedOnlyFieldListFilter),
+    )
     list_select_related = ("draft_order", "erp_connection__org")
     list_per_page = 50
     search_fields = ("filename", "draft_order__external_order_number", "erp_order_id")

@@ -6,6 +6,7 @@ from django.db import transaction
 from django.db.models import Q
 
 from accounts.models import User
+from connectors import health
 from connectors.errors import ConnectorError
 from connectors.port import export_storage_key
 from exports.inbox import open_conflict
@@ -13,7 +14,7 @@ from exports.models import ErpExport, ErpExportEvent
 from exports.rendering import render_order
 from exports.ring import ring_after_commit
 from exports.transitions import advance
-from orderflow.db import Now, retried
+from orderflow.db import Now, db_now, retried
 from orders import workflow
 from orders.errors import Refused
 from orders.models import DraftOrder
@@ -119,6 +120,29 @@ def deliver_again(export_id: UUID, *, actor: User) -> None:
             raise Refused("NOT_WAITING", "Only a pending export can be delivered again.")
         connection_id = ErpExport.objects.values_list("erp_connection", flat=True).get(id=export_id)
         ring_after_commit(connection_id)
+
+
+@retried
+def deliver_waiting(connection_id: UUID, *, actor: User) -> int:
+    """Try what waits on a connection again now; return how many exports had been put off.
+
+    Those that need a decision go on waiting for it. Raises Refused (PAUSED).
+    """
+    with transaction.atomic():
+        if not health.retry_now(connection_id):
+            raise Refused("PAUSED", "The connection is paused. What waits goes when it resumes.")
+        put_off = ErpExport.objects.filter(
+            erp_connection=connection_id, status=Status.PENDING, next_attempt_at__gt=db_now()
+        )
+        moved = advance(
+            list(put_off.values_list("id", flat=True)),
+            kind=ErpExportEvent.Kind.REQUESTED,
+            where=Q(status=Status.PENDING, next_attempt_at__isnull=False),
+            actor=actor,
+            next_attempt_at=Now(),
+        )
+        transaction.on_commit(partial(ring, connection_id), robust=True)
+    return len(moved)
 
 
 def _lock(order_id: UUID) -> DraftOrder:

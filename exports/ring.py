@@ -11,7 +11,7 @@ from django_q.tasks import async_task
 from connectors.models import ErpConnection
 from exports import lanes
 from exports.models import ErpExport
-from orderflow.db import db_now
+from orderflow.db import Now, db_now
 
 # Whoever delivers clears the mark, so one ring waits in the queue at most; after this time it is
 # taken for lost.
@@ -37,8 +37,14 @@ def ring_after_commit(connection_id: UUID) -> None:
     transaction.on_commit(lambda: ring(connection_id), robust=True)
 
 
-def ring_due_polls() -> int:
-    """Enqueue a poll for each connection whose next is due; return how many."""
+def poll_now(connection_id: UUID) -> None:
+    """Have the answers on a connection read without waiting for its turn."""
+    ErpConnection.objects.filter(id=connection_id).update(poll_due_at=Now())
+    ring_due_polls(connection_id)
+
+
+def ring_due_polls(*only: UUID) -> int:
+    """Enqueue a poll for each connection, or `only` some, whose next is due; return how many."""
     now = db_now()
     unanswered = ErpExport.objects.filter(erp_connection=OuterRef("id"), status="SENT")
     due = ErpConnection.objects.filter(
@@ -46,6 +52,8 @@ def ring_due_polls() -> int:
         Q(active=True) | Exists(unanswered),
         poll_due_at__lte=now,
     )
+    if only:
+        due = due.filter(id__in=only)
     next_at = now + timedelta(seconds=settings.ACK_POLL_INTERVAL_SECONDS)
     count = 0
     for key in due.values_list("id", flat=True):

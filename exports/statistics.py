@@ -1,4 +1,4 @@
-"""How fast ERPs answer."""
+"""How fast an ERP answers, and how much waits."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -7,6 +7,7 @@ from typing import Final
 from django.db.models import F
 
 from connectors.models import ErpConnection
+from exports.models import ErpAck, ErpExport
 from orderflow.db import db_now
 
 PERIOD: Final = timedelta(days=7)
@@ -36,3 +37,20 @@ def ack_latency(connection: ErpConnection) -> AckLatency | None:
         return None
     p50, p95 = (latencies[(count * percent + 99) // 100 - 1] for percent in (50, 95))
     return AckLatency(count=count, p50=p50, p95=p95)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backlog:
+    """How many exports wait to be sent, how many for an overdue answer; answers for a person."""
+
+    waiting: int
+    overdue: int
+    open_acks: int
+
+
+def backlog(connection: ErpConnection) -> Backlog:
+    return Backlog(
+        waiting=connection.exports.filter(status=ErpExport.Status.PENDING).count(),
+        overdue=connection.exports.filter(ErpExport.OVERDUE).count(),
+        open_acks=connection.acks.filter(ErpAck.OPEN).count(),
+    )

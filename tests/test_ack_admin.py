@@ -1,5 +1,6 @@
 """The ack inbox: what people see of the ERP's answers, and what they decide about them."""
 
+import html
 import json
 import re
 from datetime import timedelta
@@ -10,13 +11,16 @@ from django.contrib.auth.models import Group
 from django.db.models import F
 from django.test import Client
 from django.urls import reverse
+from django_q.models import OrmQ
 
 from accounts.models import Org, User
+from connectors import health
 from connectors.models import ErpConnection
 from exports.acks import poll
 from exports.delivery import deliver
 from exports.models import ErpAck, ErpExport
 from exports.push import retry_order
+from orderflow.db import db_now
 from orders.models import DraftOrder
 from tests.builders import a_connection, a_user, an_org, some_exports
 from tests.dropzones import Dropzone, dropzone_of
@@ -187,6 +191,54 @@ def test_an_export_shows_its_answers(conflict: ErpAck, operator: Client) -> None
     page = text(operator.get(url("erpexport_change", conflict.export.id)))
     for ack in conflict.export.acks.all():
         assert url("erpack_change", ack.id) in page
+
+
+# The connection.
+def test_a_connection_says_how_its_answers_come(
+    dropzone: Dropzone, erp: ErpConnection, sent: list[ErpExport], operator: Client
+) -> None:
+    there = reverse("admin:connectors_erpconnection_change", args=[erp.id])
+    assert "never" in text(operator.get(there))
+    accept(dropzone, erp, sent[0], "SO-1")
+    answer(dropzone, erp, TYPO, {"status": "ACKED"})
+    now = db_now()
+    ErpExport.objects.filter(id=sent[0].id).update(
+        sent_at=now - timedelta(seconds=90), acked_at=now
+    )
+    ErpExport.objects.filter(id=sent[1].id).update(ack_due_at=now - timedelta(days=1))
+    page = text(operator.get(there))
+    for told in (
+        "half within 90 s, 95 % within 90 s (1 accepted in 7 days)",
+        "1 answer to be decided",
+        "1 export not answered in time",
+    ):
+        assert told in page
+    for link in re.findall(r'href="([^"]+erp_connection__id__exact[^"]+)"', page):
+        assert "1 ERP" in text(operator.get(html.unescape(link)))
+    (dropzone.acks / "processed").rename(dropzone.acks / "away")
+    (dropzone.acks / "processed").write_text("in the way")
+    accept(dropzone, erp, sent[2], "SO-2")
+    page = text(operator.get(there))
+    assert "ACK_MOVE_FAILED" in page
+    assert "Give the user the right to create folders" in page
+
+
+def test_check_acks_now(erp: ErpConnection, operator: Client, org: Org) -> None:
+    there = reverse("admin:connectors_erpconnection_poll", args=[erp.id])
+    later = db_now() + timedelta(minutes=1)
+    ErpConnection.objects.update(poll_due_at=later)
+    OrmQ.objects.all().delete()
+    assert "looks into the ack folder at once" in text(operator.get(there))
+    assert not OrmQ.objects.exists()
+    assert said(operator.post(there, follow=True)) == ["A worker looks for acks now."]
+    (task,) = OrmQ.objects.all()
+    assert (task.task["func"], task.task["args"]) == ("exports.tasks.poll_acks", (str(erp.id),))
+    health.pause(erp.id, reason="AUTH_FAILED", actor=None)
+    for ask in (operator.get, operator.post):
+        assert "The dropzone cannot be reached." in text(ask(there))
+    assert OrmQ.objects.count() == 1
+    approver = client_of(member(org, "adam", "Approver"))
+    assert approver.post(there).status_code == 403
 
 
 # Decisions.

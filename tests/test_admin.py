@@ -27,6 +27,7 @@ from connectors.models import NEVER_TESTED, ConnectionTest, ErpConnection
 from exports import connection_tests, workers
 from exports.models import ErpAck, ErpExport, ErpExportEvent
 from exports.push import cancel_export, push_order
+from exports.ring import due_connections
 from exports.transitions import advance
 from orderflow.db import Now
 from orders import workflow
@@ -278,7 +279,7 @@ def test_objects_of_other_orgs_are_not_found(
             _url("connectors_erpconnection_change", connection.id),
             *(
                 _url(f"connectors_erpconnection_{name}", connection.id)
-                for name in ("test", "pin", "pause", "resume")
+                for name in ("test", "poll", "deliver", "pin", "pause", "resume")
             ),
         ],
     }
@@ -373,6 +374,8 @@ def test_pages_by_permission(
         _url("connectors_erpconnection_change", connection.id): every,
         _url("connectors_erpconnection_add"): {operator},
         _url("connectors_erpconnection_test", connection.id): {operator},
+        _url("connectors_erpconnection_poll", connection.id): {operator},
+        _url("connectors_erpconnection_deliver", connection.id): {approver, operator},
         _url("connectors_erpconnection_pause", connection.id): {operator},
         _url("connectors_erpconnection_resume", connection.id): {operator},
         _url("accounts_user_changelist"): set(),
@@ -410,7 +413,7 @@ def test_posts_without_permission_change_nothing(
         _url("connectors_erpconnection_change", connection.id),
         *(
             _url(f"connectors_erpconnection_{name}", connection.id)
-            for name in ("test", "pin", "pause", "resume")
+            for name in ("test", "poll", "deliver", "pin", "pause", "resume")
         ),
     ]
     client = _client(viewer)
@@ -454,7 +457,7 @@ def test_every_form_asks_for_the_csrf_token(
         _url("exports_erpack_take", conflict.id),
         *(
             _url(f"connectors_erpconnection_{name}", connection.id)
-            for name in ("change", "test", "pin", "pause", "resume")
+            for name in ("change", "test", "poll", "deliver", "pin", "pause", "resume")
         ),
     ):
         assert strict.post(url, {"orders": str(export.draft_order_id)}).status_code == 403, url
@@ -487,7 +490,7 @@ def test_get_changes_nothing(
         ),
         *(
             _url(f"connectors_erpconnection_{name}", connection.id)
-            for name in ("change", "test", "pin", "pause", "resume", "history")
+            for name in ("change", "test", "poll", "deliver", "pin", "pause", "resume", "history")
         ),
         *(
             _url(f"exports_erpexport_{name}", export.id)
@@ -1101,6 +1104,36 @@ def test_pause_and_resume(connection: ErpConnection, operator: User) -> None:
     client.post(_url("connectors_erpconnection_resume", connection.id))
     connection.refresh_from_db()
     assert not connection.is_paused
+
+
+def test_deliver_now_lifts_what_put_it_off(
+    org: Org, connection: ErpConnection, approver: User, operator: User
+) -> None:
+    undecided, put_off = (
+        push_order(_approved(org, approver, number).id, actor=approver) for number in ("A", "B")
+    )
+    _needs_a_decision(undecided, Path("/nowhere"))
+    later = timezone.now() + timedelta(hours=1)
+    ErpExport.objects.filter(id=put_off.id).update(next_attempt_at=later)
+    client = _client(operator)
+    url = _url("connectors_erpconnection_deliver", connection.id)
+    assert "goes when it resumes" in _text(client.get(url))
+    assert url not in _text(client.get(_url("connectors_erpconnection_change", connection.id)))
+    page = client.post(url, follow=True)
+    assert _messages(page) == ["The connection is paused. What waits goes when it resumes."]
+    assert health.run_test(connection).success
+    ErpConnection.objects.update(retry_at=later, failures=3)
+    assert url in _text(client.get(_url("connectors_erpconnection_change", connection.id)))
+    assert "What was sent is not sent twice" in _text(client.get(url))
+    assert not due_connections().exists()
+    page = client.post(url, follow=True)
+    assert _messages(page) == ["A worker delivers now."]
+    assert due_connections().get() == connection
+    undecided.refresh_from_db()
+    assert undecided.next_attempt_at is None
+    event = put_off.events.last()
+    assert event
+    assert (event.kind, event.actor) == ("REQUESTED", operator)
 
 
 # Exports.
