@@ -17,18 +17,24 @@ from django.utils.safestring import SafeString
 
 from accounts.scoped_admin import (
     ConditionFilter,
+    LongText,
+    RadioList,
     ReadOnlyAdmin,
     ReasonForm,
     link,
     person,
     require,
 )
+from connectors.admin import pause_reason, reads_acks
+from exports import workers
 from exports.ack_admin import AckInline
 from exports.badges import export_badge
-from exports.models import ErpExport, ErpExportEvent
+from exports.models import ErpAck, ErpExport, ErpExportEvent
 from exports.push import cancel_export, deliver_again
 from exports.settlement import Outcome, possible_outcomes, settle
 from orderflow.badges import Tone, badge
+from orderflow.db import db_now
+from orderflow.durations import in_words
 from orders.errors import Refused
 
 # The queue is a doorbell: running or deleting its rows by hand helps nobody.
@@ -61,14 +67,16 @@ class EventInline(admin.TabularInline):  # type: ignore[type-arg]
 
 
 class SettleForm(forms.Form):
-    outcome = forms.ChoiceField(label="What became of it", widget=forms.RadioSelect)
+    outcome = forms.ChoiceField(label="What became of it", widget=RadioList)
     reason = forms.CharField(
-        max_length=500, help_text="How you know it. It stands in the export's timeline."
+        max_length=500,
+        widget=LongText,
+        help_text="How you know it. It stands in the export's timeline.",
     )
     push_again = forms.BooleanField(
         label="Push the order again at once", required=False, help_text="As a new file."
     )
-    confirmation = forms.CharField(label="File name")
+    confirmation = forms.CharField(label="File name", widget=LongText)
 
     def __init__(self, export: ErpExport, data: Any = None, *, may_push: bool) -> None:
         super().__init__(data)
@@ -101,6 +109,15 @@ class Overdue(ConditionFilter):
     conditions = {"yes": ErpExport.OVERDUE}
 
 
+class PickedUp(ConditionFilter):
+    title = "picked up"
+    parameter_name = "picked_up"
+    conditions = {
+        "yes": Q(picked_up_at__isnull=False),
+        "no": Q(status=ErpExport.Status.SENT, picked_up_at=None),
+    }
+
+
 @admin.register(ErpExport)
 class ErpExportAdmin(ReadOnlyAdmin):
     list_display = (
@@ -115,6 +132,7 @@ class ErpExportAdmin(ReadOnlyAdmin):
         "status",
         NeedsDecision,
         Overdue,
+        PickedUp,
         ("erp_connection", admin.RelatedOnlyFieldListFilter),
     )
     list_select_related = ("draft_order", "erp_connection__org")
@@ -156,12 +174,23 @@ class ErpExportAdmin(ReadOnlyAdmin):
         ("Payload", {"fields": ("document",)}),
     )
 
+    def get_inlines(self, request: HttpRequest, obj: ErpExport | None) -> Any:
+        return self.inlines if obj and obj.acks.exists() else (EventInline,)
+
     @admin.display(description="status", ordering="status")
     def status_badge(self, export: ErpExport) -> SafeString:
-        code = export.error_json.get("code", "") if export.error_json else ""
         if export.needs_decision:
-            return format_html("{} <span>{}</span>", badge("needs a decision", Tone.BAD), code)
-        return format_html("{} <span>{}</span>", export_badge(export.status), code)
+            badges = [badge("needs a decision", Tone.BAD)]
+        else:
+            badges = [export_badge(export.status)]
+        if export.is_overdue:
+            badges.append(badge("overdue", Tone.BAD))
+        if export.status == ErpExport.Status.SENT and export.picked_up_at:
+            badges.append(badge("picked up", Tone.GOOD))
+        code = export.error_json.get("code", "") if export.error_json else ""
+        return format_html(
+            "{} <span>{}</span>", format_html_join(" ", "{}", ((b,) for b in badges)), code
+        )
 
     def order(self, export: ErpExport) -> SafeString:
         return link("admin:orders_draftorder_change", export.draft_order)
@@ -225,6 +254,7 @@ class ErpExportAdmin(ReadOnlyAdmin):
             context["status"] = self.status_badge(obj)
             is_pending = obj.status == ErpExport.Status.PENDING
             user = person(request)
+            context.update(_outlook(obj))
             context["is_cancellable"] = (
                 is_pending and obj.staged_path is None and user.has_perm("exports.cancel_erpexport")
             )
@@ -343,3 +373,20 @@ class ErpExportAdmin(ReadOnlyAdmin):
             self.log_change(request, export, "Cancelled.")
             self.message_user(request, "The export was cancelled.", messages.SUCCESS)
         return redirect(back)
+
+
+def _outlook(export: ErpExport) -> dict[str, Any]:
+    """What the page says about how an export goes on, or how long it took."""
+    connection = export.erp_connection
+    outlook: dict[str, Any] = {
+        "now": db_now(),
+        "pause_reason": pause_reason(connection),
+        "open_acks": export.acks.filter(ErpAck.OPEN),
+    }
+    if export.status == ErpExport.Status.PENDING:
+        outlook["has_worker"] = workers.alive().exists()
+    if export.status == ErpExport.Status.SENT:
+        outlook["expects_answer"] = reads_acks(connection)
+    if export.acked_at and export.sent_at:
+        outlook["answered_after"] = in_words(export.acked_at - export.sent_at)
+    return outlook

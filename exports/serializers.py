@@ -27,6 +27,7 @@ class ErpExportSerializer(ErpExportSummarySerializer):
     )
     waiting_for = serializers.SerializerMethodField()
     needs_decision = serializers.BooleanField(read_only=True)
+    is_overdue = serializers.BooleanField(read_only=True)
 
     class Meta:
         model = ErpExport
@@ -37,6 +38,7 @@ class ErpExportSerializer(ErpExportSummarySerializer):
             "status",
             "waiting_for",
             "needs_decision",
+            "is_overdue",
             "filename",
             "dropzone_path",
             "export_format_version",

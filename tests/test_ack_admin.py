@@ -15,7 +15,9 @@ from django_q.models import OrmQ
 
 from accounts.models import Org, User
 from connectors import health
+from connectors.errors import ConnectorError
 from connectors.models import ErpConnection
+from exports import workers
 from exports.acks import poll
 from exports.delivery import deliver
 from exports.models import ErpAck, ErpExport
@@ -189,8 +191,65 @@ def test_the_page_says_what_is_not_known(
 def test_an_export_shows_its_answers(conflict: ErpAck, operator: Client) -> None:
     assert conflict.export
     page = text(operator.get(url("erpexport_change", conflict.export.id)))
+    assert "An answer waits for a person:" in page
     for ack in conflict.export.acks.all():
         assert url("erpack_change", ack.id) in page
+
+
+def test_an_export_says_what_it_waits_for(
+    dropzone: Dropzone, erp: ErpConnection, sent: list[ErpExport], operator: Client
+) -> None:
+    taken, left, _ = sent
+    (dropzone.exports / taken.filename).unlink()
+    poll(erp.id)
+    now = db_now()
+
+    def page(export: ErpExport = taken) -> str:
+        return text(operator.get(url("erpexport_change", export.id)))
+
+    def listed(**filters: str) -> set[str]:
+        found = text(operator.get(url("erpexport_changelist"), filters))
+        return {export.filename for export in sent if export.filename in found}
+
+    assert "picked up" in page()
+    assert listed(picked_up="yes") == {taken.filename}
+    assert listed(picked_up="no") == {export.filename for export in sent[1:]}
+    assert listed(overdue="yes") == set()
+    ErpExport.objects.update(ack_due_at=now + timedelta(days=1))
+    assert "The ERP has time to answer until" in page()
+    ErpExport.objects.exclude(id=sent[2].id).update(ack_due_at=now - timedelta(days=1))
+    assert "ask the ERP admin what became of the order" in page()
+    assert "has not even taken the file" in page(left)
+    assert listed(overdue="yes") == {taken.filename, left.filename}
+    dropzone.acks.rmdir()
+    poll(erp.id)
+    assert "Answers cannot be read at present" in page()
+    assert "DIR_MISSING" in page()
+
+    ErpExport.objects.filter(id=left.id).update(status="PENDING", next_attempt_at=now)
+    assert "no worker is running" in page(left)
+    workers.register()
+    assert "A worker delivers it now." in page(left)
+    ErpExport.objects.filter(id=left.id).update(next_attempt_at=now + timedelta(hours=1))
+    assert "The next try is at" in page(left)
+    health.record_failure(erp, ConnectorError("CONNECT_TIMEOUT"))
+    assert "connection</a> fails: " in page(left)
+    health.pause(erp.id, reason="Holiday", actor=User.objects.get(username="ann"))
+    assert "is paused: Holiday (ann)" in page(left)
+
+
+def test_where_no_answers_are_read_none_is_expected(
+    dropzone: Dropzone, org: Org, operator: Client
+) -> None:
+    config = {name: value for name, value in dropzone.config.items() if name != "ack_path"}
+    erp = a_connection(org, config)
+    (export,) = some_exports(org, a_user(org))
+    deliver(erp.id)
+    page = text(operator.get(url("erpexport_change", export.id)))
+    assert "no answer is expected" in page
+    page = text(operator.get(reverse("admin:connectors_erpconnection_change", args=[erp.id])))
+    assert "there is no ack folder" in page
+    assert "Check acks" not in page
 
 
 # The connection.
