@@ -51,7 +51,7 @@ class ExactJSONParser(BaseParser):
                 parse_constant=_refuse,
                 object_pairs_hook=_unique_keys,
             )
-        except (ValueError, RecursionError) as e:
+        except (ValueError, ArithmeticError, RecursionError) as e:
             raise exceptions.ParseError(f"The body is not valid JSON: {e}") from e
 
 

@@ -220,6 +220,11 @@ def test_numbers_that_do_not_fit_are_refused(owner: APIClient, number: str) -> N
     assert not DraftOrder.objects.exists()
 
 
+def test_a_number_beyond_all_bounds_is_no_defect_of_ours(owner: APIClient) -> None:
+    body = json.dumps(ORDER).replace('"qty": "10"', '"qty": 1e9999999999999999999')
+    assert post(owner, ORDERS, body).status_code == 400
+
+
 @pytest.mark.parametrize(
     ("body", "pointers"),
     [
