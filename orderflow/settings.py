@@ -7,6 +7,7 @@ from math import ceil
 from pathlib import Path
 
 import environ
+from botocore.config import Config
 from django.core.exceptions import ImproperlyConfigured
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -136,6 +137,10 @@ STORAGES = {
             "region_name": env.str("ARCHIVE_REGION", default="") or None,
             "access_key": env.str("ARCHIVE_ACCESS_KEY", default="") or None,
             "secret_key": env.str("ARCHIVE_SECRET_KEY", default="") or None,
+            # A stalled bucket must not hold a worker until its task is killed.
+            "client_config": Config(
+                connect_timeout=5, read_timeout=15, retries={"max_attempts": 2}
+            ),
         },
     }
     if ARCHIVE_BUCKET
