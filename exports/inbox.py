@@ -10,7 +10,7 @@ from connectors.port import Ack
 from exports import answers
 from exports.models import ErpAck, ErpExport
 from exports.verdicts import judge
-from orderflow.db import Now, db_now
+from orderflow.db import Now, db_now, retried
 from orders.errors import Refused
 
 Verdict = ErpAck.Verdict
@@ -20,6 +20,7 @@ _COMPARED = 1_000
 _CANDIDATES = 50
 
 
+@retried
 def dismiss(ack_id: UUID, *, actor: User, reason: str) -> None:
     """Let an answer mean nothing; what was answered before stands. Raises Refused (DECIDED)."""
     with transaction.atomic():
@@ -27,6 +28,7 @@ def dismiss(ack_id: UUID, *, actor: User, reason: str) -> None:
         _decide(ack, Verdict.DISMISSED, actor=actor, reason=reason)
 
 
+@retried
 def take(ack_id: UUID, *, actor: User, reason: str) -> None:
     """Let an answer count that contradicts an earlier one.
 
@@ -45,6 +47,7 @@ def take(ack_id: UUID, *, actor: User, reason: str) -> None:
         _decide(ack, Verdict.APPLIED, actor=actor, reason=reason)
 
 
+@retried
 def assign(
     ack_id: UUID, export_id: UUID, *, actor: User, reason: str, answer: Ack | None = None
 ) -> ErpAck:
