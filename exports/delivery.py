@@ -334,8 +334,10 @@ def mark_sent(
             ack_due_at=ack_deadline and now + ack_deadline,
             next_attempt_at=None,
             error_json=None,
-            # A rename by link and unlink may have left the staged file as well.
+            # A rename by link and unlink may have left the staged file as well, and so may a
+            # person; the janitor looks where there was more than one attempt.
             swept_at=None,
+            attempts=F("attempts") + (1 if actor else 0),
         )
         workflow.transition(
             [e.draft_order_id for e in exports if e.id in sent],

@@ -141,7 +141,7 @@ def deliver_waiting(connection_id: UUID, *, actor: User) -> int:
             actor=actor,
             next_attempt_at=Now(),
         )
-        transaction.on_commit(partial(ring, connection_id), robust=True)
+        ring_after_commit(connection_id)
     return len(moved)
 
 

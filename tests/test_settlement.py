@@ -11,8 +11,9 @@ from connectors import health, lease
 from connectors.configuring import change_config, masked_config
 from connectors.models import ErpConnection
 from connectors.port import Evidence
+from exports import janitor
 from exports.delivery import deliver
-from exports.models import ErpExport
+from exports.models import ErpExport, ErpExportEvent
 from exports.settlement import Outcome, settle
 from orders.errors import Refused
 from tests.builders import a_connection, a_user, an_org, some_exports
@@ -78,6 +79,19 @@ def test_a_person_confirms_a_delivery(dropzone: Dropzone, org: Org, ann: User) -
         ann,
         "Seen in the ERP",
     )
+
+
+def test_the_staged_file_of_a_confirmed_delivery_is_swept(
+    dropzone: Dropzone, org: Org, ann: User
+) -> None:
+    export = a_staged_export(dropzone, org, ann)
+    assert export.staged_path
+    ErpExportEvent.objects.create(
+        export=export, kind="STAGING", status="PENDING", detail={"tmp": export.staged_path}
+    )
+    settle(export.id, Outcome.DELIVERED, actor=ann, reason="Printed and typed in")
+    janitor.sweep(settled_after=-janitor.SETTLED_AFTER)
+    assert dropzone.leftovers() == []
 
 
 def test_what_was_not_delivered_can_never_be(dropzone: Dropzone, org: Org, ann: User) -> None:
