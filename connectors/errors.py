@@ -158,6 +158,13 @@ CATALOGUE: Final[dict[str, ErrorSpec]] = {
         "The server does not let files be renamed.",
         "Permit rename for this user, or switch atomic_write off and accept what that gives up.",
     ),
+    "NO_SIZE": ErrorSpec(
+        _D,
+        _ERP,
+        "The server does not tell the sizes of files, so that nobody can see whether they are "
+        "whole.",
+        "Let the server answer stat requests with sizes, or use another SFTP server.",
+    ),
     # One file.
     "NO_SPACE": ErrorSpec(
         _F, _ERP, "The disk of the dropzone is full.", "Free some space; it is tried again."

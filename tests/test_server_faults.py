@@ -187,7 +187,7 @@ def test_a_server_that_tells_no_sizes_fails_its_test(asyncssh_server: AsyncSSHSe
         server.faults.no_sizes = True
         report = connector.test(connector.parse_config(asyncssh_config(server)))
         failed = [(step.name, step.error.code) for step in report.steps if step.error]
-        assert failed == [("write and sync", "CORRUPT_WRITE")]
+        assert failed == [("write and sync", "NO_SIZE")]
 
 
 def test_links_to_one_file_end_as_one_where_rename_leaves_them_alone(

@@ -14,6 +14,7 @@ class Reason(Enum):
     DENIED = auto()
     NO_SPACE = auto()
     CORRUPT = auto()  # what lies there is not what was written
+    UNSIZED = auto()  # the server does not tell how large it is
     UNSUPPORTED = auto()
     FAILURE = auto()  # everything for which a server gives no reason
 

@@ -15,6 +15,7 @@ _CODES = {
     Reason.EXISTS: "NAME_CONFLICT",
     Reason.NO_SPACE: "NO_SPACE",
     Reason.CORRUPT: "CORRUPT_WRITE",
+    Reason.UNSIZED: "NO_SIZE",
     Reason.UNSUPPORTED: "REMOTE_FAILURE",
     Reason.FAILURE: "REMOTE_FAILURE",
 }

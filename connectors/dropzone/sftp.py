@@ -130,7 +130,9 @@ class SftpFolder(DropFolder):
         recheck = [i for i in recheck if results[i] is None]
         for i, found in zip(recheck, self.lstat([files[i].path for i in recheck]), strict=True):
             if not isinstance(found, Stat) or found.size != len(files[i].content):
-                results[i] = FileError(Reason.CORRUPT, files[i].path, repr(found))
+                is_unsized = isinstance(found, Stat) and found.size is None
+                reason = Reason.UNSIZED if is_unsized else Reason.CORRUPT
+                results[i] = FileError(reason, files[i].path, repr(found))
 
     def _explain_failures(self, files: Sequence[NewFile], results: list[FileError | None]) -> None:
         # OpenSSH calls a full disk, a quota and much else just "Failure".
