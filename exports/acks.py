@@ -10,7 +10,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from itertools import islice
 from typing import NamedTuple, TypeVar
@@ -36,9 +36,9 @@ Verdict = ErpAck.Verdict
 T = TypeVar("T")
 
 RUN_SECONDS = 20
-BATCH_FILES = 128
+BATCH_FILES = 256
 BATCH_BYTES = 4 * 1024 * 1024
-_LISTED_AT_ONCE = 500
+_LISTED_AT_ONCE = 1024
 # Those that match nothing are of no use until a person looks at them.
 _UNMATCHED_AT_ONCE = 200
 # A file that does not parse is taken for complete when it has not grown for so long.
@@ -192,6 +192,7 @@ class _Poll:
         locked = ErpExport.objects.select_for_update(no_key=True).filter(id__in=ids).order_by("id")
         exports = {export.id: export for export in locked.defer("payload")}
         superseded = _superseded(ids)
+        now = db_now()
         known = defaultdict(list)
         for row in self._connection.acks.filter(filename__in=[one.file.name for one in found]):
             known[row.filename].append(row)
@@ -205,7 +206,7 @@ class _Poll:
                 # What is still being written is one answer, not one for each look at it.
                 ack = ack or next((r for r in rows if r.verdict == Verdict.WAITING), None)
                 export = exports[one.export_id]
-                ack = self._judged(one, ack, sha256, export, export.id in superseded)
+                ack = self._judged(one, ack, sha256, export, export.id in superseded, now)
                 decided.append(ack)
             if ack.is_settled:
                 is_malformed = ack.verdict == Verdict.MALFORMED
@@ -214,12 +215,17 @@ class _Poll:
         return moves
 
     def _judged(
-        self, one: _Found, ack: ErpAck | None, sha256: str, export: ErpExport, is_superseded: bool
+        self,
+        one: _Found,
+        ack: ErpAck | None,
+        sha256: str,
+        export: ErpExport,
+        is_superseded: bool,
+        now: datetime,
     ) -> ErpAck:
         """The answer as a row, new or looked at again, with its verdict."""
         connector = self._connection.connector
         answer = connector.read_ack(one.file.name, one.content)
-        now = db_now()
         is_unchanged = ack is not None and ack.sha256 == sha256
         if ack is None:
             ack = ErpAck(org=self._connection.org, erp_connection=self._connection)
@@ -241,10 +247,9 @@ class _Poll:
         return ack
 
     def _save(self, decided: Sequence[ErpAck]) -> None:
-        added = [ack for ack in decided if ack._state.adding]
-        ErpAck.objects.bulk_create(added)
-        again = [ack for ack in decided if ack not in added]
+        again = [ack for ack in decided if not ack._state.adding]
         ErpAck.objects.bulk_update(again, ErpAck.LOOKED_AT_AGAIN)
+        ErpAck.objects.bulk_create(ack for ack in decided if ack._state.adding)
         answers.apply(
             [ack for ack in decided if ack.verdict == Verdict.APPLIED],
             expected=ErpExport.Status.SENT,
@@ -347,14 +352,16 @@ def _superseded(ids: Collection[UUID]) -> set[UUID]:
 def _batches(files: Iterable[tuple[AckFile, UUID]]) -> Iterator[list[tuple[AckFile, UUID]]]:
     """Batches within bounds, with one answer at most to each export: order matters."""
     batch: list[tuple[AckFile, UUID]] = []
+    answered: set[UUID] = set()
     size = 0
     for file, export_id in sorted(files, key=lambda pair: (pair[0].modified_at or 0, pair[0].name)):
         size += min(file.size or 0, BATCH_BYTES)
-        is_second = any(export_id == key for _, key in batch)
-        if batch and (is_second or len(batch) == BATCH_FILES or size > BATCH_BYTES):
+        is_full = len(batch) == BATCH_FILES or size > BATCH_BYTES
+        if batch and (is_full or export_id in answered):
             yield batch
-            batch, size = [], file.size or 0
+            batch, answered, size = [], set(), file.size or 0
         batch.append((file, export_id))
+        answered.add(export_id)
     if batch:
         yield batch
 
