@@ -241,7 +241,9 @@ class DropzoneSession:
 
     def _put_away(self, pairs: Sequence[tuple[str, str]]) -> list[FileError | None]:
         results = self._folder.rename(pairs)
-        lost = [i for i, e in enumerate(results) if e and e.reason is Reason.MISSING]
+        # The target may be there because somebody else has just moved the same file.
+        reasons = (Reason.MISSING, Reason.EXISTS)
+        lost = [i for i, e in enumerate(results) if e and e.reason in reasons]
         if lost:
             for folder in ACK_FOLDERS:
                 self._folder.make(self._ack_path(folder))
