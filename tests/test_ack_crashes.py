@@ -1,26 +1,42 @@
 """Acks through crashes, lost connections, rivals and races: each counts once, none is lost."""
 
+import json
+import shutil
+import signal
+import subprocess
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 from unittest import mock
 
 import pytest
+from django.db import Error
 from django.db import connection as database
 
 from accounts.models import Org, User
+from connectors.dropzone.connector import pool
 from connectors.dropzone.session import DropzoneSession
+from connectors.errors import CATALOGUE, Kind
 from connectors.models import ErpConnection
 from exports import acks
 from exports.acks import Summary, poll
 from exports.models import ErpAck, ErpExport, ErpExportEvent
 from tests.builders import a_connection, a_user, an_org
-from tests.dropzones import Dropzone, dropzone_of
-from tests.test_acks import accept, places, refuse, some_sent, state, write
+from tests.dropzones import Dropzone, dropzone_of, openssh_config
+from tests.processes import manage
+from tests.servers import OpenSSHServer, TcpProxy
+from tests.servers.postgres import kill_backends
+from tests.test_acks import accept, places, refuse, some_sent, state, verdicts, write
+from tests.test_cut_sweep import held, settled
 
 pytestmark = pytest.mark.django_db(transaction=True)
+
+CUTS = 8  # in each direction
+STALLS = 3
 
 
 @pytest.fixture
@@ -87,6 +103,20 @@ def assert_all_counted_once(dropzone: Dropzone, sent: Sequence[ErpExport]) -> No
     assert state(malformed) == ("SENT", "PUSHED")
 
 
+def time_passes() -> None:
+    """The lease of whoever died runs out, and what failed may be tried again."""
+    ErpConnection.objects.update(lease_until=None, retry_at=None)
+
+
+@contextmanager
+def at(step: str, action: Callable[[], object]) -> Iterator[None]:
+    """Let something happen at each passage of a step of the poll."""
+    with mock.patch.object(
+        acks, "failpoint", autospec=True, side_effect=lambda name: name == step and action()
+    ):
+        yield
+
+
 @contextmanager
 def before(operation: str, action: Callable[[], object]) -> Iterator[None]:
     """Let something happen right before an operation on the dropzone."""
@@ -98,6 +128,20 @@ def before(operation: str, action: Callable[[], object]) -> Iterator[None]:
 
     with mock.patch.object(DropzoneSession, operation, autospec=True, side_effect=preceded):
         yield
+
+
+# Processes that die.
+@pytest.mark.parametrize("step", ["ack_read", "ack_committed", "ack_moved"])
+def test_sigkill_between_two_steps(
+    dropzone: Dropzone, answered: list[ErpExport], child_env: dict[str, str], step: str
+) -> None:
+    killed = manage({**child_env, "ORDERFLOW_FAILPOINT": step}, "poll_acks")
+    assert killed.wait(30) == -signal.SIGKILL
+    assert ErpAck.objects.count() == (0 if step == "ack_read" else len(answered))
+    assert len(places(dropzone)["waiting"]) == (0 if step == "ack_moved" else len(answered))
+    time_passes()
+    assert manage(child_env, "poll_acks").wait(30) == 0
+    assert_all_counted_once(dropzone, answered)
 
 
 # Rivals.
@@ -146,3 +190,256 @@ def test_somebody_else_is_quicker_with_the_move(
         target = "error" if answered[-1].filename in path.name else "processed"
         path.rename(dropzone.acks / target / path.name)
     assert_all_counted_once(dropzone, answered)
+
+
+def test_an_answer_that_is_gone_before_it_is_read(
+    dropzone: Dropzone, erp: ErpConnection, answered: list[ErpExport]
+) -> None:
+    with before("read_acks", lambda: shutil.rmtree(dropzone.acks)):
+        assert not poll(erp.id).errors
+    assert not ErpAck.objects.exists()
+    dropzone.acks.mkdir()
+    answer_all(dropzone, answered)
+    poll(erp.id)
+    assert_all_counted_once(dropzone, answered)
+
+
+def test_what_lies_under_the_same_name_already_is_kept(
+    dropzone: Dropzone, erp: ErpConnection, answered: list[ErpExport]
+) -> None:
+    (dropzone.acks / "processed").mkdir()
+    there = dropzone.acks / "processed" / f"ack_{answered[0].filename}"
+    there.write_text("somebody else's")
+    poll(erp.id)
+    assert_all_counted_once(dropzone, answered)
+    assert there.read_text() == "somebody else's"
+    (beside,) = there.parent.glob(f"{there.name}.*")
+    assert json.loads(beside.read_bytes())["erp_order_id"] == "SO-0"
+
+
+def test_a_link_planted_after_the_listing_leads_nowhere(
+    dropzone: Dropzone, erp: ErpConnection, sent: list[ErpExport]
+) -> None:
+    """It may lead to any file that this service can read."""
+    name = f"ack_{sent[0].filename}"
+    outside = dropzone.acks.parent / "outside.json"
+    outside.write_text('{"status": "ACKED", "message": "outside"}')
+    write(dropzone, name, {"status": "ACKED"})
+
+    def plant() -> None:
+        (dropzone.acks / name).unlink()
+        (dropzone.acks / name).symlink_to(outside)
+
+    with before("read_acks", plant):
+        assert poll(erp.id).errors == {"PERMISSION": 1}
+    assert not ErpAck.objects.exists()
+    assert state(sent[0])[0] == "SENT"
+    assert outside.exists()
+
+
+def test_a_link_that_comes_and_goes_is_never_followed(
+    org: Org, ann: User, request: pytest.FixtureRequest
+) -> None:
+    with dropzone_of("filesystem", request) as dropzone:
+        erp = a_connection(org, dropzone.config)
+        (export,) = some_sent(erp, org, ann, 1)
+        answer = dropzone.acks / f"ack_{export.filename}"
+        outside, link, file = (dropzone.acks.parent / n for n in ("outside", "link", "file"))
+        outside.write_text('{"status": "ACKED", "message": "outside"}')
+        is_over = threading.Event()
+
+        def swap() -> None:
+            while not is_over.is_set():
+                link.symlink_to(outside)
+                link.replace(answer)
+                file.write_text('{"status": "ACKED", "message":')
+                file.replace(answer)
+
+        swapper = threading.Thread(target=swap)
+        swapper.start()
+        try:
+            for _ in range(100):
+                poll(erp.id)
+        finally:
+            is_over.set()
+            swapper.join()
+        assert verdicts() in ([], ["WAITING"])
+        assert not ErpAck.objects.filter(raw__contains="outside").exists()
+
+
+def test_a_slow_writer_is_read_when_it_is_through(
+    dropzone: Dropzone, erp: ErpConnection, sent: list[ErpExport]
+) -> None:
+    whole = json.dumps({"status": "ACKED", "erp_order_id": "SO-1", "message": "Käufer"}).encode()
+
+    def trickle() -> None:
+        with (dropzone.acks / f"ack_{sent[0].filename}").open("wb", buffering=0) as file:
+            for byte in whole:
+                file.write(bytes([byte]))
+                time.sleep(0.01)
+
+    writer = threading.Thread(target=trickle)
+    writer.start()
+    seen = set()
+    while writer.is_alive():
+        poll(erp.id)
+        seen.update(verdicts())
+    writer.join()
+    poll(erp.id)
+    assert seen >= {"WAITING"}
+    assert verdicts() == ["APPLIED"]
+    assert ErpAck.objects.get().raw == whole.decode()
+    assert places(dropzone)["processed"] == [f"ack_{sent[0].filename}"]
+
+
+# The database goes away.
+@pytest.mark.parametrize("step", ["ack_read", "ack_committed", "ack_moved"])
+def test_the_database_is_gone_between_two_steps(
+    dropzone: Dropzone,
+    erp: ErpConnection,
+    answered: list[ErpExport],
+    child_env: dict[str, str],
+    step: str,
+) -> None:
+    with at(step, lambda: kill_backends(child_env["DATABASE_URL"])), pytest.raises(Error):
+        poll(erp.id)
+    database.close()
+    assert ErpAck.objects.count() == (0 if step == "ack_read" else len(answered))
+    time_passes()
+    poll(erp.id)
+    assert_all_counted_once(dropzone, answered)
+
+
+def test_the_answer_to_the_commit_is_lost(
+    dropzone: Dropzone,
+    erp: ErpConnection,
+    answered: list[ErpExport],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    commit = database.commit
+    with TcpProxy(database.settings_dict["HOST"], int(database.settings_dict["PORT"])) as proxy:
+
+        def lose_answer() -> None:
+            proxy.cut("to_client", after=proxy.bytes_to_client + 1)
+            commit()
+
+        database.close()
+        monkeypatch.setitem(database.settings_dict, "PORT", proxy.port)
+        monkeypatch.setattr(database, "commit", lose_answer)
+        with pytest.raises(Error):
+            poll(erp.id)
+        monkeypatch.undo()
+        database.close()
+    assert ErpAck.objects.count() == len(answered), "it was committed"
+    assert len(places(dropzone)["waiting"]) == len(answered), "but the poller could not know"
+    time_passes()
+    poll(erp.id)
+    assert_all_counted_once(dropzone, answered)
+
+
+# The dropzone goes away.
+def test_a_stream_that_breaks_anywhere(org: Org, ann: User, request: pytest.FixtureRequest) -> None:
+    with (
+        dropzone_of("openssh", request) as dropzone,
+        TcpProxy(dropzone.config["host"], dropzone.config["port"]) as proxy,
+    ):
+        config = {**dropzone.config, "port": proxy.port, "operation_timeout": 1}
+        erp = a_connection(org, {**config, "connect_timeout": 1})
+        idle = held()
+        made = 0
+
+        def sent_and_answered() -> list[ErpExport]:
+            nonlocal made
+            exports = some_sent(erp, org, ann, 3, first=made)
+            made += len(exports)
+            answer_all(dropzone, exports)
+            pool.close_idle()
+            return exports
+
+        exports = sent_and_answered()
+        began = {"to_client": proxy.bytes_to_client, "to_server": proxy.bytes_to_server}
+        poll(erp.id)
+        assert_all_counted_once(dropzone, exports)
+        lengths = {
+            "to_client": proxy.bytes_to_client - began["to_client"],
+            "to_server": proxy.bytes_to_server - began["to_server"],
+        }
+        for direction, length in lengths.items():
+            for way, count in (("cut", CUTS), ("stall", STALLS)):
+                for number in range(count):
+                    exports = sent_and_answered()
+                    after = length * (2 * number + 1) // (2 * count)
+                    where = f"{way} {direction} after {after} of {length} bytes"
+                    if way == "cut":
+                        proxy.cut(direction, after=after, rst=number % 2 == 0)
+                    else:
+                        proxy.stall(direction, after=after)
+                    errors = poll(erp.id).errors
+                    assert {CATALOGUE[code].kind for code in errors} <= {Kind.REACH}, where
+                    proxy.resume()
+                    time_passes()
+                    poll(erp.id)
+                    assert_all_counted_once(dropzone, exports)
+                    assert settled(at_most=idle), f"{where}: {held()} held, {idle} before"
+
+
+# Nothing can be moved.
+@contextmanager
+def mounted(*arguments: str, folder: Path) -> Iterator[None]:
+    if subprocess.run(["mount", *arguments, str(folder)], check=False).returncode:
+        pytest.skip("only root can mount")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+def assert_only_the_move_fails(erp: ErpConnection, exports: Sequence[ErpExport]) -> None:
+    assert poll(erp.id).verdicts == {"APPLIED": 4, "MALFORMED": 1}
+    for _ in range(2):
+        summary = poll(erp.id)
+        assert (summary.verdicts, summary.errors) == ({}, {"ACK_MOVE_FAILED": 1})
+    assert [state(export)[0] for export in exports] == ["ACKED"] * 3 + ["FAILED", "SENT"]
+    erp.refresh_from_db()
+    assert erp.ack_error and erp.ack_error["code"] == "ACK_MOVE_FAILED"
+    assert not erp.is_paused
+
+
+@pytest.mark.parametrize("what", ["ack folder", "processed"])
+def test_a_folder_on_a_read_only_mount(
+    dropzone: Dropzone, erp: ErpConnection, answered: list[ErpExport], what: str
+) -> None:
+    for name in ("processed", "error"):
+        (dropzone.acks / name).mkdir()
+    folder = str(dropzone.acks)
+    if what == "ack folder":
+        with mounted("--bind", folder, folder=dropzone.acks):
+            subprocess.run(["mount", "-o", "remount,bind,ro", folder], check=True)
+            assert_only_the_move_fails(erp, answered)
+    else:
+        tmpfs = ("-t", "tmpfs", "-o", "ro,size=64k", "tiny")
+        with (
+            mounted(*tmpfs, folder=dropzone.acks / "processed"),
+            mounted(*tmpfs, folder=dropzone.acks / "error"),
+        ):
+            assert_only_the_move_fails(erp, answered)
+    poll(erp.id)
+    assert_all_counted_once(dropzone, answered)
+    erp.refresh_from_db()
+    assert erp.ack_error is None
+
+
+def test_a_server_that_lets_nothing_be_changed(org: Org, ann: User, openssh: OpenSSHServer) -> None:
+    with OpenSSHServer() as server:
+        config = openssh_config(server, ack_path=str(server.root / "acks"))
+        dropzone = Dropzone(
+            config=config, exports=server.root / "exports", acks=server.root / "acks"
+        )
+        erp = a_connection(org, config)
+        exports = some_sent(erp, org, ann, 5)
+        answer_all(dropzone, exports)
+        server.restart(sftp_server_args=["-R"])
+        assert_only_the_move_fails(erp, exports)
+        server.restart(sftp_server_args=[])
+        poll(erp.id)
+        assert_all_counted_once(dropzone, exports)
