@@ -93,7 +93,9 @@ class _Poll:
         self._connection = connection
         self._renew = renew
         self._summary = summary
-        self._ends = time.monotonic() + RUN_SECONDS
+        # For reading and moving. The listing goes to its end, however much lies there that is
+        # none of ours, or what comes last would never be read.
+        self._seconds_left: float = RUN_SECONDS
         self._error: ConnectorError | None = None
         self._is_complete = True
 
@@ -133,16 +135,41 @@ class _Poll:
     def _read(self, session: Session) -> None:
         strangers: list[AckFile] = []
         for files in _chunks(session.list_acks(), _LISTED_AT_ONCE):
-            if time.monotonic() > self._ends or not self._renew():
+            if not self._renew():
                 self._is_complete = False
                 return
             named = [file for file in files if file.subject]
             self._summary.foreign += len(files) - len(named)
+            named = self._move_settled(session, named)
             ours = self._match(named)
             strangers += [file for file in named if file.name not in ours]
             for batch in _batches([(f, ours[f.name]) for f in named if f.name in ours]):
+                if self._seconds_left <= 0:
+                    self._is_complete = False
+                    return
+                began = time.monotonic()
                 self._settle(session, batch)
+                self._seconds_left -= time.monotonic() - began
         self._note_unmatched(session, strangers)
+
+    def _move_settled(self, session: Session, files: Sequence[AckFile]) -> list[AckFile]:
+        """Move what only was not moved when it was recorded; return the other files.
+
+        It is not read again: where nothing can be moved, more of it lies there from day to day.
+        """
+        unmoved = self._connection.acks.filter(
+            filename__in=[file.name for file in files], moved_at=None
+        )
+        recorded = {(ack.filename, ack.size, ack.modified_at): ack for ack in unmoved.defer("raw")}
+        moves, others = [], []
+        for file in files:
+            ack = recorded.get((file.name, file.size, file.modified_at))
+            if ack and ack.is_settled and file.modified_at is not None:
+                moves.append(_away(file, ack))
+            else:
+                others.append(file)
+        self._move(session, moves)
+        return others
 
     def _match(self, files: Sequence[AckFile]) -> dict[str, UUID]:
         """The exports of this connection that files answer, by the names of the files."""
@@ -209,8 +236,7 @@ class _Poll:
                 ack = self._judged(one, ack, sha256, export, export.id in superseded, now)
                 decided.append(ack)
             if ack.is_settled:
-                is_malformed = ack.verdict == Verdict.MALFORMED
-                moves.append(AckMove(file=one.file, is_malformed=is_malformed, receipt=ack.id))
+                moves.append(_away(one.file, ack))
         self._save(decided)
         return moves
 
@@ -270,7 +296,9 @@ class _Poll:
         self._summary.verdicts.update(ack.verdict for ack in decided)
 
     def _move(self, session: Session, moves: Sequence[AckMove]) -> None:
-        failures = session.settle_acks(moves) if moves else []
+        if not moves:
+            return
+        failures = session.settle_acks(moves)
         failpoint("ack_moved")
         moved = [move.receipt for move, e in zip(moves, failures, strict=True) if e is None]
         ErpAck.objects.filter(id__in=moved).update(moved_at=Now())
@@ -294,18 +322,9 @@ class _Poll:
             self._note_own_unmatched(session, own)
 
     def _note_own_unmatched(self, session: Session, files: Sequence[AckFile]) -> None:
-        known = {
-            (ack.filename, ack.size, ack.modified_at): ack
-            for ack in self._connection.acks.filter(filename__in=[file.name for file in files])
-        }
-        moves, unread = [], []
-        for file in files:
-            ack = known.get((file.name, file.size, file.modified_at))
-            if ack is None:
-                unread.append(file)
-            elif ack.decided_at:
-                moves.append(AckMove(file=file, is_malformed=False, receipt=ack.id))
-        self._move(session, moves)
+        acks = self._connection.acks.filter(filename__in=[file.name for file in files])
+        recorded = set(acks.values_list("filename", "size", "modified_at"))
+        unread = [f for f in files if (f.name, f.size, f.modified_at) not in recorded]
         room = _UNMATCHED_AT_ONCE - self._summary.verdicts[Verdict.UNMATCHED]
         for file, content in zip(
             unread[:room], session.read_acks([f.name for f in unread[:room]]), strict=True
@@ -339,6 +358,11 @@ class _Poll:
         logger.warning(
             "acks of connection %s: %s", self._connection.id, error.log_line, exc_info=error
         )
+
+
+def _away(file: AckFile, ack: ErpAck) -> AckMove:
+    is_malformed = ack.verdict == Verdict.MALFORMED
+    return AckMove(file=file, is_malformed=is_malformed, receipt=ack.id)
 
 
 def _superseded(ids: Collection[UUID]) -> set[UUID]:

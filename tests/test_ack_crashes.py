@@ -1,6 +1,7 @@
 """Acks through crashes, lost connections, rivals and races: each counts once, none is lost."""
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -443,3 +444,46 @@ def test_a_server_that_lets_nothing_be_changed(org: Org, ann: User, openssh: Ope
         server.restart(sftp_server_args=[])
         poll(erp.id)
         assert_all_counted_once(dropzone, exports)
+
+
+def test_what_cannot_be_moved_keeps_no_answer_waiting(
+    dropzone: Dropzone,
+    erp: ErpConnection,
+    sent: list[ErpExport],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (dropzone.acks / "processed").write_text("in the way")
+    for export in sent[:-1]:
+        accept(dropzone, export)
+        os.utime(dropzone.acks / f"ack_{export.filename}", (1_000_000, 1_000_000))
+    assert poll(erp.id).verdicts == {"APPLIED": 4}
+    accept(dropzone, sent[-1])
+    # Time for one.
+    monkeypatch.setattr(acks, "BATCH_FILES", 1)
+    monkeypatch.setattr(acks, "RUN_SECONDS", 1e-6)
+    assert poll(erp.id).verdicts == {"APPLIED": 1}
+
+
+# Many files.
+def test_foreign_files_keep_no_answer_waiting(
+    dropzone: Dropzone, erp: ErpConnection, answered: list[ErpExport]
+) -> None:
+    for number in range(3000):
+        (dropzone.acks / f"stock_{number}.csv").touch()
+    # Listing them takes longer than a poll may spend on answers.
+    listing = DropzoneSession.list_acks
+
+    def slow(session: DropzoneSession) -> Iterator[Any]:
+        time.sleep(0.5)
+        yield from listing(session)
+
+    with (
+        mock.patch.object(DropzoneSession, "list_acks", autospec=True, side_effect=slow),
+        mock.patch.object(acks, "RUN_SECONDS", 0.4),
+    ):
+        assert poll(erp.id).foreign == 3000
+    foreign = list(dropzone.acks.glob("stock_*.csv"))
+    assert len(foreign) == 3000
+    for path in foreign:
+        path.unlink()
+    assert_all_counted_once(dropzone, answered)
