@@ -8,7 +8,7 @@ import hashlib
 import logging
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
@@ -34,6 +34,7 @@ logger = logging.getLogger(__name__)
 
 Verdict = ErpAck.Verdict
 T = TypeVar("T")
+K = TypeVar("K", bound=Hashable)
 
 RUN_SECONDS = 20
 BATCH_FILES = 256
@@ -325,12 +326,12 @@ class _Poll:
         acks = self._connection.acks.filter(filename__in=[file.name for file in files])
         recorded = set(acks.values_list("filename", "size", "modified_at"))
         unread = [f for f in files if (f.name, f.size, f.modified_at) not in recorded]
-        room = _UNMATCHED_AT_ONCE - self._summary.verdicts[Verdict.UNMATCHED]
-        for file, content in zip(
-            unread[:room], session.read_acks([f.name for f in unread[:room]]), strict=True
-        ):
-            if isinstance(content, bytes):
-                self._add_unmatched(file, content)
+        room = max(0, _UNMATCHED_AT_ONCE - self._summary.verdicts[Verdict.UNMATCHED])
+        for batch in _batches([(file, file.name) for file in unread[:room]]):
+            contents = session.read_acks([file.name for file, _ in batch])
+            for (file, _), content in zip(batch, contents, strict=True):
+                if isinstance(content, bytes):
+                    self._add_unmatched(file, content)
 
     def _add_unmatched(self, file: AckFile, content: bytes) -> None:
         connector = self._connection.connector
@@ -373,19 +374,19 @@ def _superseded(ids: Collection[UUID]) -> set[UUID]:
     return set(ErpExport.objects.filter(Exists(newer), id__in=ids).values_list("id", flat=True))
 
 
-def _batches(files: Iterable[tuple[AckFile, UUID]]) -> Iterator[list[tuple[AckFile, UUID]]]:
-    """Batches within bounds, with one answer at most to each export: order matters."""
-    batch: list[tuple[AckFile, UUID]] = []
-    answered: set[UUID] = set()
+def _batches(files: Iterable[tuple[AckFile, K]]) -> Iterator[list[tuple[AckFile, K]]]:
+    """Batches within bounds, with one answer at most to each subject: order matters."""
+    batch: list[tuple[AckFile, K]] = []
+    answered: set[K] = set()
     size = 0
-    for file, export_id in sorted(files, key=lambda pair: (pair[0].modified_at or 0, pair[0].name)):
+    for file, subject in sorted(files, key=lambda pair: (pair[0].modified_at or 0, pair[0].name)):
         size += min(file.size or 0, BATCH_BYTES)
         is_full = len(batch) == BATCH_FILES or size > BATCH_BYTES
-        if batch and (is_full or export_id in answered):
+        if batch and (is_full or subject in answered):
             yield batch
             batch, answered, size = [], set(), file.size or 0
-        batch.append((file, export_id))
-        answered.add(export_id)
+        batch.append((file, subject))
+        answered.add(subject)
     if batch:
         yield batch
 

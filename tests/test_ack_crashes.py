@@ -487,3 +487,25 @@ def test_foreign_files_keep_no_answer_waiting(
     for path in foreign:
         path.unlink()
     assert_all_counted_once(dropzone, answered)
+
+
+def test_unknown_answers_are_recorded_some_at_a_time(
+    dropzone: Dropzone, erp: ErpConnection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(acks, "_UNMATCHED_AT_ONCE", 7)
+    monkeypatch.setattr(acks, "BATCH_BYTES", 3000)
+    for number in range(20):
+        answer = {"status": "ACKED", "message": "x" * 1000}
+        write(dropzone, f"ack_sales_order_{number:08}_20260101_000000_00000000.json", answer)
+    sizes = []
+    read = DropzoneSession.read_acks
+
+    def noting(session: DropzoneSession, names: Sequence[str]) -> Any:
+        sizes.append(len(names))
+        return read(session, names)
+
+    with mock.patch.object(DropzoneSession, "read_acks", autospec=True, side_effect=noting):
+        recorded = [poll(erp.id).verdicts["UNMATCHED"] for _ in range(4)]
+    assert recorded == [7, 7, 6, 0]
+    assert max(sizes) <= 3
+    assert len(places(dropzone)["waiting"]) == 20
