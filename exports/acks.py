@@ -230,7 +230,7 @@ class _Poll:
             rows = known[one.file.name]
             sha256 = hashlib.sha256(one.content).hexdigest()
             ack = next((row for row in rows if row.sha256 == sha256), None)
-            if ack is None or ack.verdict == Verdict.WAITING:
+            if ack is None or ack.verdict == Verdict.WAITING or _is_another_try(one.file, ack):
                 # What is still being written is one answer, not one for each look at it.
                 ack = ack or next((r for r in rows if r.verdict == Verdict.WAITING), None)
                 export = exports[one.export_id]
@@ -253,7 +253,9 @@ class _Poll:
         """The answer as a row, new or looked at again, with its verdict."""
         connector = self._connection.connector
         answer = connector.read_ack(one.file.name, one.content)
-        is_unchanged = ack is not None and ack.sha256 == sha256
+        is_unchanged = (
+            ack is not None and ack.sha256 == sha256 and ack.modified_at == one.file.modified_at
+        )
         if ack is None:
             ack = ErpAck(org=self._connection.org, erp_connection=self._connection)
         if not is_unchanged:
@@ -359,6 +361,12 @@ class _Poll:
         logger.warning(
             "acks of connection %s: %s", self._connection.id, error.log_line, exc_info=error
         )
+
+
+def _is_another_try(file: AckFile, ack: ErpAck) -> bool:
+    """Whether a malformed file is there anew: it may be one that is still being written."""
+    is_open = ack.verdict == Verdict.MALFORMED and ack.decided_at is None
+    return is_open and ack.modified_at != file.modified_at
 
 
 def _away(file: AckFile, ack: ErpAck) -> AckMove:

@@ -293,6 +293,25 @@ def test_a_slow_writer_is_read_when_it_is_through(
     assert places(dropzone)["processed"] == [f"ack_{sent[0].filename}"]
 
 
+def test_a_second_try_is_given_time_as_well(
+    dropzone: Dropzone, erp: ErpConnection, sent: list[ErpExport]
+) -> None:
+    """A file that begins like one that was never completed is not put aside in the middle."""
+    name = f"ack_{sent[0].filename}"
+    write(dropzone, name, b'{"status":')
+    os.utime(dropzone.acks / name, (1_000_000, 1_000_000))
+    poll(erp.id)
+    ErpAck.objects.update(seen_at="2026-01-01T00:00Z")
+    poll(erp.id)
+    assert verdicts() == ["MALFORMED"]
+    write(dropzone, name, b'{"status":')
+    poll(erp.id)
+    assert places(dropzone)["waiting"] == [name]
+    write(dropzone, name, b'{"status": "ACKED"}')
+    poll(erp.id)
+    assert state(sent[0])[0] == "ACKED"
+
+
 # The database goes away.
 @pytest.mark.parametrize("step", ["ack_read", "ack_committed", "ack_moved"])
 def test_the_database_is_gone_between_two_steps(
