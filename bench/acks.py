@@ -1,0 +1,246 @@
+"""The ack poller: how many answers a second, in how much memory, beside how many other files.
+
+Each measurement polls in a process of its own: the servers and the proxy have theirs.
+"""
+
+import json
+import multiprocessing
+import re
+import statistics
+import time
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from uuid import UUID
+
+from django.conf import settings
+from django.db import connection as database
+from django.db import connections, models
+
+from exports.acks import poll
+from exports.delivery import deliver
+from exports.models import ErpExport
+from tests.builders import a_connection, a_user, an_org, some_exports
+from tests.dropzones import openssh_config
+from tests.servers import OpenSSHServer, TcpProxy
+
+from .measuring import report
+
+ACKS = 10_000
+ROUND_TRIP_MS = 50
+OTHERS = 100_000  # files
+AMONG_OTHERS = 100
+FEW, MANY = 10_000, 1_000_000  # exports in the table
+SAMPLE, SAMPLES = 1000, 5
+IDLE_POLLS = 21
+
+
+@dataclass(frozen=True, kw_only=True)
+class Polled:
+    """What polls until nothing was left to do have done and taken."""
+
+    applied: int
+    seconds: Sequence[float]
+    peak_mb: float
+
+    @property
+    def rate(self) -> float:
+        return self.applied / sum(self.seconds)
+
+
+class Site:
+    """An ERP of its own, with an export as the pattern of many."""
+
+    _numbers = count()
+
+    def __init__(self, server: OpenSSHServer, **config: object) -> None:
+        name = f"bench-acks-{next(self._numbers)}"
+        self.acks = server.root / name / "acks"
+        exports = server.root / name / "exports"
+        for folder in (exports, self.acks / "processed"):
+            folder.mkdir(parents=True)
+        org = an_org(name)
+        paths = {"export_path": str(exports), "ack_path": str(self.acks)}
+        self.id = a_connection(org, openssh_config(server, **paths, **config)).id
+        (self._pattern,) = some_exports(org, a_user(org, name))
+        assert deliver(self.id).sent == 1
+
+    def send(self, count: int) -> list[str]:
+        """Add exports to which no answer has come yet; return their file names."""
+        first = ErpExport.objects.filter(erp_connection=self.id).count()
+        self._multiply(first, count)
+        names = ErpExport.objects.filter(erp_connection=self.id, status="SENT")
+        return list(names.exclude(id=self._pattern.id).values_list("filename", flat=True))
+
+    def remember(self, count: int) -> None:
+        """Add exports that were answered long ago."""
+        first = ErpExport.objects.filter(erp_connection=self.id).count()
+        self._multiply(
+            first, count, status="'ACKED'", payload="NULL", archived_at="now()", acked_at="now()"
+        )
+        with database.cursor() as cursor:
+            cursor.execute(
+                "INSERT INTO erp_ack (org_id, erp_connection_id, export_id, filename, sha256, size,"
+                " raw, is_accepted, erp_order_id, verdict, reason)"
+                " SELECT org_id, erp_connection_id, id, 'ack_' || filename, md5(filename), 60,"
+                " '{}', true, 'SO-1', 'APPLIED', '' FROM erp_export"
+                " WHERE erp_connection_id = %s AND status = 'ACKED' AND archived_at IS NOT NULL",
+                [self.id],
+            )
+            # What the database would otherwise do beside the measurement.
+            cursor.execute("VACUUM ANALYZE draft_order, erp_export, erp_ack")
+            cursor.execute("CHECKPOINT")
+
+    def _multiply(self, first: int, count: int, **changes: str) -> None:
+        order = f"md5('{self.id}' || n)::uuid"
+        _copy(self._pattern.draft_order, first, count, id=order)
+        _copy(
+            self._pattern,
+            first,
+            count,
+            id="gen_random_uuid()",
+            draft_order_id=order,
+            filename=f"'sales_order_' || left(md5('{self.id}' || n), 8)"
+            " || '_20260101_000000_' || lpad(to_hex(n), 8, '0') || '.json'",
+            **changes,
+        )
+
+    def answer(self, filenames: Sequence[str]) -> None:
+        for number, filename in enumerate(filenames):
+            content = {"status": "ACKED", "erp_order_id": f"SO-{number}", "message": "Accepted"}
+            (self.acks / f"ack_{filename}").write_text(json.dumps(content))
+
+    def poll(self, *, rounds: int = 0) -> Polled:
+        """Poll in a new process: so often, or until a poll applies nothing."""
+        connections.close_all()
+        context = multiprocessing.get_context("fork")
+        with ProcessPoolExecutor(1, mp_context=context) as executor:
+            return executor.submit(_poll, self.id, rounds).result()
+
+
+def _poll(connection_id: UUID, rounds: int) -> Polled:
+    idle = _memory_mb("VmRSS")
+    applied, seconds = 0, []
+    while True:
+        began = time.perf_counter()
+        summary = poll(connection_id)
+        took = time.perf_counter() - began
+        assert not summary.errors, summary
+        applied += summary.verdicts["APPLIED"]
+        if not rounds and seconds and not summary.verdicts["APPLIED"]:
+            break
+        seconds.append(took)
+        if len(seconds) == rounds:
+            break
+    connections.close_all()
+    return Polled(applied=applied, seconds=seconds, peak_mb=_memory_mb("VmHWM") - idle)
+
+
+def _memory_mb(name: str) -> float:
+    status = Path("/proc/self/status").read_text()
+    (kilobytes,) = re.findall(rf"{name}:\s+(\d+) kB", status)
+    return int(kilobytes) / 1024
+
+
+def _copy(pattern: models.Model, first: int, count: int, **changes: str) -> None:
+    """Insert copies of a row, with SQL for what is to differ; `n` is the number of the copy."""
+    columns = [field.column for field in pattern._meta.concrete_fields]
+    values = ", ".join(changes.get(column, column) for column in columns)
+    with database.cursor() as cursor:
+        cursor.execute(
+            f"INSERT INTO {pattern._meta.db_table} ({', '.join(columns)}) SELECT {values}"
+            f" FROM {pattern._meta.db_table}, generate_series(%s, %s) n WHERE id = %s",
+            [first, first + count - 1, pattern.pk],
+        )
+
+
+def measure() -> None:
+    with OpenSSHServer() as server:
+        site = Site(server)
+        _in_bulk(site, "on loopback", target=400)
+        _in_a_large_table(site)
+        latency = ROUND_TRIP_MS / 2000
+        with TcpProxy(server.host, server.port, latency=latency) as proxy:
+            _in_bulk(
+                Site(server, port=proxy.port),
+                f"through round trips of {ROUND_TRIP_MS} ms",
+                target=150,
+            )
+        _beside_processed(Site(server))
+        _among_foreign(Site(server))
+
+
+def _in_bulk(site: Site, where: str, *, target: int) -> None:
+    site.answer(site.send(ACKS))
+    polled = site.poll()
+    assert polled.applied == ACKS, polled
+    assert len(list((site.acks / "processed").iterdir())) == ACKS
+    report(
+        f"{ACKS} acks from OpenSSH {where}",
+        acks_per_s=round(polled.rate),
+        polls=len(polled.seconds),
+        target=target,
+        met=polled.rate >= target,
+    )
+    report(
+        f"the same: peak memory of the polling process over idle, {where}",
+        peak_mb=round(polled.peak_mb, 1),
+        target_mb=100,
+        met=polled.peak_mb < 100,
+    )
+
+
+def _in_a_large_table(site: Site) -> None:
+    costs = []
+    for exports in (FEW, MANY):
+        site.remember(exports - ErpExport.objects.count())
+        took = []
+        for _ in range(SAMPLES):
+            site.answer(site.send(SAMPLE))
+            polled = site.poll(rounds=1)
+            assert polled.applied == SAMPLE, polled
+            took.append(1000 / polled.rate)
+        # The fastest: between the two the machine may have got other things to do.
+        costs.append(min(took))
+        report(
+            f"cost of an ack beside {exports} exports",
+            fastest_ms=round(min(took), 3),
+            median_ms=round(statistics.median(took), 3),
+            rounds=SAMPLES,
+        )
+    ratio = costs[1] / costs[0]
+    report(f"the same, {MANY} to {FEW}", ratio=round(ratio, 2), target=1.5, met=ratio < 1.5)
+
+
+def _beside_processed(site: Site) -> None:
+    _fill(site.acks / "processed", "ack_sales_order_{:08x}_20250101_000000_00000000.json")
+    took = [1000 * seconds for seconds in site.poll(rounds=IDLE_POLLS).seconds[1:]]
+    median = statistics.median(took)
+    report(
+        f"poll of an empty ack folder beside {OTHERS} files in processed/",
+        median_ms=round(median, 1),
+        max_ms=round(max(took), 1),
+        target_ms=50,
+        met=median < 50,
+    )
+
+
+def _among_foreign(site: Site) -> None:
+    _fill(site.acks, "stock_report_{:08x}.csv")
+    site.answer(site.send(AMONG_OTHERS))
+    polled = site.poll(rounds=1)
+    interval = settings.ACK_POLL_INTERVAL_SECONDS
+    report(
+        f"poll of {AMONG_OTHERS} acks among {OTHERS} foreign files",
+        seconds=round(polled.seconds[0], 2),
+        applied=polled.applied,
+        target_s=interval,
+        met=polled.seconds[0] < interval and polled.applied == AMONG_OTHERS,
+    )
+
+
+def _fill(folder: Path, name: str) -> None:
+    for number in range(OTHERS):
+        (folder / name.format(number)).touch()
