@@ -11,6 +11,7 @@ from contextlib import ExitStack, contextmanager
 from uuid import UUID
 
 from accounts.models import User
+from bench.measuring import report
 from connectors.models import ErpConnection
 from exports.models import ErpExport
 from tests.builders import a_connection, a_user, an_org, some_exports
@@ -22,8 +23,8 @@ SECONDS = 40
 PAUSE = 0.1
 
 
-def measure() -> dict[str, object]:
-    """Push to all for a while; seconds from push to SENT on the connections that still answer."""
+def measure() -> None:
+    """Push to all connections; report the waits on those whose server still answers."""
     with ExitStack() as stack:
         server = stack.enter_context(OpenSSHServer())
         healthy, silent = (
@@ -44,16 +45,17 @@ def measure() -> dict[str, object]:
         answering = {c.id for c in connections[::2]}
         _wait_for(answering)
         waits = _waits(answering, pushed)
-        return {
-            "bench": f"push to SENT beside {CONNECTIONS // 2} of {CONNECTIONS} connections that "
-            f"hang, 2 workers, {SECONDS} s from the moment they begin to",
-            "median_s": round(statistics.median(waits), 3),
-            "p95_s": round(statistics.quantiles(waits, n=20)[-1], 3),
-            "max_s": round(max(waits), 3),
-            "exports": len(waits),
-            "target_p95_s": 5,
-            "met": statistics.quantiles(waits, n=20)[-1] < 5,
-        }
+    p95 = statistics.quantiles(waits, n=20)[-1]
+    report(
+        f"push to SENT beside {CONNECTIONS // 2} of {CONNECTIONS} connections that hang, "
+        f"2 workers, {SECONDS} s from the moment they begin to",
+        median_s=round(statistics.median(waits), 3),
+        p95_s=round(p95, 3),
+        max_s=round(max(waits), 3),
+        exports=len(waits),
+        target_p95_s=5,
+        met=p95 < 5,
+    )
 
 
 @contextmanager
