@@ -1,4 +1,4 @@
-"""The real worker: its speed when idle, SIGTERM, an eager ERP."""
+"""The real worker: when idle, when told to stop, when killed, when stuck; an eager ERP."""
 
 import os
 import signal
@@ -14,12 +14,15 @@ from django.conf import settings
 
 from accounts.models import Org, User
 from exports import workers
+from exports.delivery import deliver
 from exports.models import ErpExport
+from orderflow.db import db_now
 from tests.builders import a_connection, a_user, an_org, some_exports
-from tests.dropzones import dropzone_of
+from tests.dropzones import dropzone_of, openssh_config
 from tests.erp import Erp
 from tests.invariants import assert_kept
 from tests.processes import ROOT, manage, worker
+from tests.servers import OpenSSHServer, TcpProxy
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -108,6 +111,48 @@ cluster.run(parent)
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
     assert not [p for p in psutil.process_iter() if _is_of_group(p, process.pid)]
+
+
+def test_a_delivery_that_hangs_ends_with_the_grace_and_loses_nothing(
+    org: Org, ann: User, openssh: OpenSSHServer, child_env: dict[str, str]
+) -> None:
+    program = """
+import django, sys
+django.setup()
+from exports import cluster
+cluster.GRACE_SECONDS = 2
+cluster.run(int(sys.argv[1]))
+"""
+    with TcpProxy(openssh.host, openssh.port) as proxy:
+        proxy.stall("to_client", after=20_000)
+        connection = a_connection(org, openssh_config(openssh, port=proxy.port))
+        theirs, ours = os.pipe()
+        process = subprocess.Popen(
+            [sys.executable, "-c", program, str(theirs)],
+            cwd=ROOT,
+            env=child_env,
+            pass_fds=[theirs],
+            start_new_session=True,
+        )
+        os.close(theirs)
+        exports = some_exports(org, ann, 200)
+        ends = time.monotonic() + 20
+        while not ErpExport.objects.filter(attempts__gt=0).exists():
+            assert time.monotonic() < ends, "no delivery has begun"
+            time.sleep(0.1)
+        # As SIGTERM and SIGKILL of `manage.py worker` do.
+        os.close(ours)
+        assert process.wait(15) == -signal.SIGKILL
+        assert ErpExport.objects.filter(status="PENDING").exists()
+        proxy.resume()
+        type(connection).objects.update(lease_until=None, retry_at=None)
+        ErpExport.objects.update(next_attempt_at=db_now())
+        while deliver(connection.id).sent:
+            pass
+    assert {path.name for path in (openssh.root / "exports").glob("*.json")} == {
+        export.filename for export in exports
+    }
+    assert set(ErpExport.objects.values_list("status", flat=True)) == {"SENT"}
 
 
 def wait_for_cluster(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
