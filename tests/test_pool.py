@@ -59,13 +59,13 @@ def test_an_idle_session_is_closed_by_itself(
     asyncssh_server: AsyncSSHServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pools, "IDLE_SECONDS", 0.2)
-    threads = threading.active_count()
+    before = set(threading.enumerate())
     use(asyncssh_server)
-    assert threading.active_count() > threads
-    ends = time.monotonic() + 5
-    while threading.active_count() > threads:
-        assert time.monotonic() < ends
-        time.sleep(0.02)
+    ours = set(threading.enumerate()) - before
+    assert ours
+    for thread in ours:
+        thread.join(5)
+    assert not any(thread.is_alive() for thread in ours)
 
 
 def test_nothing_crosses_a_fork(asyncssh_server: AsyncSSHServer) -> None:
