@@ -173,7 +173,12 @@ class _Run:
         return self._record(session, exports, outcomes)
 
     def _staged_in(self, export: ErpExport) -> Destination | None:
-        """Where an export was staged; None if a folder was missing since, and perhaps made anew."""
+        """Where an export was staged; None if its staged file may be gone for another reason.
+
+        A folder was missing since, and perhaps made anew, or a person has begun to settle it.
+        """
+        if export.settling_since:
+            return None
         missing_at = self._connection.folder_missing_at
         was_missing = missing_at and export.staged_at and missing_at >= export.staged_at
         return None if was_missing else export.destination

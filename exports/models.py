@@ -60,6 +60,8 @@ class ErpExport(models.Model):
     # Set once, by the election of the staged file.
     staged_path = models.TextField(null=True)
     staged_at = models.DateTimeField(null=True)
+    # Since a person began to settle it: the absence of its staged file proves nothing from then on.
+    settling_since = models.DateTimeField(null=True)
     destination = models.JSONField(null=True)
 
     # `next_attempt_at` is null when nothing is to be tried without a person.
@@ -187,6 +189,7 @@ class ErpExportEvent(models.Model):
         REFUSED = "REFUSED", "refused by the ERP"
         ANSWERED = "ANSWERED", "answered again"
         FAILED = "FAILED", "failed"
+        SETTLING = "SETTLING", "being settled by hand"
         SETTLED = "SETTLED", "settled by hand"
         CANCELLED = "CANCELLED", "cancelled"
         SWEPT = "SWEPT", "staging files removed"
@@ -244,9 +247,9 @@ class ErpAck(models.Model):
         ErpConnection, on_delete=models.PROTECT, related_name="acks", db_index=False
     )
     export = models.ForeignKey(ErpExport, on_delete=models.PROTECT, null=True, related_name="acks")
-    # The file; no hash: too big to be read. `modified_at`: seconds by the dropzone's clock.
+    # The file, of one too large its beginning. `modified_at`: seconds by the dropzone's clock.
     filename = models.TextField()
-    sha256 = models.CharField(max_length=64, blank=True)
+    sha256 = models.CharField(max_length=64)
     size = models.BigIntegerField(null=True)
     modified_at = models.BigIntegerField(null=True)
     raw = models.TextField()
@@ -328,7 +331,7 @@ class ErpAck(models.Model):
             processed_at=self.processed_at,
         )
 
-    def fill(self, answer: Ack) -> None:
-        """Take over what the file says."""
+    def fill(self, answer: Ack | None) -> None:
+        """Take over what the file says; None: it was not understood."""
         for name in ("is_accepted", "erp_order_id", "error_code", "message", "processed_at"):
-            setattr(self, name, getattr(answer, name))
+            setattr(self, name, getattr(answer, name, None))

@@ -5,18 +5,21 @@ from contextlib import contextmanager
 from uuid import UUID
 
 from django.db import models, transaction
-from django.db.models import Q
+from django.db.models import F, Q
 
 from accounts.models import User
-from connectors import lease
+from connectors import health, lease
 from connectors.configuring import leads_to
 from connectors.errors import ConnectorError
-from connectors.models import ErpConnection
-from connectors.port import Evidence
+from connectors.lease import Lease
+from connectors.port import Evidence, Session
 from exports.delivery import mark_sent
 from exports.models import ErpExport, ErpExportEvent
 from exports.push import retry_order
 from exports.transitions import advance
+from orderflow.db import Now
+from orderflow.failpoints import failpoint
+from orderflow.rehearsal import rehearsal
 from orders import workflow
 from orders.errors import Refused
 from orders.models import DraftOrder
@@ -63,8 +66,13 @@ def settle(
     if outcome is Outcome.DELIVERED:
         _confirm(export, actor=actor, reason=reason)
         return
-    with _looked_for(export, outcome) as seen, transaction.atomic():
-        _fail(export, outcome, actor=actor, detail={"reason": reason, "dropzone": seen})
+    with rehearsal():
+        # A push that would be refused is refused before anything is touched.
+        _fail(export, outcome, actor=actor)
+        if push_again:
+            retry_order(export.draft_order_id, actor=actor)
+    with _looked_for(export, outcome, actor=actor) as seen, transaction.atomic():
+        _fail(export, outcome, actor=actor, reason=reason, dropzone=seen)
         if push_again:
             retry_order(export.draft_order_id, actor=actor)
 
@@ -82,7 +90,7 @@ def _confirm(export: ErpExport, *, actor: User, reason: str) -> None:
         raise _overtaken()
 
 
-def _fail(export: ErpExport, outcome: Outcome, *, actor: User, detail: dict[str, str]) -> None:
+def _fail(export: ErpExport, outcome: Outcome, *, actor: User, **detail: str) -> None:
     error = ConnectorError(outcome, public=_GIVEN_UP if outcome is Outcome.GIVEN_UP else None)
     if not advance(
         [export.id],
@@ -93,6 +101,8 @@ def _fail(export: ErpExport, outcome: Outcome, *, actor: User, detail: dict[str,
         status=Status.FAILED,
         next_attempt_at=None,
         error_json=error.as_json(),
+        # The janitor looks where there was more than one attempt.
+        attempts=F("attempts") + 1,
     ):
         raise _overtaken()
     workflow.transition(
@@ -103,7 +113,7 @@ def _fail(export: ErpExport, outcome: Outcome, *, actor: User, detail: dict[str,
 
 
 @contextmanager
-def _looked_for(export: ErpExport, outcome: Outcome) -> Iterator[str]:
+def _looked_for(export: ErpExport, outcome: Outcome, *, actor: User) -> Iterator[str]:
     """Look for the file where it was put and keep workers away meanwhile; yield what was seen."""
     connection = export.erp_connection
     held = lease.acquire(connection.id)
@@ -113,8 +123,10 @@ def _looked_for(export: ErpExport, outcome: Outcome) -> Iterator[str]:
         )
     try:
         try:
-            seen = _look(export, connection, outcome)
+            seen = _look(export, held, outcome, actor=actor)
         except ConnectorError as e:
+            if e.code == "DIR_MISSING":
+                health.note_missing_folder(connection.id)
             if outcome is Outcome.GIVEN_UP:
                 raise Refused(
                     "NOT_REACHABLE",
@@ -127,7 +139,8 @@ def _looked_for(export: ErpExport, outcome: Outcome) -> Iterator[str]:
         held.release()
 
 
-def _look(export: ErpExport, connection: ErpConnection, outcome: Outcome) -> str:
+def _look(export: ErpExport, held: Lease, outcome: Outcome, *, actor: User) -> str:
+    connection = export.erp_connection
     config = connection.parse_config()
     if not leads_to(connection, export.destination or {}):
         return "the connection leads to another dropzone by now"
@@ -135,22 +148,38 @@ def _look(export: ErpExport, connection: ErpConnection, outcome: Outcome) -> str
         # One more refused login could lock the account.
         raise ConnectorError("AUTH_FAILED")
     with connection.connector.open(config) as session:
-        (is_visible,) = session.visible([export.filename])
-        if isinstance(is_visible, ConnectorError):
-            raise is_visible
-        if is_visible:
-            raise Refused(
-                "LIES_THERE",
-                f"The file {export.filename} lies in the export folder: the ERP can still take "
-                "it. Have it removed first, if it must not.",
-            )
+        _refuse_if_visible(session, export)
         path = export.staged_path or ""
         if outcome is Outcome.GIVEN_UP or path == session.final_path(export.filename):
             return "the file is not in the export folder"
+        # Committed first: if this process dies now, no worker takes the absence for a delivery.
+        if not held.renew() or not advance(
+            [export.id],
+            kind=ErpExportEvent.Kind.SETTLING,
+            where=_SETTLED[outcome],
+            actor=actor,
+            settling_since=Now(),
+        ):
+            raise _overtaken()
+        failpoint("settling")
         (failure,) = session.discard([path])
         if failure:
             raise failure
-        return "the file is not in the export folder, and the staged one was removed"
+        # A worker whose lease had run out may have been quicker with its rename.
+        _refuse_if_visible(session, export)
+        return "the file is not in the export folder, and no staged one is left"
+
+
+def _refuse_if_visible(session: Session, export: ErpExport) -> None:
+    (is_visible,) = session.visible([export.filename])
+    if isinstance(is_visible, ConnectorError):
+        raise is_visible
+    if is_visible:
+        raise Refused(
+            "LIES_THERE",
+            f"The file {export.filename} lies in the export folder: the ERP can still take it. "
+            "Have it removed first, if it must not.",
+        )
 
 
 def _overtaken() -> Refused:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,7 +12,7 @@ from connectors import health, lease
 from connectors.configuring import change_config, masked_config
 from connectors.models import ErpConnection
 from connectors.port import Evidence
-from exports import janitor
+from exports import janitor, settlement
 from exports.delivery import deliver
 from exports.models import ErpExport, ErpExportEvent
 from exports.settlement import Outcome, settle
@@ -188,3 +189,52 @@ def test_what_is_waiting_unstaged_is_not_settled(
     with pytest.raises(Refused) as refused:
         settle(export.id, outcome, actor=ann, reason="?")
     assert refused.value.code == "NOT_SETTLEABLE"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_settlement_that_does_not_finish_loses_nothing(
+    dropzone: Dropzone, org: Org, ann: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    export = a_staged_export(dropzone, org, ann)
+    real = settlement._fail
+
+    def die(*args: Any, **detail: Any) -> None:
+        if "dropzone" in detail:
+            raise SystemExit
+        real(*args, **detail)
+
+    monkeypatch.setattr(settlement, "_fail", die)
+    with pytest.raises(SystemExit):
+        settle(export.id, Outcome.NOT_DELIVERED, actor=ann, reason="Not in the ERP")
+    assert dropzone.leftovers() == []
+    assert deliver(export.erp_connection_id).sent == 0
+    export.refresh_from_db()
+    assert export.status == "PENDING", "its staged file is gone, but nobody has taken it"
+    monkeypatch.undo()
+    settle(export.id, Outcome.NOT_DELIVERED, actor=ann, reason="Not in the ERP")
+
+
+def test_a_push_that_would_be_refused_is_refused_before_anything_is_touched(
+    dropzone: Dropzone, org: Org, ann: User
+) -> None:
+    export = a_staged_export(dropzone, org, ann)
+    ErpConnection.objects.update(active=False)
+    with pytest.raises(Refused) as refused:
+        settle(export.id, Outcome.NOT_DELIVERED, actor=ann, reason="?", push_again=True)
+    assert refused.value.code == "NO_CONNECTION"
+    assert len(dropzone.leftovers()) == 1
+    assert deliver(export.erp_connection_id).sent == 1
+
+
+def test_a_worker_that_was_quicker_is_seen(
+    dropzone: Dropzone, org: Org, ann: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    export = a_staged_export(dropzone, org, ann)
+    (staged,) = dropzone.exports.iterdir()
+    monkeypatch.setattr(
+        settlement, "failpoint", lambda name: staged.rename(dropzone.exports / export.filename)
+    )
+    with pytest.raises(Refused) as refused:
+        settle(export.id, Outcome.NOT_DELIVERED, actor=ann, reason="?", push_again=True)
+    assert refused.value.code == "LIES_THERE"
+    assert deliver(export.erp_connection_id).sent == 1
