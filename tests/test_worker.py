@@ -110,7 +110,10 @@ cluster.run(parent)
     finally:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-    assert not [p for p in psutil.process_iter() if _is_of_group(p, process.pid)]
+    ends = time.monotonic() + 5
+    while any(_is_of_group(p, process.pid) for p in psutil.process_iter()):
+        assert time.monotonic() < ends, "processes are left"
+        time.sleep(0.1)
 
 
 def test_a_delivery_that_hangs_ends_with_the_grace_and_loses_nothing(

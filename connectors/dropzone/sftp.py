@@ -20,6 +20,8 @@ _HAS_SIZE, _HAS_OWNER, _HAS_MODE, _HAS_TIMES, _HAS_EXTENSIONS = 0x1, 0x2, 0x4, 0
 # Answers to a burst of listings are held in memory, some 20 KB each.
 _MOST_LISTINGS = 16
 
+_LARGEST_SIZE = 2**63 - 1
+
 POSIX_RENAME = "posix-rename@openssh.com"
 FSYNC = "fsync@openssh.com"
 STATVFS = "statvfs@openssh.com"
@@ -311,6 +313,8 @@ def _stat(body: Message) -> Stat:
     """Read an attributes structure, all of it: another one may follow."""
     flags = body.get_int()
     size = body.get_int64() if flags & _HAS_SIZE else None
+    if size is not None and size > _LARGEST_SIZE:
+        size = None  # some servers mean "unknown" by it
     if flags & _HAS_OWNER:
         body.get_bytes(8)
     is_file = not flags & _HAS_MODE or stat.S_ISREG(body.get_int())
