@@ -89,6 +89,18 @@ def record_success(connection_id: UUID) -> None:
     )
 
 
+def record_poll(connection_id: UUID, *, is_delivering: bool) -> None:
+    """Note that a poll has reached the server, which says little of a delivery.
+
+    Only while there is nothing to deliver are the failures forgotten: a poll may have met them.
+    """
+    reached = ErpConnection.objects.filter(id=connection_id, paused_at=None)
+    if not is_delivering and reached.exists():
+        record_success(connection_id)
+    else:
+        reached.filter(failures=0).update(slow_since=None)
+
+
 def pause(connection_id: UUID, *, reason: str, actor: User | None) -> bool:
     """Stop deliveries; False if the connection was paused already. No actor: the system.
 

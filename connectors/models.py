@@ -58,9 +58,10 @@ class ErpConnection(models.Model):
     rung_at = models.DateTimeField(null=True, editable=False)
     capabilities = models.JSONField(db_default={}, default=dict, editable=False)
     host_key_seen = models.TextField(blank=True, db_default="", editable=False)
-    # `last_poll_at`: when all answers that lay there had been read; `ack_error`: what prevents it.
+    # `last_poll_at`: all answers that lay there then were read. `ack_error`: what went wrong.
     last_poll_at = models.DateTimeField(null=True, editable=False)
     poll_due_at = models.DateTimeField(db_default=Now(), editable=False)
+    poll_rung_at = models.DateTimeField(null=True, editable=False)
     ack_error = models.JSONField(null=True, editable=False)
     ack_deadline = models.DurationField(
         null=True,

@@ -11,12 +11,12 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from functools import partial
 from itertools import islice
 from typing import NamedTuple, TypeVar
 from uuid import UUID
 
 from django.db import DataError, transaction
+from django.db import Error as DatabaseFailure
 from django.db.models import Exists, OuterRef
 
 from connectors import health
@@ -27,7 +27,7 @@ from exports import answers, lanes, pickups
 from exports.models import ErpAck, ErpExport, ErpExportEvent
 from exports.ring import ring_after_commit
 from exports.verdicts import judge
-from orderflow.db import Now, db_now
+from orderflow.db import Now, db_now, retried
 from orderflow.failpoints import failpoint
 
 logger = logging.getLogger(__name__)
@@ -71,6 +71,8 @@ class _Found(NamedTuple):
 def poll(connection_id: UUID) -> Summary:
     """Read the answers on a connection, for a bounded time. Raises only django.db.Error."""
     summary = Summary()
+    # The bell has been heard.
+    ErpConnection.objects.filter(id=connection_id).update(poll_rung_at=None)
     held = lanes.acquire(connection_id)
     if held is None:
         summary.is_busy = True
@@ -94,7 +96,7 @@ class _Poll:
         self._connection = connection
         self._renew = renew
         self._summary = summary
-        # For reading and moving. The listing goes to its end, however much lies there that is
+        # For reading and deciding. The listing goes to its end, however much lies there that is
         # none of ours, or what comes last would never be read.
         self._seconds_left: float = RUN_SECONDS
         self._error: ConnectorError | None = None
@@ -102,13 +104,14 @@ class _Poll:
 
     def run(self) -> None:
         connection = self._connection
+        began = db_now()
         try:
             reads_acks = connection.connector.reads_acks(connection.parse_config())
             if reads_acks or pickups.outstanding(connection).exists():
                 with lanes.open_session(connection) as session:
-                    self._guarded(partial(self._read, session))
-                    self._guarded(partial(self._detect_pickups, session))
-                health.record_success(connection.id)
+                    is_delivering = connection.exports.filter(status="PENDING").exists()
+                    health.record_poll(connection.id, is_delivering=is_delivering)
+                    self._go(session)
         except lanes.TooSlow:
             return
         except ConnectorError as e:
@@ -117,21 +120,26 @@ class _Poll:
             return
         ErpConnection.objects.filter(id=connection.id).update(
             ack_error=self._error and {**self._error.as_json(), "at": db_now().isoformat()},
-            **({"last_poll_at": Now()} if self._is_complete and not self._error else {}),
-            **({} if self._is_complete else {"poll_due_at": Now()}),
+            **({"last_poll_at": began} if reads_acks and self._is_complete else {}),
+            **({} if self._is_complete or self._error else {"poll_due_at": Now()}),
         )
 
-    def _guarded(self, step: Callable[[], None]) -> None:
-        """An error in the folders of the ERP's answers concerns no delivery."""
+    def _go(self, session: Session) -> None:
+        """What goes wrong from here on concerns the answers alone: no delivery is held up by it."""
         try:
-            step()
+            self._read(session)
+            self._summary.picked_up = pickups.detect(self._connection, session)
         except ConnectorError as e:
-            if e.kind is Kind.REACH:
-                raise
+            self._is_complete = False
             self._note_error(e)
-
-    def _detect_pickups(self, session: Session) -> None:
-        self._summary.picked_up = pickups.detect(self._connection, session)
+        except (DatabaseFailure, SystemExit):
+            # The queue's time limit, or no database to note anything in.
+            raise
+        except Exception as e:  # noqa: BLE001  a defect of ours, which must not stay unseen
+            error = ConnectorError("INTERNAL", detail=type(e).__name__)
+            error.__cause__ = e
+            self._is_complete = False
+            self._note_error(error)
 
     def _read(self, session: Session) -> None:
         strangers: list[AckFile] = []
@@ -169,7 +177,9 @@ class _Poll:
                 moves.append(_away(file, ack))
             else:
                 others.append(file)
-        self._move(session, moves)
+        if not (self._error and self._error.code == "ACK_MOVE_FAILED"):
+            # Else it was tried in this poll, with the first of them.
+            self._move(session, moves)
         return others
 
     def _match(self, files: Sequence[AckFile]) -> dict[str, UUID]:
@@ -194,6 +204,7 @@ class _Poll:
         found = []
         for (file, export_id), content in zip(batch, contents, strict=True):
             if isinstance(content, ConnectorError):
+                self._is_complete = False
                 self._note_error(content)
             elif content is not None:
                 found.append(_Found(file, export_id, content))
@@ -208,11 +219,13 @@ class _Poll:
                 return [move for one in found for move in self._record([one])]
             error = ConnectorError("INTERNAL", detail=found[0].file.name)
             error.__cause__ = e
+            self._is_complete = False
             self._note_error(error)
             return []
         failpoint("ack_committed")
         return moves
 
+    @retried
     @transaction.atomic
     def _decide(self, found: Sequence[_Found]) -> list[AckMove]:
         # Whoever records an answer to an export holds its row: two pollers take turns.
@@ -222,7 +235,10 @@ class _Poll:
         superseded = _superseded(ids)
         now = db_now()
         known = defaultdict(list)
-        for row in self._connection.acks.filter(filename__in=[one.file.name for one in found]):
+        names = [one.file.name for one in found]
+        recorded = self._connection.acks.filter(filename__in=names).order_by("id")
+        # A person may be deciding about one of them.
+        for row in recorded.select_for_update(of=["self"]):
             known[row.filename].append(row)
         decided: list[ErpAck] = []
         moves: list[AckMove] = []
@@ -266,7 +282,9 @@ class _Poll:
         if isinstance(answer, Ack):
             ack.fill(answer)
             ack.verdict, ack.reason = judge(export, answer, is_superseded=is_superseded)
-        elif answer.is_perhaps_incomplete and not (
+            return ack
+        ack.fill(None)
+        if answer.is_perhaps_incomplete and not (
             is_unchanged and now - ack.seen_at > _SETTLED_AFTER
         ):
             ack.verdict = Verdict.WAITING
@@ -301,7 +319,13 @@ class _Poll:
     def _move(self, session: Session, moves: Sequence[AckMove]) -> None:
         if not moves:
             return
-        failures = session.settle_acks(moves)
+        try:
+            failures = session.settle_acks(moves)
+        except ConnectorError as e:
+            if e.kind is Kind.REACH:
+                raise
+            # A folder that leads elsewhere: answers count all the same.
+            failures = [e] * len(moves)
         failpoint("ack_moved")
         moved = [move.receipt for move, e in zip(moves, failures, strict=True) if e is None]
         ErpAck.objects.filter(id__in=moved).update(moved_at=Now())
@@ -334,6 +358,8 @@ class _Poll:
             for (file, _), content in zip(batch, contents, strict=True):
                 if isinstance(content, bytes):
                     self._add_unmatched(file, content)
+                elif content is not None:
+                    self._note_error(content)
 
     def _add_unmatched(self, file: AckFile, content: bytes) -> None:
         connector = self._connection.connector
@@ -351,7 +377,13 @@ class _Poll:
         )
         if isinstance(answer, Ack):
             ack.fill(answer)
-        ErpAck.objects.bulk_create([ack], ignore_conflicts=True)
+        # One that was touched since is the same answer, to be moved as it is now.
+        ErpAck.objects.bulk_create(
+            [ack],
+            update_conflicts=True,
+            unique_fields=["erp_connection", "filename", "sha256"],
+            update_fields=["size", "modified_at"],
+        )
         self._summary.verdicts[Verdict.UNMATCHED] += 1
 
     def _note_error(self, error: ConnectorError) -> None:

@@ -2,6 +2,7 @@
 
 from django.db.models import Q, QuerySet
 
+from connectors import health
 from connectors.errors import ConnectorError
 from connectors.models import ErpConnection
 from connectors.port import Session
@@ -26,8 +27,11 @@ def detect(connection: ErpConnection, session: Session) -> int:
     Only where they were put: in another folder their absence says nothing.
     """
     here = session.destination()
-    rows = outstanding(connection).order_by("sent_at").values_list("id", "filename", "destination")
-    waiting = {name: key for key, name, place in rows[:_AT_ONCE] if place == here}
+    if any(value is None for name, value in here.items() if name.endswith("_identity")):
+        health.note_missing_folder(connection.id)
+        raise ConnectorError("DIR_MISSING")
+    rows = outstanding(connection).filter(destination=here).order_by("sent_at")
+    waiting = {name: key for key, name in rows.values_list("id", "filename")[:_AT_ONCE]}
     if len(waiting) > _LOOKED_AT:
         waiting = dict(waiting)
         for name in session.listing():

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.db.models import Exists, F, OuterRef, Q, QuerySet
 from django_q.tasks import async_task
 
 from connectors.models import ErpConnection
@@ -16,6 +16,8 @@ from orderflow.db import Now, db_now
 # Whoever delivers clears the mark, so one ring waits in the queue at most; after this time it is
 # taken for lost.
 _LOST_AFTER = timedelta(seconds=60)
+# The like for polls, which may wait behind many others.
+_POLL_LOST_AFTER = timedelta(minutes=10)
 
 
 def ring(connection_id: UUID) -> bool:
@@ -50,6 +52,7 @@ def ring_due_polls(*only: UUID) -> int:
     due = ErpConnection.objects.filter(
         Q(retry_at=None) | Q(retry_at__lte=now),
         Q(active=True) | Exists(unanswered),
+        Q(poll_rung_at=None) | Q(poll_rung_at__lte=now - _POLL_LOST_AFTER),
         poll_due_at__lte=now,
     )
     if only:
@@ -59,7 +62,7 @@ def ring_due_polls(*only: UUID) -> int:
     for key in due.values_list("id", flat=True):
         # Whoever moves the date rings.
         mine = ErpConnection.objects.filter(id=key, poll_due_at__lte=now)
-        if mine.update(poll_due_at=next_at):
+        if mine.update(poll_due_at=next_at, poll_rung_at=now):
             async_task("exports.tasks.poll_acks", str(key))
             count += 1
     return count
@@ -87,5 +90,6 @@ def ring_due_connections(*only: UUID) -> int:
     if only:
         due = due.filter(id__in=only)
     fast = due.exclude(lanes.SLOW).values_list("id", flat=True)
-    slow = due.filter(lanes.SLOW).order_by("retry_at").values_list("id", flat=True)
-    return sum(ring(key) for key in [*fast, *slow[: lanes.free_slots()]])
+    slow = due.filter(lanes.SLOW).order_by(F("retry_at").asc(nulls_first=True))
+    chosen = slow.values_list("id", flat=True)[: lanes.free_slots()]
+    return sum(ring(key) for key in [*fast, *chosen])

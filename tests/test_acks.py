@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from datetime import timedelta
 from itertools import product
@@ -19,6 +20,7 @@ from exports.acks import poll
 from exports.delivery import deliver
 from exports.models import ErpAck, ErpExport
 from exports.push import retry_order
+from exports.ring import ring_due_polls
 from orderflow.db import db_now
 from orders.errors import Refused
 from orders.models import DraftOrder
@@ -713,3 +715,85 @@ def test_an_answer_is_assigned_within_its_connection_only(
         inbox.assign(ErpAck.objects.get().id, theirs.id, actor=ann, reason="?")
     assert refused.value.code == "NOT_ASSIGNABLE"
     assert other.id == theirs.erp_connection_id
+
+
+# What polls and deliveries know of each other.
+def test_a_missing_export_folder_is_noted_by_a_poll(
+    dropzone: Dropzone, erp: ErpConnection, sent: ErpExport
+) -> None:
+    shutil.rmtree(dropzone.exports)
+    assert poll(erp.id).errors == {"DIR_MISSING": 1}
+    erp.refresh_from_db()
+    assert erp.folder_missing_at
+
+
+def test_a_poll_does_not_make_failing_deliveries_look_well(
+    dropzone: Dropzone, erp: ErpConnection, org: Org, ann: User, sent: ErpExport
+) -> None:
+    some_exports(org, ann, first=10)
+    ErpConnection.objects.update(failures=7, failing_since=db_now())
+    poll(erp.id)
+    erp.refresh_from_db()
+    assert erp.failures == 7
+    ErpExport.objects.filter(status="PENDING").update(status="FAILED")
+    poll(erp.id)
+    erp.refresh_from_db()
+    assert erp.failures == 0
+
+
+def test_what_cannot_be_moved_makes_nothing_less_overdue(
+    dropzone: Dropzone, erp: ErpConnection, org: Org, ann: User
+) -> None:
+    (dropzone.acks / "processed").write_text("in the way")
+    answered, silent = some_sent(erp, org, ann, 2)
+    accept(dropzone, answered)
+    ErpExport.objects.update(ack_due_at=db_now() - timedelta(minutes=1))
+    assert poll(erp.id).errors == {"ACK_MOVE_FAILED": 1}
+    assert list(ErpExport.objects.filter(ErpExport.OVERDUE)) == [silent]
+
+
+def test_a_processed_folder_that_leads_elsewhere_stops_no_answer(
+    org: Org, ann: User, dropzone_root: Path, tmp_path: Path
+) -> None:
+    for name in ("exports", "acks"):
+        (dropzone_root / name).mkdir()
+    config = {"mode": "filesystem", "export_path": str(dropzone_root / "exports")}
+    erp = a_connection(org, {**config, "ack_path": str(dropzone_root / "acks")})
+    (dropzone_root / "acks" / "processed").symlink_to(tmp_path)
+    exports = some_sent(erp, org, ann, 2)
+    for export in exports:
+        (dropzone_root / "acks" / f"ack_{export.filename}").write_text('{"status": "ACKED"}')
+        poll(erp.id)
+        assert state(export)[0] == "ACKED"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_defect_in_a_poll_does_not_stay_unseen(
+    erp: ErpConnection, sent: ErpExport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("exports.pickups.detect", lambda *args: 1 / 0)
+    assert poll(erp.id).errors == {"INTERNAL": 1}
+    erp.refresh_from_db()
+    assert erp.ack_error
+    assert erp.last_poll_at is None
+
+
+def test_a_poll_that_was_rung_is_not_rung_again(erp: ErpConnection) -> None:
+    assert ring_due_polls() == 1
+    ErpConnection.objects.update(poll_due_at=db_now() - timedelta(seconds=1))
+    assert ring_due_polls() == 0, "one bell is enough"
+    poll(erp.id)
+    ErpConnection.objects.update(poll_due_at=db_now() - timedelta(seconds=1))
+    assert ring_due_polls() == 1
+
+
+def test_a_touched_stranger_is_read_once(
+    dropzone: Dropzone, erp: ErpConnection, sent: ErpExport
+) -> None:
+    name = "ack_sales_order_typo.json"
+    write(dropzone, name, {"status": "ACKED"})
+    poll(erp.id)
+    os.utime(dropzone.acks / name, (1_000_000, 1_000_000))
+    assert poll(erp.id).verdicts == {"UNMATCHED": 1}
+    assert poll(erp.id).verdicts == {}
+    assert ErpAck.objects.count() == 1
