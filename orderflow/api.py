@@ -1,33 +1,30 @@
-"""What every API endpoint shares: exact numbers in, pages and problem details out."""
+"""What every API endpoint shares: exact numbers in, problem details and entity tags out."""
 
+import hashlib
 import json
-from collections.abc import Mapping
+import logging
+from collections.abc import Iterator, Mapping
 from decimal import Decimal
-from http import HTTPStatus
 from typing import Any, Final, NoReturn
 
 from django.core.exceptions import PermissionDenied
+from django.db import InterfaceError, OperationalError
 from django.http import Http404
+from django.utils.cache import get_conditional_response
 from rest_framework import exceptions
-from rest_framework.pagination import CursorPagination
 from rest_framework.parsers import BaseParser
+from rest_framework.renderers import JSONRenderer
+from rest_framework.request import Request
 from rest_framework.response import Response
 
+from orderflow.problems import CONTENT_TYPE, Problem, WrongParameter, problem
 from orders.errors import Refused
+
+logger = logging.getLogger(__name__)
 
 MAX_BODY_BYTES: Final = 16 * 1024 * 1024
 # The status of a refusal by the rules is 409, unless the request can never succeed as it is.
 _REFUSED_STATUS: Final = {"NO_CONNECTION": 422, "NOT_EXPORTABLE": 422}
-
-
-class Problem(exceptions.APIException):
-    """A refusal with a status and a stable code; `extra` members say more."""
-
-    def __init__(self, status: int, code: str, detail: str, **extra: Any) -> None:
-        super().__init__(detail, code)
-        self.status_code = status
-        self.code = code
-        self.extra = extra
 
 
 class ExactJSONParser(BaseParser):
@@ -55,12 +52,20 @@ class ExactJSONParser(BaseParser):
             raise exceptions.ParseError(f"The body is not valid JSON: {e}") from e
 
 
-class CreatedCursorPagination(CursorPagination):
-    """Pages that stay right while rows are added, newest first."""
+def entity_tag(data: Any) -> str:
+    """The ETag of what an answer shows."""
+    digest = hashlib.sha256(JSONRenderer().render(data)).hexdigest()
+    return f'"{digest[:32]}"'
 
-    ordering = ("-created_at", "-id")
-    page_size_query_param = "page_size"
-    max_page_size = 200
+
+def require_match(request: Request, data: Any) -> None:
+    """Raise Problem (412) if the request was meant for other data: If-Match, If-None-Match."""
+    if get_conditional_response(request._request, etag=entity_tag(data)):
+        raise Problem(
+            412,
+            "precondition_failed",
+            "It has changed since you read it. Read it again, then repeat what still applies.",
+        )
 
 
 def problem_details(error: Exception, context: dict[str, Any]) -> Response | None:
@@ -72,33 +77,41 @@ def problem_details(error: Exception, context: dict[str, Any]) -> Response | Non
     elif isinstance(error, Refused):
         status = _REFUSED_STATUS.get(error.code, 409)
         error = Problem(status, error.code, error.message, **error.extra)
+    elif isinstance(error, OperationalError | InterfaceError):
+        logger.error("the database does not answer as it should", exc_info=error)
+        error = Problem(503, "unavailable", "The database does not answer. Try again soon.")
     if not isinstance(error, exceptions.APIException):
         return None
-    status = error.status_code
-    body: dict[str, Any] = {
-        "type": "about:blank",
-        "title": HTTPStatus(status).phrase,
-        "status": status,
-    }
     if isinstance(error, Problem):
-        body |= {"code": error.code, "detail": str(error.detail), **error.extra}
+        said = {"code": error.code, "detail": str(error.detail), **error.extra}
     elif isinstance(error, exceptions.ValidationError):
-        body |= {
+        said = {
             "code": "invalid",
             "detail": "The request was not valid; see errors.",
-            "errors": list(_field_errors(error.detail, "")),
+            "errors": list(
+                _parameter_errors(error.detail)
+                if isinstance(error, WrongParameter)
+                else _field_errors(error.detail, "")
+            ),
         }
     else:
-        body |= {"code": error.default_code, "detail": str(error.detail)}
+        said = {"code": error.default_code, "detail": str(error.detail)}
     headers: dict[str, str] = {}
     if header := getattr(error, "auth_header", None):
         headers["WWW-Authenticate"] = header
     if wait := getattr(error, "wait", None):
         headers["Retry-After"] = str(int(wait))
-    return Response(body, status=status, headers=headers, content_type="application/problem+json")
+    if error.status_code == 503:
+        headers["Retry-After"] = "5"
+    return Response(
+        problem(error.status_code, **said),
+        status=error.status_code,
+        headers=headers,
+        content_type=CONTENT_TYPE,
+    )
 
 
-def _field_errors(detail: Any, pointer: str) -> Any:
+def _field_errors(detail: Any, pointer: str) -> Iterator[dict[str, str]]:
     """Each message of a nested validation error with the JSON pointer of its field."""
     if isinstance(detail, Mapping):
         for name, inner in detail.items():
@@ -111,6 +124,12 @@ def _field_errors(detail: Any, pointer: str) -> Any:
             yield from _field_errors(inner, pointer if is_message else f"{pointer}/{index}")
     else:
         yield {"pointer": pointer, "detail": str(detail)}
+
+
+def _parameter_errors(detail: Any) -> Iterator[dict[str, str]]:
+    for name, messages in detail.items():
+        for message in messages if isinstance(messages, list) else [messages]:
+            yield {"parameter": name, "detail": str(message)}
 
 
 def _refuse(constant: str) -> NoReturn:

@@ -39,6 +39,12 @@ class StrictSerializer(serializers.Serializer[T]):
                 raise serializers.ValidationError(unknown)
         return super().to_internal_value(data)
 
+    @property
+    def writable_data(self) -> dict[str, Any]:
+        """What a client would have to send to get this object as it is."""
+        shown: dict[str, Any] = _writable(self, self.data)
+        return shown
+
 
 class StrictModelSerializer(StrictSerializer[M], serializers.ModelSerializer[M]):
     serializer_field_mapping = {
@@ -46,3 +52,15 @@ class StrictModelSerializer(StrictSerializer[M], serializers.ModelSerializer[M])
         models.CharField: Text,
         models.TextField: Text,
     }
+
+
+def _writable(field: serializers.Field[Any, Any, Any, Any] | None, shown: Any) -> Any:
+    if isinstance(field, serializers.ListSerializer):
+        return [_writable(field.child, one) for one in shown]
+    if isinstance(field, serializers.Serializer) and shown is not None:
+        return {
+            name: _writable(inner, shown[name])
+            for name, inner in field.fields.items()
+            if not inner.read_only
+        }
+    return shown

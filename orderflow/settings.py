@@ -62,6 +62,7 @@ INSTALLED_APPS = [
     "django.contrib.messages",
     "django.contrib.staticfiles",
     "rest_framework",
+    "django_filters",
     "django_q",
     "accounts",
     "orders",
@@ -70,6 +71,7 @@ INSTALLED_APPS = [
     "simulator",
 ]
 MIDDLEWARE = [
+    "orderflow.middleware.surround",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -195,17 +197,26 @@ REST_FRAMEWORK = {
     "DEFAULT_PERMISSION_CLASSES": ["accounts.permissions.DeclaredPermission"],
     "DEFAULT_PARSER_CLASSES": ["orderflow.api.ExactJSONParser"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
-    "DEFAULT_PAGINATION_CLASS": "orderflow.api.CreatedCursorPagination",
+    "DEFAULT_PAGINATION_CLASS": "orderflow.pagination.KeysetPagination",
+    "DEFAULT_FILTER_BACKENDS": ["orderflow.filters.StrictFilterBackend"],
     "EXCEPTION_HANDLER": "orderflow.api.problem_details",
-    "PAGE_SIZE": 50,
     "UNAUTHENTICATED_USER": None,
 }
 
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "formatters": {
+        "line": {"format": "%(asctime)s %(levelname)s %(request_id)s %(name)s %(message)s"}
+    },
+    "filters": {"request_id": {"()": "orderflow.request_ids.RequestIdFilter"}},
+    "handlers": {
+        "stderr": {
+            "class": "logging.StreamHandler",
+            "formatter": "line",
+            "filters": ["request_id"],
+        }
+    },
     "root": {"handlers": ["stderr"], "level": env.str("LOG_LEVEL", default="INFO")},
     "loggers": {
         # Reaching a server is our own log's business; paramiko repeats each refusal with a trace.
