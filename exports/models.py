@@ -87,6 +87,7 @@ class ErpExport(models.Model):
         indexes = [
             models.Index(fields=["org", "draft_order", "-created_at"], name="idx_erp_export_draft"),
             models.Index(fields=["org", "-created_at", "-id"], name="idx_erp_export_org_created"),
+            models.Index(fields=["org", "updated_at", "id"], name="idx_erp_export_org_updated"),
             models.Index(
                 fields=["erp_connection", "next_attempt_at"],
                 condition=Q(status="PENDING"),

@@ -1,7 +1,7 @@
 """The database's clock, UUIDs and broken-off transactions, alike for PostgreSQL and SQLite."""
 
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
@@ -14,6 +14,8 @@ T = TypeVar("T")
 
 _BROKEN_OFF = {"40001", "40P01"}  # serialization_failure, deadlock_detected
 _TRIES = 3
+_LAG_SECONDS = 2
+_LONGEST_TRANSACTION_SECONDS = 120
 
 
 class Now(models.Func):
@@ -50,6 +52,27 @@ def db_now() -> datetime:
             return now
     # SQLite lives in this process: its clock is ours, only coarser.
     return datetime.now(UTC)
+
+
+def settled_before() -> datetime:
+    """A moment such that no row will appear any more that was written, by NOW(), before it.
+
+    NOW() is when a transaction began, so a row may come to light long after its time. This moment
+    lies before all transactions that the role of this session sees running; what blocks for
+    longer than a task may take does not hold it up.
+    """
+    if connection.vendor != "postgresql":
+        return db_now() - timedelta(seconds=_LAG_SECONDS)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT GREATEST(CLOCK_TIMESTAMP() - MAKE_INTERVAL(secs => %s),"
+            " LEAST(CLOCK_TIMESTAMP() - MAKE_INTERVAL(secs => %s), MIN(xact_start)))"
+            " FROM pg_stat_activity"
+            " WHERE datname = CURRENT_DATABASE() AND pid <> PG_BACKEND_PID()",
+            [_LONGEST_TRANSACTION_SECONDS, _LAG_SECONDS],
+        )
+        settled: datetime = cursor.fetchone()[0]
+        return settled
 
 
 def retried(service: Callable[P, T]) -> Callable[P, T]:

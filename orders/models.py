@@ -131,6 +131,8 @@ class DraftOrder(models.Model):
             models.Index(
                 fields=["org", "status", "-created_at"], name="idx_draft_order_org_status"
             ),
+            models.Index(fields=["org", "-created_at", "-id"], name="idx_draft_order_org_created"),
+            models.Index(fields=["org", "updated_at", "id"], name="idx_draft_order_org_updated"),
             models.Index(
                 fields=["org", "customer", "external_order_number"],
                 name="idx_draft_order_number",

@@ -1,0 +1,38 @@
+"""By what exports, answers and batches are found through the API."""
+
+from django.db.models import QuerySet
+from django_filters import rest_framework as filters
+
+from exports.models import ErpAck, ErpExport
+from orderflow.filters import CreatedAndUpdatedFilterSet, TrueOrFalseFilter
+
+
+class ErpExportFilterSet(CreatedAndUpdatedFilterSet):
+    status = filters.MultipleChoiceFilter(choices=ErpExport.Status.choices)
+    draft_order = filters.UUIDFilter("draft_order_id")
+    external_order_number = filters.CharFilter("draft_order__external_order_number")
+    customer = filters.UUIDFilter("draft_order__customer_id")
+    erp_customer_number = filters.CharFilter("draft_order__customer__erp_customer_number")
+    erp_connection = filters.UUIDFilter("erp_connection_id")
+    filename = filters.CharFilter()
+    erp_order_id = filters.CharFilter()
+    overdue = TrueOrFalseFilter(method="filter_overdue")
+
+    def filter_overdue(
+        self, queryset: QuerySet[ErpExport], name: str, is_overdue: bool
+    ) -> QuerySet[ErpExport]:
+        if is_overdue:
+            return queryset.filter(ErpExport.OVERDUE)
+        return queryset.exclude(ErpExport.OVERDUE)
+
+
+class ErpAckFilterSet(filters.FilterSet):
+    verdict = filters.MultipleChoiceFilter(choices=ErpAck.Verdict.choices)
+    export = filters.UUIDFilter("export_id")
+    erp_connection = filters.UUIDFilter("erp_connection_id")
+    open = TrueOrFalseFilter(method="filter_open")
+    seen_after = filters.IsoDateTimeFilter("seen_at", "gte")
+    seen_before = filters.IsoDateTimeFilter("seen_at", "lt")
+
+    def filter_open(self, queryset: QuerySet[ErpAck], name: str, is_open: bool) -> QuerySet[ErpAck]:
+        return queryset.filter(ErpAck.OPEN) if is_open else queryset.exclude(ErpAck.OPEN)

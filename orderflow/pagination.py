@@ -1,0 +1,111 @@
+"""Pages of lists by the position of their last row, however many rows are of the same moment."""
+
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Collection
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID
+
+from django.db.models import Model, Q, QuerySet
+from django.utils.dateparse import parse_datetime
+from django.utils.timezone import is_naive
+from rest_framework.pagination import BasePagination
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.utils.urls import replace_query_param
+
+from orderflow.db import settled_before
+from orderflow.problems import WrongParameter
+
+PAGE_SIZE: Final = 50
+MAX_PAGE_SIZE: Final = 200
+SINCE: Final = "updated_since"
+
+Position = tuple[datetime, UUID]
+
+
+class KeysetPagination(BasePagination):
+    """Newest first, or as `ordering` says. A page costs the same wherever it is.
+
+    The cursor is where the last page ended: a time and an id. Unlike an offset it stays right
+    while rows come and go. A view says by which times its list may be ordered (`orderings`, the
+    usual one first), and whether changes can be followed with `updated_since` (`has_changes`):
+    then the oldest change comes first, and there is always a next page, now or later.
+    """
+
+    def paginate_queryset(self, queryset: Any, request: Request, view: Any = None) -> list[Any]:
+        given = request.query_params
+        self._url = request.build_absolute_uri()
+        self._is_feed = view.has_changes and SINCE in given
+        if self._is_feed:
+            since = _time(SINCE, given[SINCE])
+            queryset = queryset.filter(updated_at__gte=since, updated_at__lt=settled_before())
+            self._order = _choice(given.get("ordering", "updated_at"), ["updated_at"])
+        else:
+            orders = [f"{sign}{name}" for name in view.orderings for sign in ("-", "")]
+            self._order = _choice(given.get("ordering", orders[0]), orders)
+        size = _page_size(given.get("page_size", str(PAGE_SIZE)))
+        rows = list(_after(queryset, self._order, _position(given.get("cursor")))[: size + 1])
+        self._has_more = len(rows) > size
+        self._page = rows[:size]
+        return self._page
+
+    def get_paginated_response(self, data: Any) -> Response:
+        following = None
+        if self._page and (self._has_more or self._is_feed):
+            following = replace_query_param(self._url, "cursor", self._cursor())
+        elif self._is_feed:
+            following = self._url
+        return Response({"next": following, "results": data})
+
+    def _cursor(self) -> str:
+        last: Model = self._page[-1]
+        at: datetime = getattr(last, self._order.lstrip("-"))
+        return urlsafe_b64encode(f"{at.isoformat()} {last.pk}".encode()).decode().rstrip("=")
+
+
+def _after(queryset: QuerySet[Any], order: str, position: Position | None) -> QuerySet[Any]:
+    side, sign = ("lt", "-") if order.startswith("-") else ("gt", "")
+    ordered = queryset.order_by(order, f"{sign}id")
+    if position is None:
+        return ordered
+    (at, key), name = position, order.lstrip("-")
+    # The first condition says nothing more, but an index can be entered by it.
+    return ordered.filter(
+        Q(**{f"{name}__{side}e": at}),
+        Q(**{f"{name}__{side}": at}) | Q(**{f"id__{side}": key}),
+    )
+
+
+def _position(cursor: str | None) -> Position | None:
+    if cursor is None:
+        return None
+    try:
+        padded = cursor + "=" * (-len(cursor) % 4)
+        at, _, key = urlsafe_b64decode(padded).decode().partition(" ")
+        return _time("cursor", at), UUID(key)
+    except (ValueError, WrongParameter) as e:
+        raise WrongParameter({"cursor": "Take it from `next` as it stands."}) from e
+
+
+def _time(name: str, text: str) -> datetime:
+    try:
+        # A plus sign that was not escaped has become a blank.
+        at = parse_datetime(text.replace(" ", "+"))
+    except ValueError:
+        at = None
+    if at is None or is_naive(at):
+        raise WrongParameter({name: "Enter a time with its zone, like 2025-12-01T08:00:00Z."})
+    return at
+
+
+def _choice(ordering: str, orderings: Collection[str]) -> str:
+    if ordering not in orderings:
+        raise WrongParameter({"ordering": f"Choose one of {', '.join(orderings)}."})
+    return ordering
+
+
+def _page_size(text: str) -> int:
+    if text.isascii() and text.isdigit() and 1 <= (size := int(text[:5])) <= MAX_PAGE_SIZE:
+        return size
+    raise WrongParameter({"page_size": f"Enter a number from 1 to {MAX_PAGE_SIZE}."})

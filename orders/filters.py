@@ -1,0 +1,13 @@
+"""By what draft orders are found through the API."""
+
+from django_filters import rest_framework as filters
+
+from orderflow.filters import CreatedAndUpdatedFilterSet
+from orders.models import DraftOrder
+
+
+class DraftOrderFilterSet(CreatedAndUpdatedFilterSet):
+    status = filters.MultipleChoiceFilter(choices=DraftOrder.Status.choices)
+    external_order_number = filters.CharFilter()
+    customer = filters.UUIDFilter("customer_id")
+    erp_customer_number = filters.CharFilter("customer__erp_customer_number")
