@@ -79,3 +79,28 @@ class ApiToken(models.Model):
 
     def __str__(self) -> str:
         return f"{self.prefix}… ({self.name})"
+
+
+class IdempotencyKey(models.Model):
+    """The answer to a request that its client may repeat: the same again, instead of a new deed."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    org = models.ForeignKey(Org, on_delete=models.CASCADE, related_name="+")
+    key = models.CharField(max_length=255)
+    request_sha256 = models.CharField(max_length=64)
+    created_at = models.DateTimeField(db_default=Now())
+
+    # What was answered: the status, some of the headers, and the body as it was sent.
+    status = models.PositiveSmallIntegerField(null=True)
+    headers = models.JSONField(default=dict)
+    body = models.TextField()
+
+    class Meta:
+        db_table = "idempotency_key"
+        indexes = [models.Index(fields=["created_at"], name="idx_idempotency_key_created")]
+        constraints = [
+            models.UniqueConstraint(fields=["org", "key"], name="idempotency_key_org_key_unique")
+        ]
+
+    def __str__(self) -> str:
+        return self.key

@@ -27,11 +27,14 @@ _DESTINATION_FIELDS = {
 
 
 def create_connection(
-    org: Org, *, connector_type: str, config: Mapping[str, Any], active: bool = True
+    org: Org, *, connector_type: str, config: Mapping[str, Any], **fields: Any
 ) -> ErpConnection:
-    """Return a new connection; it is paused until its test passes. Raises ConfigError."""
+    """Return a new connection; it is paused until its test passes.
+
+    Raises ConfigError, and IntegrityError if the org has one of this type.
+    """
     registry.get_connector(connector_type).parse_config(config)
-    connection = ErpConnection(org=org, connector_type=connector_type, active=active)
+    connection = ErpConnection(org=org, connector_type=connector_type, **fields)
     connection.seal(_without_empty(config))
     connection.save(force_insert=True)
     connection.refresh_from_db()
@@ -87,6 +90,28 @@ def change_config(
             changing.update(last_test_success=None)
             changing.filter(paused_by=None).update(paused_at=Now(), pause_reason=NEVER_TESTED)
     connection.refresh_from_db()
+
+
+def merged_config(
+    connection: ErpConnection, changes: Mapping[str, Any]
+) -> tuple[dict[str, Any], set[str]]:
+    """Return what `change_config` takes for changing some fields: configuration and cleared names.
+
+    A null clears its field. What the mode does not know goes with the former mode.
+    """
+    stored = {}
+    with suppress(ConnectorError):
+        stored = masked_config(connection)
+    merged = stored | dict(changes)
+    foreign = {
+        field.name
+        for field in connection.connector.config_form
+        if merged.get("mode") not in list(field.modes)
+    }
+    config = {n: v for n, v in merged.items() if n in changes or n not in foreign}
+    secrets = connection.connector.secret_fields
+    cleared = {n for n in secrets if n in foreign or merged.get(n, MASK) in (None, "")}
+    return config, cleared
 
 
 def pin_host_key(connection: ErpConnection, host_key: str) -> None:

@@ -1,30 +1,31 @@
-"""The API of exports: what became of each push."""
-
-from typing import Any
+"""The API of exports and answers: what became of each push."""
 
 from django.db.models import QuerySet
 from django.http import HttpResponse
 from django.utils.http import content_disposition_header
 from rest_framework.decorators import action
-from rest_framework.mixins import ListModelMixin, RetrieveModelMixin
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.viewsets import GenericViewSet
+from rest_framework.serializers import BaseSerializer
 
-from accounts.api import OrgView
-from exports.models import ErpExport
+from accounts.api import OrgViewSet
+from exports.filters import ErpAckFilterSet, ErpExportFilterSet
+from exports.models import ErpAck, ErpExport
 from exports.push import cancel_export
 from exports.serializers import (
     CancellationSerializer,
+    ErpAckSerializer,
+    ErpAckSummarySerializer,
     ErpExportEventSerializer,
-    ErpExportFilterSerializer,
     ErpExportSerializer,
 )
-from orderflow.api import Problem
+from orderflow.problems import Problem
 
 
-class ErpExportViewSet(OrgView, ListModelMixin, RetrieveModelMixin, GenericViewSet[ErpExport]):
+class ErpExportViewSet(OrgViewSet):
     serializer_class = ErpExportSerializer
+    filterset_class = ErpExportFilterSet
+    has_changes = True
     permissions = {
         "list": "exports.view_erpexport",
         "retrieve": "exports.view_erpexport",
@@ -34,17 +35,15 @@ class ErpExportViewSet(OrgView, ListModelMixin, RetrieveModelMixin, GenericViewS
     }
 
     def get_queryset(self) -> QuerySet[ErpExport]:
-        return (
+        exports = (
             ErpExport.objects.filter(org=self.token.org)
             .select_related("erp_connection", "requested_by")
-            .defer("payload", "erp_connection__config_encrypted")
+            .defer("erp_connection__config_encrypted")
         )
+        return exports if self.action == "payload" else exports.defer("payload")
 
-    def list(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        filters = ErpExportFilterSerializer(data=request.query_params.dict())
-        filters.is_valid(raise_exception=True)
-        page = self.paginate_queryset(self.get_queryset().filter(**filters.validated_data))
-        return self.get_paginated_response(self.get_serializer(page, many=True).data)
+    def retrieve(self, request: Request, pk: str) -> Response:
+        return Response(self.get_serializer(self.get_object()).data)
 
     @action(detail=True)
     def payload(self, request: Request, pk: str) -> HttpResponse:
@@ -75,4 +74,20 @@ class ErpExportViewSet(OrgView, ListModelMixin, RetrieveModelMixin, GenericViewS
         body = CancellationSerializer(data=request.data)
         body.is_valid(raise_exception=True)
         cancel_export(export.id, actor=self.token.user, **body.validated_data)
+        return Response(self.get_serializer(self.get_object()).data)
+
+
+class ErpAckViewSet(OrgViewSet):
+    filterset_class = ErpAckFilterSet
+    orderings = ("seen_at",)
+    permissions = {"list": "exports.view_erpack", "retrieve": "exports.view_erpack"}
+
+    def get_queryset(self) -> QuerySet[ErpAck]:
+        acks = ErpAck.objects.filter(org=self.token.org).select_related("decided_by")
+        return acks.defer("raw") if self.action == "list" else acks
+
+    def get_serializer_class(self) -> type[BaseSerializer[ErpAck]]:
+        return ErpAckSummarySerializer if self.action == "list" else ErpAckSerializer
+
+    def retrieve(self, request: Request, pk: str) -> Response:
         return Response(self.get_serializer(self.get_object()).data)

@@ -4,7 +4,7 @@ from typing import Any, Final
 
 from rest_framework import serializers
 
-from exports.models import ErpExport, ErpExportEvent
+from exports.models import ErpAck, ErpExport, ErpExportEvent
 from orderflow.serializers import StrictSerializer, Text
 
 _STAGING_NAMES: Final = {"tmp", "path", "removed"}
@@ -83,11 +83,39 @@ class ErpExportEventSerializer(serializers.ModelSerializer[ErpExportEvent]):
         return {name: v for name, v in event.detail.items() if name not in _STAGING_NAMES}
 
 
-class ErpExportFilterSerializer(serializers.Serializer[Any]):
-    """The query parameters of the list."""
+class ErpAckSummarySerializer(serializers.ModelSerializer[ErpAck]):
+    """An answer in a list: everything but the file itself."""
 
-    status = serializers.ChoiceField(choices=ErpExport.Status.choices, required=False)
-    draft_order = serializers.UUIDField(required=False)
+    accepted = serializers.BooleanField(source="is_accepted", read_only=True, allow_null=True)
+    reason = Text(read_only=True)
+    decided_by = serializers.CharField(source="decided_by.contact", read_only=True, allow_null=True)
+
+    class Meta:
+        model = ErpAck
+        fields = read_only_fields = [
+            "id",
+            "erp_connection",
+            "export",
+            "filename",
+            "sha256",
+            "size",
+            "verdict",
+            "reason",
+            "accepted",
+            "erp_order_id",
+            "error_code",
+            "message",
+            "processed_at",
+            "seen_at",
+            "decided_at",
+            "decided_by",
+            "moved_at",
+        ]
+
+
+class ErpAckSerializer(ErpAckSummarySerializer):
+    class Meta(ErpAckSummarySerializer.Meta):
+        fields = read_only_fields = [*ErpAckSummarySerializer.Meta.fields, "raw"]
 
 
 class CancellationSerializer(StrictSerializer[Any]):

@@ -9,8 +9,9 @@ from rest_framework.request import Request
 from rest_framework.routers import SimpleRouter
 from rest_framework.views import APIView
 
+from connectors.api import ErpConnectionViewSet
 from connectors.views import schema
-from exports.api import ErpExportViewSet
+from exports.api import ErpAckViewSet, ErpExportViewSet
 from orders.api import DraftOrderViewSet
 
 
@@ -30,6 +31,8 @@ router = SimpleRouter()
 router.trailing_slash = "/?"
 router.register("draft-orders", DraftOrderViewSet, "draft-order")
 router.register("erp-exports", ErpExportViewSet, "erp-export")
+router.register("erp-connections", ErpConnectionViewSet, "erp-connection")
+router.register("erp-acks", ErpAckViewSet, "erp-ack")
 
 urlpatterns = [
     path("admin/", admin.site.urls),

@@ -1,22 +1,24 @@
-"""The API of draft orders: create, approve, push."""
+"""The API of draft orders: create, replace, approve, push."""
+
+from typing import Any
+from uuid import UUID
 
 from django.db.models import Prefetch, QuerySet
 from django.http import HttpResponse
 from django.urls import reverse
 from rest_framework.decorators import action
-from rest_framework.mixins import ListModelMixin, RetrieveModelMixin
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.serializers import BaseSerializer
-from rest_framework.viewsets import GenericViewSet
 
-from accounts.api import OrgView
+from accounts.api import RETRY_AFTER, OrgViewSet, idempotent
 from exports.models import ErpExport
 from exports.push import push_order, retry_order
 from exports.rendering import preview_order
 from exports.serializers import ErpExportSerializer
 from orders import workflow
-from orders.creation import create_order
+from orders.creation import create_order, replace_order
+from orders.filters import DraftOrderFilterSet
 from orders.models import DraftOrder
 from orders.serializers import (
     ApprovalSerializer,
@@ -25,13 +27,17 @@ from orders.serializers import (
 )
 
 
-class DraftOrderViewSet(OrgView, ListModelMixin, RetrieveModelMixin, GenericViewSet[DraftOrder]):
+class DraftOrderViewSet(OrgViewSet):
+    filterset_class = DraftOrderFilterSet
     permissions = {
         "list": "orders.view_draftorder",
         "create": "orders.add_draftorder",
         "retrieve": "orders.view_draftorder",
+        "update": "orders.change_draftorder",
+        "partial_update": "orders.change_draftorder",
         "preview": "orders.view_draftorder",
         "approve": "orders.approve_draftorder",
+        "reject": "orders.approve_draftorder",
         "push": "orders.push_draftorder",
         "retry_push": "orders.push_draftorder",
     }
@@ -39,7 +45,7 @@ class DraftOrderViewSet(OrgView, ListModelMixin, RetrieveModelMixin, GenericView
     def get_queryset(self) -> QuerySet[DraftOrder]:
         orders = (
             DraftOrder.objects.filter(org=self.token.org)
-            .select_related("customer", "source_document", "approved_by")
+            .select_related("org", "customer", "source_document", "approved_by")
             .prefetch_related(Prefetch("exports", ErpExport.objects.defer("payload")))
         )
         return orders if self.action == "list" else orders.prefetch_related("lines")
@@ -47,37 +53,74 @@ class DraftOrderViewSet(OrgView, ListModelMixin, RetrieveModelMixin, GenericView
     def get_serializer_class(self) -> type[BaseSerializer[DraftOrder]]:
         return DraftOrderSummarySerializer if self.action == "list" else DraftOrderSerializer
 
+    @idempotent
     def create(self, request: Request) -> Response:
         body = self.get_serializer(data=request.data)
         body.is_valid(raise_exception=True)
         created = create_order(self.token.org, **body.validated_data)
-        order = self.get_queryset().get(id=created.id)
-        location = reverse("draft-order-detail", args=[order.id])
-        return Response(self.get_serializer(order).data, status=201, headers={"Location": location})
+        location = reverse("draft-order-detail", args=[created.id])
+        return self._shown(created.id, status=201, Location=location)
+
+    def retrieve(self, request: Request, pk: str) -> Response:
+        return self.tagged(self.get_object())
+
+    def update(self, request: Request, pk: str) -> Response:
+        return self._replace(request)
+
+    def partial_update(self, request: Request, pk: str) -> Response:
+        return self._replace(request, is_partial=True)
 
     @action(detail=True, methods=["post"])
     def approve(self, request: Request, pk: str) -> Response:
-        order = self.get_object()
         body = ApprovalSerializer(data=request.data)
         body.is_valid(raise_exception=True)
-        workflow.approve(order.id, actor=self.token.user, **body.validated_data)
-        return Response(self.get_serializer(self.get_object()).data)
+        with self.as_read() as order:
+            workflow.approve(order.id, actor=self.token.user, **body.validated_data)
+        return self._shown(order.id)
 
     @action(detail=True, methods=["post"])
+    def reject(self, request: Request, pk: str) -> Response:
+        with self.as_read() as order:
+            workflow.reject(order.id)
+        return self._shown(order.id)
+
+    @action(detail=True, methods=["post"])
+    @idempotent
     def push(self, request: Request, pk: str) -> Response:
-        return _accepted(push_order(self.get_object().id, actor=self.token.user))
+        with self.as_read() as order:
+            return _accepted(push_order(order.id, actor=self.token.user))
 
     @action(detail=True, methods=["post"], url_path="retry-push")
+    @idempotent
     def retry_push(self, request: Request, pk: str) -> Response:
-        return _accepted(retry_order(self.get_object().id, actor=self.token.user))
+        with self.as_read() as order:
+            return _accepted(retry_order(order.id, actor=self.token.user))
 
     @action(detail=True)
     def preview(self, request: Request, pk: str) -> HttpResponse:
         document = preview_order(self.get_object().id)
         return HttpResponse(document.content, content_type="application/json")
 
+    def _replace(self, request: Request, *, is_partial: bool = False) -> Response:
+        # Two clients that change different fields must not undo each other's change.
+        with self.as_read(lock=True) as order:
+            given = request.data
+            if is_partial and isinstance(given, dict):
+                given = DraftOrderSerializer(order).writable_data | given
+            body = self.get_serializer(data=given)
+            body.is_valid(raise_exception=True)
+            replace_order(order.id, **body.validated_data)
+        return self._shown(order.id)
+
+    def _shown(self, order_id: UUID, **answer: Any) -> Response:
+        return self.tagged(self.get_queryset().get(id=order_id), **answer)
+
 
 def _accepted(export: ErpExport) -> Response:
     export.refresh_from_db()
     location = reverse("erp-export-detail", args=[export.id])
-    return Response(ErpExportSerializer(export).data, status=202, headers={"Location": location})
+    return Response(
+        ErpExportSerializer(export).data,
+        status=202,
+        headers={"Location": location, "Retry-After": RETRY_AFTER},
+    )

@@ -129,6 +129,10 @@ def error_at(response: Response) -> dict[str, str]:
     return {e["pointer"]: e["detail"] for e in refusal(response, 400, "invalid")["errors"]}
 
 
+def wrong_parameters(response: Response) -> set[str]:
+    return {e["parameter"] for e in refusal(response, 400, "invalid")["errors"]}
+
+
 # Creating.
 @pytest.mark.skipif(not PEPPOL, reason="the sample orders are not here")
 @pytest.mark.parametrize("path", PEPPOL, ids=lambda path: path.stem)
@@ -379,7 +383,7 @@ def test_exports_are_filtered(owner: APIClient, dropzone: ErpConnection) -> None
     order_id = order.rpartition("/")[2]
     assert found("") == found("?status=FAILED") == found(f"?draft_order={order_id}") == [failed]
     assert found("?status=SENT") == found(f"?draft_order={failed.rpartition('/')[2]}") == []
-    assert error_at(owner.get(f"{EXPORTS}?status=LOST")).keys() == {"/status"}
+    assert wrong_parameters(owner.get(f"{EXPORTS}?status=LOST")) == {"status"}
     assert error_at(owner.get(f"{EXPORTS}?draft_order=7")).keys() == {"/draft_order"}
 
 

@@ -172,7 +172,7 @@ def parse_config(raw: Mapping[str, Any]) -> DropzoneConfig:
     if not isinstance(raw, Mapping):
         raise ConfigError({"config": "must be a JSON object."})
     mode = raw.get("mode")
-    if mode not in _CLASSES:
+    if not isinstance(mode, str) or mode not in _CLASSES:
         raise ConfigError({"mode": "must be “sftp” or “filesystem”."})
     known = {field.name: field for field in FIELDS}
     errors: dict[str, str] = {}

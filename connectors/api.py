@@ -1,0 +1,133 @@
+"""The API of connections: set up, change, test, pause."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from django.db import IntegrityError, transaction
+from django.db.models import QuerySet
+from django.urls import reverse
+from rest_framework.decorators import action
+from rest_framework.generics import get_object_or_404
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.serializers import ValidationError
+
+from accounts.api import RETRY_AFTER, OrgViewSet, idempotent
+from connectors import health
+from connectors.configuring import create_connection, merged_config
+from connectors.filters import ErpConnectionFilterSet
+from connectors.models import ErpConnection
+from connectors.port import ConfigError
+from connectors.serializers import (
+    ConnectionTestSerializer,
+    ErpConnectionSerializer,
+    PauseSerializer,
+)
+from exports.connection_tests import request_test
+from exports.connections import change_config
+from orderflow.db import Now
+from orders.errors import Refused
+
+_SETTABLE = ("connector_type", "config", "active", "ack_deadline_seconds")
+
+
+class ErpConnectionViewSet(OrgViewSet):
+    serializer_class = ErpConnectionSerializer
+    filterset_class = ErpConnectionFilterSet
+    permissions = {
+        "list": "connectors.view_erpconnection",
+        "create": "connectors.add_erpconnection",
+        "retrieve": "connectors.view_erpconnection",
+        "partial_update": "connectors.change_erpconnection",
+        "test": "connectors.test_erpconnection",
+        "test_result": "connectors.view_erpconnection",
+        "pause": "connectors.pause_erpconnection",
+        "resume": "connectors.pause_erpconnection",
+    }
+
+    def get_queryset(self) -> QuerySet[ErpConnection]:
+        return ErpConnection.objects.filter(org=self.token.org).select_related("paused_by")
+
+    def versioned(self, data: Any) -> Any:
+        # How a connection is doing changes all the time; what can be set does not.
+        return {name: data[name] for name in _SETTABLE}
+
+    @idempotent
+    def create(self, request: Request) -> Response:
+        body = self.get_serializer(data=request.data)
+        body.is_valid(raise_exception=True)
+        org = self.token.org
+        try:
+            with transaction.atomic(), _config_errors():
+                connection = create_connection(org, **body.validated_data)
+        except IntegrityError as e:
+            existing = self.get_queryset().get(connector_type=body.validated_data["connector_type"])
+            raise Refused(
+                "CONNECTION_EXISTS",
+                f"{org} has a connection of this type already. Change that one.",
+                connection=existing.id,
+            ) from e
+        location = reverse("erp-connection-detail", args=[connection.id])
+        return self.tagged(connection, status=201, Location=location)
+
+    def retrieve(self, request: Request, pk: str) -> Response:
+        return self.tagged(self.get_object())
+
+    def partial_update(self, request: Request, pk: str) -> Response:
+        with self.as_read(lock=True) as connection:
+            body = self.get_serializer(connection, data=request.data, partial=True)
+            body.is_valid(raise_exception=True)
+            changes = dict(body.validated_data)
+            if (given := changes.pop("config", None)) is not None:
+                config, cleared = merged_config(connection, given)
+                with _config_errors():
+                    change_config(connection, config, clear=cleared)
+            ErpConnection.objects.filter(id=connection.id).update(**changes, updated_at=Now())
+        return self.tagged(self.get_object())
+
+    @action(detail=True, methods=["post"])
+    def test(self, request: Request, pk: str) -> Response:
+        test = request_test(self.get_object(), actor=self.token.user)
+        location = reverse("erp-connection-test-result", args=[test.connection_id, test.id])
+        return Response(
+            ConnectionTestSerializer(test).data,
+            status=202,
+            headers={"Location": location, "Retry-After": RETRY_AFTER},
+        )
+
+    @action(detail=True, url_path=r"tests/(?P<test>[^/.]+)")
+    def test_result(self, request: Request, pk: str, test: str) -> Response:
+        asked = self.get_object().tests.select_related("requested_by")
+        return Response(ConnectionTestSerializer(get_object_or_404(asked, pk=test)).data)
+
+    @action(detail=True, methods=["post"])
+    def pause(self, request: Request, pk: str) -> Response:
+        body = PauseSerializer(data=request.data)
+        body.is_valid(raise_exception=True)
+        with self.as_read() as connection:
+            if not health.pause(connection.id, actor=self.token.user, **body.validated_data):
+                raise Refused("PAUSED", "Somebody has paused the connection already.")
+        return self.tagged(self.get_object())
+
+    @action(detail=True, methods=["post"])
+    def resume(self, request: Request, pk: str) -> Response:
+        with self.as_read() as connection:
+            if not health.resume(connection.id):
+                if connection.is_paused:
+                    raise Refused(
+                        "NEVER_TESTED",
+                        "The connection was not tested since it was set up or changed. "
+                        "It resumes by itself when its test passes.",
+                    )
+                raise Refused("NOT_PAUSED", "The connection was not paused.")
+        return self.tagged(self.get_object())
+
+
+@contextmanager
+def _config_errors() -> Iterator[None]:
+    """Say of each wrong field of a configuration where it stands in the request."""
+    try:
+        yield
+    except ConfigError as e:
+        raise ValidationError({"config": e.errors}) from e
