@@ -5,8 +5,8 @@ from typing import Final
 
 from django.http import HttpRequest, HttpResponse
 
-from orderflow.problems import problem_response
-from orderflow.request_ids import identified
+from orderflow.problems import CONTENT_TYPE, general_problem
+from orderflow.request_ids import identify
 
 # No inline script or style, nothing from elsewhere, and no page of ours in a frame.
 CONTENT_SECURITY_POLICY: Final = (
@@ -21,21 +21,22 @@ def surround(
     """The outermost middleware."""
 
     def middleware(request: HttpRequest) -> HttpResponse:
-        with identified(request.headers.get("X-Request-ID", "")) as request_id:
-            response = get_response(request)
-            if request.path == "/api" or request.path.startswith("/api/"):
-                response = _for_a_program(response)
-            response.headers.setdefault("Content-Security-Policy", CONTENT_SECURITY_POLICY)
-            response["X-Request-ID"] = request_id
-            return response
+        request_id = identify(request.headers.get("X-Request-ID", ""))
+        response = get_response(request)
+        if request.path == "/api" or request.path.startswith("/api/"):
+            _make_fit_for_programs(response)
+        response.headers.setdefault("Content-Security-Policy", CONTENT_SECURITY_POLICY)
+        response["X-Request-ID"] = request_id
+        return response
 
     return middleware
 
 
-def _for_a_program(response: HttpResponse) -> HttpResponse:
+def _make_fit_for_programs(response: HttpResponse) -> None:
     """Errors of the API are never pages, and no cache keeps its answers."""
     is_page = response.get("Content-Type", "").startswith("text/html")
     if response.status_code >= 400 and is_page:
-        response = problem_response(response.status_code)
+        # In place: Django remembers on it that the failure was logged.
+        response.content = general_problem(response.status_code)
+        response["Content-Type"] = CONTENT_TYPE
     response.headers.setdefault("Cache-Control", "no-store")
-    return response

@@ -4,7 +4,6 @@ import json
 from http import HTTPStatus
 from typing import Any, Final
 
-from django.http import HttpResponse
 from rest_framework.exceptions import APIException, ValidationError
 
 from orderflow.request_ids import request_id
@@ -47,9 +46,7 @@ def problem(status: int, code: str, detail: str, **extra: Any) -> dict[str, Any]
     }
 
 
-def problem_response(status: int) -> HttpResponse:
+def general_problem(status: int) -> bytes:
     """A problem of which nothing but its status is to be told."""
     code, detail = _GENERAL.get(status, _GENERAL[500 if status >= 500 else 400])
-    return HttpResponse(
-        json.dumps(problem(status, code, detail)), status=status, content_type=CONTENT_TYPE
-    )
+    return json.dumps(problem(status, code, detail)).encode()

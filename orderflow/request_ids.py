@@ -2,8 +2,6 @@
 
 import logging
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from contextvars import ContextVar
 from uuid import uuid4
 
@@ -13,18 +11,17 @@ _current: ContextVar[str] = ContextVar("request_id", default="-")
 
 
 def request_id() -> str:
-    """The id of the request that is being answered in this thread; "-" outside of requests."""
+    """The id of the latest request in this thread; "-" before the first.
+
+    It outlives its request, because Django logs a failed one when all middleware is through.
+    """
     return _current.get()
 
 
-@contextmanager
-def identified(sent: str) -> Iterator[str]:
-    """Run the block under the id that the client sent, or else under a new one."""
-    mark = _current.set(sent if _FOREIGN.fullmatch(sent) else uuid4().hex)
-    try:
-        yield _current.get()
-    finally:
-        _current.reset(mark)
+def identify(sent: str) -> str:
+    """Give the request that begins the id that its client sent, or else a new one."""
+    _current.set(sent if _FOREIGN.fullmatch(sent) else uuid4().hex)
+    return _current.get()
 
 
 class RequestIdFilter(logging.Filter):

@@ -19,6 +19,8 @@ from django.db import connection
 from tests.servers import AsyncSSHServer, Faults, OpenSSHServer, S3Server
 from tests.servers import openssh as sshd
 
+pytest_plugins = ["tests.api"]
+
 # Part -> what to do when it is missing. A fixture notes its part when a test gets it.
 REAL_PARTS = {
     "PostgreSQL": "run without TEST_DATABASE=sqlite",
