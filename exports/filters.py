@@ -4,11 +4,11 @@ from django.db.models import QuerySet
 from django_filters import rest_framework as filters
 
 from exports.models import ErpAck, ErpExport
-from orderflow.filters import CreatedAndUpdatedFilterSet, TrueOrFalseFilter
+from orderflow.filters import AnyOfFilter, CreatedAndUpdatedFilterSet, TrueOrFalseFilter
 
 
 class ErpExportFilterSet(CreatedAndUpdatedFilterSet):
-    status = filters.MultipleChoiceFilter(choices=ErpExport.Status.choices)
+    status = AnyOfFilter(choices=ErpExport.Status.choices)
     draft_order = filters.UUIDFilter("draft_order_id")
     external_order_number = filters.CharFilter("draft_order__external_order_number")
     customer = filters.UUIDFilter("draft_order__customer_id")
@@ -27,7 +27,7 @@ class ErpExportFilterSet(CreatedAndUpdatedFilterSet):
 
 
 class ErpAckFilterSet(filters.FilterSet):
-    verdict = filters.MultipleChoiceFilter(choices=ErpAck.Verdict.choices)
+    verdict = AnyOfFilter(choices=ErpAck.Verdict.choices)
     export = filters.UUIDFilter("export_id")
     erp_connection = filters.UUIDFilter("erp_connection_id")
     open = TrueOrFalseFilter(method="filter_open")

@@ -2,12 +2,12 @@
 
 from django_filters import rest_framework as filters
 
-from orderflow.filters import CreatedAndUpdatedFilterSet
+from orderflow.filters import AnyOfFilter, CreatedAndUpdatedFilterSet
 from orders.models import DraftOrder
 
 
 class DraftOrderFilterSet(CreatedAndUpdatedFilterSet):
-    status = filters.MultipleChoiceFilter(choices=DraftOrder.Status.choices)
+    status = AnyOfFilter(choices=DraftOrder.Status.choices)
     external_order_number = filters.CharFilter()
     customer = filters.UUIDFilter("customer_id")
     erp_customer_number = filters.CharFilter("customer__erp_customer_number")

@@ -95,8 +95,8 @@ def create(api: APIClient, **changes: Any) -> dict[str, Any]:
     return response.json()
 
 
-def create_approved(api: APIClient) -> str:
-    path = f"{ORDERS}/{create(api)['id']}"
+def create_approved(api: APIClient, **changes: Any) -> str:
+    path = f"{ORDERS}/{create(api, **changes)['id']}"
     assert post(api, f"{path}/approve").status_code == 200
     return path
 
