@@ -31,10 +31,7 @@ class ConfigurationField(serializers.DictField):
 
 
 class SecondsField(serializers.IntegerField):
-    """A whole number outside, a duration inside."""
-
-    def to_internal_value(self, data: Any) -> timedelta:  # type: ignore[override]
-        return timedelta(seconds=super().to_internal_value(data))
+    """A duration as a whole number."""
 
     def to_representation(self, value: timedelta) -> int:  # type: ignore[override]
         return int(value.total_seconds())
@@ -91,6 +88,9 @@ class ErpConnectionSerializer(
             # Its tests and deliveries say why. It can be set anew.
             config = None
         return {"id": shown["id"], "config": config, **shown}
+
+    def validate_ack_deadline_seconds(self, seconds: int | None) -> timedelta | None:
+        return None if seconds is None else timedelta(seconds=seconds)
 
     def validate_connector_type(self, connector_type: str) -> str:
         if self.instance and connector_type != self.instance.connector_type:

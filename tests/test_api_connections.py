@@ -1,0 +1,245 @@
+"""The API of connections: set up, change, test, pause; secrets only go in."""
+
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from django.db import connection as database
+from django.utils import timezone
+from rest_framework.test import APIClient
+
+from accounts.models import Org
+from connectors.models import ConnectionTest, ErpConnection
+from connectors.secrets import MASK
+from exports.models import ErpExport
+from exports.tasks import test_connection as run_test
+from tests.api import (
+    client,
+    create_approved,
+    error_at,
+    person,
+    post,
+    refusal,
+    send,
+)
+
+pytestmark = pytest.mark.django_db
+
+CONNECTIONS = "/api/v1/erp-connections"
+SECRET = "4711-is-secret"
+SFTP = {
+    "mode": "sftp",
+    "host": "sftp.example.com",
+    "username": "acme",
+    "password": SECRET,
+    "export_path": "/exports",
+}
+
+
+@pytest.fixture
+def operator(acme: Org) -> APIClient:
+    return client(person("oscar", acme, "Operator"), acme)
+
+
+def set_up(api: APIClient, **changes: Any) -> str:
+    body = {"connector_type": "DROPZONE_JSON_V1", "config": SFTP | changes}
+    response = post(api, CONNECTIONS, body)
+    assert response.status_code == 201, response.content
+    return response["Location"]
+
+
+def change(api: APIClient, path: str, **config: Any) -> dict[str, Any]:
+    response = send(api, "PATCH", path, {"config": config})
+    assert response.status_code == 200, response.content
+    return response.json()["config"]
+
+
+def stored() -> dict[str, Any]:
+    return ErpConnection.objects.get().config
+
+
+def test_a_connection_is_set_up_and_waits_for_its_test(operator: APIClient) -> None:
+    body = {
+        "connector_type": "DROPZONE_JSON_V1",
+        "config": SFTP,
+        "ack_deadline_seconds": 90_000,
+        "active": False,
+    }
+    response = post(operator, CONNECTIONS, body)
+    assert response.status_code == 201, response.content
+    shown = response.json()
+    assert response["Location"] == f"{CONNECTIONS}/{shown['id']}"
+    assert shown == operator.get(response["Location"]).json()
+    assert shown == operator.get(CONNECTIONS).json()["results"][0]
+    assert shown["config"] == SFTP | {"password": MASK}
+    assert (shown["active"], shown["ack_deadline_seconds"]) == (False, 90_000)
+    assert (shown["pause_reason"], shown["last_test_success"]) == ("NEVER_TESTED", None)
+    assert stored() == SFTP
+
+
+def test_a_second_connection_of_a_type_is_refused(operator: APIClient) -> None:
+    first = set_up(operator)
+    body = {"connector_type": "DROPZONE_JSON_V1", "config": SFTP}
+    problem = refusal(post(operator, CONNECTIONS, body), 409, "CONNECTION_EXISTS")
+    assert first.endswith(problem["connection"])
+
+
+@pytest.mark.parametrize(
+    ("config", "pointers"),
+    [
+        ({"mode": "ftp"}, {"/config/mode"}),
+        ({"mode": []}, {"/config/mode"}),
+        ({"mode": {"a": 1}}, {"/config/mode"}),
+        ({"mode": "filesystem", "export_path": "/etc"}, {"/config/export_path"}),
+        (SFTP | {"pasword": "x"}, {"/config/pasword"}),
+        (SFTP | {"port": 0, "export_path": "x"}, {"/config/port", "/config/export_path"}),
+        (SFTP | {"port": 22.5}, {"/config/port"}),
+        (SFTP | {"port": "22"}, {"/config/port"}),
+        (SFTP | {"connect_timeout": True}, {"/config/connect_timeout"}),
+        (SFTP | {"host_keys": ["x"]}, {"/config/host_keys"}),
+        (SFTP | {"password": {"a": 1}}, {"/config/password"}),
+        (SFTP | {"export_path": "/a\x00b"}, {"/config/export_path"}),
+        ([], {"/config"}),
+        (None, {"/config"}),
+    ],
+)
+def test_a_wrong_configuration_is_refused_field_by_field(
+    operator: APIClient, config: Any, pointers: set[str]
+) -> None:
+    body = {"connector_type": "DROPZONE_JSON_V1", "config": config}
+    assert error_at(post(operator, CONNECTIONS, body)).keys() == pointers
+    path = set_up(operator)
+    send(operator, "PATCH", path, {"config": config})
+    assert stored() == SFTP
+
+
+@pytest.mark.parametrize(
+    ("changes", "pointers"),
+    [
+        ({"connector_type": "OTHER"}, {"/connector_type"}),
+        ({"ack_deadline_seconds": 0}, {"/ack_deadline_seconds"}),
+        ({"ack_deadline_seconds": 10**12}, {"/ack_deadline_seconds"}),
+        ({"paused_at": None}, {"/paused_at"}),
+        ({"active": "perhaps"}, {"/active"}),
+    ],
+)
+def test_a_wrong_change_is_refused(
+    operator: APIClient, changes: dict[str, Any], pointers: set[str]
+) -> None:
+    path = set_up(operator)
+    before = operator.get(path).json()
+    assert error_at(send(operator, "PATCH", path, changes)).keys() == pointers
+    assert operator.get(path).json() == before
+
+
+def test_a_change_names_only_what_changes(operator: APIClient) -> None:
+    path = set_up(operator, ack_path="/acks")
+    shown = change(operator, path, connect_timeout=5.5, ack_path=None, password=MASK)
+    assert shown == SFTP | {"password": MASK, "connect_timeout": 5.5}
+    assert stored() == SFTP | {"connect_timeout": 5.5}
+    response = send(operator, "PATCH", path, {"active": False, "ack_deadline_seconds": 60})
+    assert (response.json()["active"], response.json()["ack_deadline_seconds"]) == (False, 60)
+    response = send(operator, "PATCH", path, {"ack_deadline_seconds": None})
+    assert response.json()["ack_deadline_seconds"] is None
+    assert stored() == SFTP | {"connect_timeout": 5.5}
+
+
+def test_a_secret_does_not_follow_to_another_server(operator: APIClient) -> None:
+    path = set_up(operator)
+    response = send(operator, "PATCH", path, {"config": {"host": "evil.example"}})
+    assert error_at(response).keys() == {"/config/password"}
+    change(operator, path, host="new.example", password="new")
+    assert stored() == SFTP | {"host": "new.example", "password": "new"}
+    response = send(operator, "PATCH", path, {"config": {"password": None}})
+    assert error_at(response).keys() == {"/config/password"}
+
+
+def test_another_mode_leaves_nothing_of_the_former_behind(
+    operator: APIClient, dropzone_root: Path
+) -> None:
+    path = set_up(operator, port=2222)
+    shown = change(operator, path, mode="filesystem", export_path=str(dropzone_root))
+    assert shown == stored() == {"mode": "filesystem", "export_path": str(dropzone_root)}
+
+
+def test_a_secret_is_nowhere_to_be_seen(operator: APIClient) -> None:
+    path = set_up(operator)
+    for response in (
+        operator.get(path),
+        operator.get(CONNECTIONS),
+        send(operator, "PATCH", path, {"config": {"port": 0}}),
+        post(operator, CONNECTIONS, {"connector_type": "DROPZONE_JSON_V1", "config": SFTP}),
+        post(operator, f"{path}/test"),
+    ):
+        assert SECRET not in response.content.decode()
+
+
+def test_only_what_was_read_is_changed(operator: APIClient) -> None:
+    path = set_up(operator)
+    read = operator.get(path)["ETag"]
+    # How it is doing is nobody's edit.
+    ErpConnection.objects.update(failures=3)
+    assert operator.get(path)["ETag"] == read
+    body = {"config": {"password": "new"}}
+    assert send(operator, "PATCH", path, {"active": False}, if_match=read).status_code == 200
+    refusal(send(operator, "PATCH", path, body, if_match=read), 412, "precondition_failed")
+    assert stored() == SFTP
+
+
+def test_the_dropzone_stays_while_exports_are_staged_there(
+    operator: APIClient, owner: APIClient, dropzone: ErpConnection
+) -> None:
+    export = post(owner, f"{create_approved(owner)}/push").json()
+    folder = dropzone.config["export_path"]
+    ErpExport.objects.update(
+        staged_path="x",
+        staged_at=timezone.now(),
+        destination={"mode": "filesystem", "folder": folder},
+    )
+    path = f"{CONNECTIONS}/{dropzone.id}"
+    response = send(operator, "PATCH", path, {"config": {"export_path": f"{folder}/x"}})
+    assert export["filename"] in error_at(response)["/config/export_path"]
+
+
+def test_a_test_is_asked_for_and_followed(operator: APIClient, dropzone: ErpConnection) -> None:
+    path = f"{CONNECTIONS}/{dropzone.id}"
+    response = post(operator, f"{path}/test")
+    assert response.status_code == 202
+    assert (response["Retry-After"], response.json()["finished_at"]) == ("1", None)
+    assert response["Location"] == f"{path}/tests/{response.json()['id']}"
+    assert post(operator, f"{path}/test").json()["id"] == response.json()["id"]
+    run_test(str(ConnectionTest.objects.get().id))
+    done = operator.get(response["Location"]).json()
+    assert (done["success"], done["is_lost"]) == (True, False)
+    assert {"write and sync", "rename", "delete"} <= {step["name"] for step in done["steps"]}
+    assert operator.get(path).json()["paused_at"] is None
+    refusal(operator.get(f"{path}/tests/{uuid4()}"), 404, "not_found")
+    refusal(operator.get(f"{path}/tests/x"), 404, "not_found")
+
+
+def test_pause_and_resume(operator: APIClient, dropzone: ErpConnection) -> None:
+    path = f"{CONNECTIONS}/{dropzone.id}"
+    refusal(post(operator, f"{path}/resume"), 409, "NEVER_TESTED")
+    ErpConnection.objects.update(last_test_success=True)
+    assert post(operator, f"{path}/resume").json()["paused_at"] is None
+    refusal(post(operator, f"{path}/resume"), 409, "NOT_PAUSED")
+    assert error_at(post(operator, f"{path}/pause")).keys() == {"/reason"}
+    paused = post(operator, f"{path}/pause", {"reason": "stocktaking"}).json()
+    assert (paused["pause_reason"], paused["paused_by"]) == ("stocktaking", "oscar@acme.example")
+    assert operator.get(f"{CONNECTIONS}?paused=true&active=true").json()["results"] == [paused]
+    assert operator.get(f"{CONNECTIONS}?paused=false").json()["results"] == []
+    refusal(post(operator, f"{path}/pause", {"reason": "again"}), 409, "PAUSED")
+
+
+def test_a_configuration_that_cannot_be_read_is_null_and_can_be_set_anew(
+    operator: APIClient,
+) -> None:
+    path = set_up(operator)
+    with database.cursor() as cursor:
+        cursor.execute("UPDATE erp_connection SET config_encrypted = 'garbage'")
+    assert operator.get(path).json()["config"] is None
+    response = send(operator, "PATCH", path, {"config": {"port": 2222}})
+    assert "/config/mode" in error_at(response)
+    change(operator, path, **SFTP)
+    assert stored() == SFTP
