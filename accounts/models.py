@@ -104,3 +104,18 @@ class IdempotencyKey(models.Model):
 
     def __str__(self) -> str:
         return self.key
+
+
+class RateWindow(models.Model):
+    """How often something was done since its window opened; `accounts.throttling` counts here."""
+
+    key = models.CharField(primary_key=True, max_length=64)
+    count = models.IntegerField()
+    ends_at = models.BigIntegerField(db_index=True, help_text="Unix time, by the database's clock.")
+
+    class Meta:
+        db_table = "rate_window"
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return f"{self.key[:8]}…: {self.count}"

@@ -2,6 +2,7 @@
 
 from uuid import UUID
 
+from accounts import throttling
 from connectors import health
 from exports import acks, archive, connection_tests, delivery, janitor, ring
 
@@ -40,3 +41,4 @@ def retest_connections() -> None:
 def tidy() -> None:
     janitor.give_up()
     janitor.sweep()
+    throttling.prune()
