@@ -1,10 +1,13 @@
 """How often somebody may ask or guess, counted in the database for all web processes at once."""
 
 import hashlib
+import ipaddress
 from typing import Final
 
+from django.conf import settings
 from django.db import connection
 from django.db.models import F
+from django.http import HttpRequest
 
 from accounts.models import RateWindow
 from orderflow.db import db_now
@@ -16,8 +19,8 @@ _CLOCK: Final = {
 }
 # Local to the one transaction that this statement is: no request waits for the disk because it was
 # counted, and a crash of the server forgets some counts at worst.
-_UNSYNCED = "SET_CONFIG('synchronous_commit', 'off', TRUE) = 'off'"
-_COUNT = """
+_UNSYNCED: Final = "SET_CONFIG('synchronous_commit', 'off', TRUE) = 'off'"
+_COUNT: Final = """
     INSERT INTO rate_window AS past (key, count, ends_at)
     SELECT %(key)s, 1, {clock} + %(seconds)s WHERE {condition}
     ON CONFLICT (key) DO UPDATE SET
@@ -59,6 +62,27 @@ def prune() -> int:
     ended = RateWindow.objects.filter(ends_at__lte=int(db_now().timestamp()))
     # The condition stands twice because a window may open anew in between.
     return ended.filter(key__in=ended.values("key")[:_PRUNED_AT_ONCE]).delete()[0]
+
+
+def client_address(request: HttpRequest) -> str:
+    """The address that a request came from, by the word of the TRUSTED_PROXIES alone.
+
+    An IPv6 address stands for its /64: so many addresses one client has.
+    """
+    peer: str = request.META.get("REMOTE_ADDR", "")
+    forwarded = request.META.get("HTTP_X_FORWARDED_FOR", "").split(",")
+    proxies = settings.TRUSTED_PROXIES
+    # Each proxy appends whom it heard; what stands further left the client may have made up.
+    text = forwarded[-proxies].strip() if 0 < proxies <= len(forwarded) else peer
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        return peer
+    if isinstance(address, ipaddress.IPv6Address):
+        if address.ipv4_mapped is None:
+            return str(ipaddress.IPv6Network((int(address), 64), strict=False))
+        address = address.ipv4_mapped
+    return str(address)
 
 
 def _key(what: str, *who: str) -> str:

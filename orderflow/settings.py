@@ -53,6 +53,11 @@ AUTH_PASSWORD_VALIDATORS = [
     )
 ]
 
+# How often somebody may ask or guess; accounts.E001 checks the values.
+API_REQUESTS_PER_MINUTE = env.int("API_REQUESTS_PER_MINUTE", default=1200)
+WRONG_TOKENS_PER_MINUTE = env.int("WRONG_TOKENS_PER_MINUTE", default=30)
+TRUSTED_PROXIES = env.int("TRUSTED_PROXIES", default=0)
+
 # The house.
 INSTALLED_APPS = [
     "django.contrib.admin",

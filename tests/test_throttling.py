@@ -4,15 +4,52 @@ import threading
 from typing import Any
 
 import pytest
+from django.core.management import call_command
+from django.core.management.base import SystemCheckError
 from django.db import connection as database
 from django.db import transaction
 from django.db.models import F
+from django.test import RequestFactory
+from rest_framework.test import APIClient
 
 from accounts import throttling
-from accounts.models import RateWindow
+from accounts.checks import check_limits
+from accounts.models import ApiToken, Org, RateWindow, User
+from accounts.tokens import create_token
 from exports import tasks
+from tests.builders import a_user, an_org
 
 pytestmark = [pytest.mark.django_db, pytest.mark.ledger]
+
+ORDERS = "/api/v1/draft-orders"
+HERE, ELSEWHERE = "192.0.2.1", "198.51.100.7"
+
+
+@pytest.fixture
+def org() -> Org:
+    return an_org()
+
+
+@pytest.fixture
+def ann(org: Org) -> User:
+    user = a_user(org)
+    User.objects.filter(id=user.id).update(is_staff=True, is_superuser=True)
+    return user
+
+
+@pytest.fixture(autouse=True)
+def _low_limits(settings: Any) -> None:
+    settings.SECURE_SSL_REDIRECT = False
+    settings.API_REQUESTS_PER_MINUTE = 10
+    settings.WRONG_TOKENS_PER_MINUTE = 3
+
+
+def api(token: str, address: str = HERE) -> APIClient:
+    return APIClient(headers={"Authorization": f"Bearer {token}"}, REMOTE_ADDR=address)
+
+
+def new_token(user: User) -> str:
+    return create_token(user, org=user.orgs.get(), name="test")[1]
 
 
 def end_windows() -> None:
@@ -102,3 +139,97 @@ def test_ended_windows_are_deleted_each_minute(monkeypatch: pytest.MonkeyPatch) 
     tasks.tidy()
     assert RateWindow.objects.count() == 2
     assert throttling.prune() == 0
+
+
+# The API.
+def test_a_token_that_asks_too_often_has_to_wait(ann: User) -> None:
+    token, other = new_token(ann), new_token(ann)
+    answers = [api(token).get(ORDERS) for _ in range(11)]
+    assert {answer.status_code for answer in answers[:10]} == {200}
+    refused = answers[10]
+    assert refused.status_code == 429
+    assert 0 < int(refused["Retry-After"]) <= 60
+    assert refused["Content-Type"] == "application/problem+json"
+    assert refused.json()["code"] == "throttled"
+    assert api(token, ELSEWHERE).get(ORDERS).status_code == 429, "the token counts, wherever it is"
+    assert api(other).get(ORDERS).status_code == 200
+    end_windows()
+    assert api(token).get(ORDERS).status_code == 200
+
+
+def test_forbidden_requests_count_too(org: Org) -> None:
+    token = new_token(a_user(org, "bob"))
+    answers = [api(token).get(ORDERS).status_code for _ in range(11)]
+    assert answers == [403] * 10 + [429]
+
+
+def test_without_a_limit_nothing_is_counted(ann: User, settings: Any) -> None:
+    settings.API_REQUESTS_PER_MINUTE = 0
+    assert api(new_token(ann)).get(ORDERS).status_code == 200
+    assert not RateWindow.objects.exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_simultaneous_requests_do_not_slip_through(ann: User) -> None:
+    token = new_token(ann)
+    answers = at_once(50, lambda: api(token).get(ORDERS).status_code)
+    assert answers.count(200) == 10
+    assert answers.count(429) == 40
+
+
+def test_wrong_tokens_are_limited_by_address_and_right_ones_work(ann: User) -> None:
+    answers = [api("oft_wrong").get(ORDERS) for _ in range(4)]
+    assert [answer.status_code for answer in answers] == [401, 401, 401, 429]
+    assert 0 < int(answers[3]["Retry-After"]) <= 60
+    assert api("oft_wrong", ELSEWHERE).get(ORDERS).status_code == 401
+    token = new_token(ann)
+    assert api(token).get(ORDERS).status_code == 200
+    ApiToken.objects.update(revoked_at=F("created_at"))
+    assert api(token).get(ORDERS).status_code == 429
+
+
+# The address.
+@pytest.mark.parametrize(
+    ("proxies", "forwarded", "address"),
+    [
+        (0, "", HERE),
+        (0, ELSEWHERE, HERE),
+        (1, "", HERE),
+        (1, ELSEWHERE, ELSEWHERE),
+        (1, f"10.9.8.7, {ELSEWHERE}", ELSEWHERE),
+        (2, f"10.9.8.7, {ELSEWHERE}, 10.0.0.2", ELSEWHERE),
+        (2, "10.0.0.2", HERE),
+        (1, "anything", HERE),
+        (1, "::ffff:198.51.100.7", ELSEWHERE),
+        (1, "2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+    ],
+)
+def test_only_proxies_are_believed(
+    settings: Any, proxies: int, forwarded: str, address: str
+) -> None:
+    settings.TRUSTED_PROXIES = proxies
+    headers = {"X-Forwarded-For": forwarded} if forwarded else {}
+    request = RequestFactory(headers=headers, REMOTE_ADDR=HERE).get("/")
+    assert throttling.client_address(request) == address
+
+
+# Settings.
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("API_REQUESTS_PER_MINUTE", -1),
+        ("WRONG_TOKENS_PER_MINUTE", 0),
+        ("TRUSTED_PROXIES", -1),
+    ],
+)
+def test_a_wrong_limit_is_found_at_start(settings: Any, name: str, value: int) -> None:
+    setattr(settings, name, value)
+    with pytest.raises(SystemCheckError, match=name):
+        call_command("check")
+
+
+def test_a_proxy_that_makes_all_clients_one_is_warned_of(settings: Any) -> None:
+    settings.SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+    assert [found.id for found in check_limits()] == ["accounts.W001"]
+    settings.TRUSTED_PROXIES = 1
+    assert check_limits() == []
