@@ -9,6 +9,8 @@ from django.core.checks import CheckMessage, Error, Warning, register
 _LEAST = {
     "API_REQUESTS_PER_MINUTE": 0,
     "WRONG_TOKENS_PER_MINUTE": 1,
+    "FAILED_LOGINS_PER_USER": 1,
+    "FAILED_LOGINS_PER_ADDRESS": 1,
     "TRUSTED_PROXIES": 0,
 }
 
@@ -20,6 +22,14 @@ def check_limits(**kwargs: Any) -> list[CheckMessage]:
         for name, least in _LEAST.items()
         if (value := getattr(settings, name)) < least
     ]
+    if settings.FAILED_LOGINS_PER_ADDRESS < settings.FAILED_LOGINS_PER_USER:
+        found.append(
+            Error(
+                "FAILED_LOGINS_PER_ADDRESS is less than FAILED_LOGINS_PER_USER: one person would "
+                "lock out everybody at the same address.",
+                id="accounts.E002",
+            )
+        )
     if settings.SECURE_PROXY_SSL_HEADER and not settings.TRUSTED_PROXIES:
         found.append(
             Warning(

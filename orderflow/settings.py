@@ -56,11 +56,13 @@ AUTH_PASSWORD_VALIDATORS = [
 # How often somebody may ask or guess; accounts.E001 checks the values.
 API_REQUESTS_PER_MINUTE = env.int("API_REQUESTS_PER_MINUTE", default=1200)
 WRONG_TOKENS_PER_MINUTE = env.int("WRONG_TOKENS_PER_MINUTE", default=30)
+FAILED_LOGINS_PER_USER = env.int("FAILED_LOGINS_PER_USER", default=5)
+FAILED_LOGINS_PER_ADDRESS = env.int("FAILED_LOGINS_PER_ADDRESS", default=50)
 TRUSTED_PROXIES = env.int("TRUSTED_PROXIES", default=0)
 
 # The house.
 INSTALLED_APPS = [
-    "django.contrib.admin",
+    "orderflow.apps.OrderflowAdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",

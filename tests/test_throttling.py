@@ -1,6 +1,8 @@
 """Limits: they hold against simultaneous requests, hit who they are meant for, and end."""
 
 import threading
+from collections.abc import Iterator
+from http import HTTPStatus
 from typing import Any
 
 import pytest
@@ -9,7 +11,8 @@ from django.core.management.base import SystemCheckError
 from django.db import connection as database
 from django.db import transaction
 from django.db.models import F
-from django.test import RequestFactory
+from django.http import HttpResponse
+from django.test import Client, RequestFactory
 from rest_framework.test import APIClient
 
 from accounts import throttling
@@ -22,6 +25,7 @@ from tests.builders import a_user, an_org
 pytestmark = [pytest.mark.django_db, pytest.mark.ledger]
 
 ORDERS = "/api/v1/draft-orders"
+LOGIN = "/admin/login/"
 HERE, ELSEWHERE = "192.0.2.1", "198.51.100.7"
 
 
@@ -42,6 +46,8 @@ def _low_limits(settings: Any) -> None:
     settings.SECURE_SSL_REDIRECT = False
     settings.API_REQUESTS_PER_MINUTE = 10
     settings.WRONG_TOKENS_PER_MINUTE = 3
+    settings.FAILED_LOGINS_PER_USER = 3
+    settings.FAILED_LOGINS_PER_ADDRESS = 5
 
 
 def api(token: str, address: str = HERE) -> APIClient:
@@ -50,6 +56,14 @@ def api(token: str, address: str = HERE) -> APIClient:
 
 def new_token(user: User) -> str:
     return create_token(user, org=user.orgs.get(), name="test")[1]
+
+
+def log_in(
+    name: str = "ann", password: str = "wrong", address: str = HERE, **headers: str
+) -> HttpResponse:
+    return Client(REMOTE_ADDR=address, headers=headers).post(
+        LOGIN, {"username": name, "password": password}
+    )
 
 
 def end_windows() -> None:
@@ -188,6 +202,87 @@ def test_wrong_tokens_are_limited_by_address_and_right_ones_work(ann: User) -> N
     assert api(token).get(ORDERS).status_code == 429
 
 
+# The login.
+def test_failed_logins_hold_up_the_user_name_at_that_address(ann: User) -> None:
+    for _ in range(3):
+        assert log_in().status_code == 200
+    refused = log_in(password="secret")
+    assert refused.status_code == 429
+    assert 0 < int(refused["Retry-After"]) <= 900
+    assert "Try again in 15 min" in refused.content.decode()
+    assert not refused.wsgi_request.user.is_authenticated
+    assert log_in(password="secret", address=ELSEWHERE).status_code == 302
+    end_windows()
+    assert log_in(password="secret").status_code == 302
+
+
+def test_an_unknown_user_name_is_answered_like_a_known_one(ann: User) -> None:
+    def answers(name: str) -> list[tuple[int, str]]:
+        got = [log_in(name, address=ELSEWHERE) for _ in range(4)]
+        RateWindow.objects.all().delete()
+        return [
+            (answer.status_code, "".join(_lines_without_token(answer)).replace(name, "NAME"))
+            for answer in got
+        ]
+
+    assert answers("ann") == answers("nobody")
+
+
+def _lines_without_token(answer: HttpResponse) -> Iterator[str]:
+    return (line for line in answer.content.decode().splitlines() if "csrfmiddleware" not in line)
+
+
+def test_a_login_takes_back_the_failures_of_its_user_name(ann: User, settings: Any) -> None:
+    settings.FAILED_LOGINS_PER_ADDRESS = 100
+    for _ in range(3):
+        assert [log_in().status_code for _ in range(2)] == [200, 200]
+        assert log_in(password="secret").status_code == 302
+
+
+def test_logins_do_not_use_up_what_the_address_has(ann: User) -> None:
+    for number in range(4):
+        log_in(f"user{number}")
+    for _ in range(3):
+        assert log_in(password="secret").status_code == 302
+    assert [log_in(f"another{number}").status_code for number in range(2)] == [200, 429]
+
+
+def test_many_user_names_hold_up_the_address(ann: User) -> None:
+    for number in range(5):
+        assert log_in(f"user{number}").status_code == 200
+    assert log_in("another").status_code == 429
+    assert log_in(password="secret").status_code == 429
+    assert log_in(password="secret", address=ELSEWHERE).status_code == 302
+
+
+def test_one_stubborn_user_name_does_not_hold_up_the_address(ann: User) -> None:
+    for _ in range(20):
+        log_in("stubborn")
+    assert log_in(password="secret").status_code == 302
+
+
+def test_an_empty_password_is_no_login(ann: User) -> None:
+    for _ in range(3):
+        log_in()
+    assert log_in(password="").status_code == 200
+    assert log_in(password="secret").status_code == 429
+
+
+@pytest.mark.django_db(transaction=True)
+def test_simultaneous_guesses_do_not_slip_through(ann: User, settings: Any) -> None:
+    settings.FAILED_LOGINS_PER_ADDRESS = 100
+    answers = at_once(20, lambda: log_in().status_code)
+    assert answers.count(200) == 3
+    assert answers.count(429) == 17
+
+
+def test_a_login_forged_by_another_site_does_not_count(ann: User) -> None:
+    forging = Client(enforce_csrf_checks=True, REMOTE_ADDR=HERE)
+    answer = forging.post(LOGIN, {"username": "ann", "password": "wrong"})
+    assert answer.status_code == HTTPStatus.FORBIDDEN
+    assert not RateWindow.objects.exists()
+
+
 # The address.
 @pytest.mark.parametrize(
     ("proxies", "forwarded", "address"),
@@ -213,12 +308,23 @@ def test_only_proxies_are_believed(
     assert throttling.client_address(request) == address
 
 
+def test_a_forged_header_gains_no_guesses(ann: User, settings: Any) -> None:
+    for proxies, heard in ((0, "10.0.0.{}"), (1, "10.0.0.{}, 203.0.113.5")):
+        settings.TRUSTED_PROXIES = proxies
+        answers = [
+            log_in(**{"X-Forwarded-For": heard.format(number)}).status_code for number in range(4)
+        ]
+        assert answers == [200, 200, 200, 429]
+
+
 # Settings.
 @pytest.mark.parametrize(
     ("name", "value"),
     [
         ("API_REQUESTS_PER_MINUTE", -1),
         ("WRONG_TOKENS_PER_MINUTE", 0),
+        ("FAILED_LOGINS_PER_USER", 0),
+        ("FAILED_LOGINS_PER_ADDRESS", 2),
         ("TRUSTED_PROXIES", -1),
     ],
 )
