@@ -277,7 +277,11 @@ class ErpConnectionAdmin(OrgScopedAdmin):
                 submit="Test now",
                 back=_change_url(connection),
             )
-        test = request_test(connection, actor=person(request))
+        try:
+            test = request_test(connection, actor=person(request))
+        except Refused as e:
+            self.message_user(request, e.message, messages.ERROR)
+            return redirect(_change_url(connection))
         self.log_change(request, connection, "Asked for a connection test.")
         return redirect("admin:connectors_erpconnection_test_result", pk, test.pk)
 

@@ -8,20 +8,35 @@ from django.db import transaction
 from django.db.models import Q
 from django_q.tasks import async_task
 
+from accounts import throttling
 from accounts.models import User
 from connectors import health
 from connectors.models import ConnectionTest, ErpConnection
 from connectors.port import ReportStep
 from exports import lanes
 from orderflow.db import Now, db_now
+from orders.errors import Refused
 
 # A test that has not ended by then was lost with its worker.
 _LOST_AFTER = timedelta(minutes=3)
 _RING_AGAIN = timedelta(seconds=3)
+# More would be a way to scan a network.
+_TESTS_PER_MINUTE = 10
 
 
 def request_test(connection: ErpConnection, *, actor: User) -> ConnectionTest:
-    """Ask a worker for a test; return the one that is on its way already, if there is one."""
+    """Ask a worker for a test; return the one that is on its way already, if there is one.
+
+    Raises Refused TOO_MANY_TESTS with the seconds to wait as `retry_after`.
+    """
+    if wait := throttling.count(
+        "connection tests", str(actor.pk), limit=_TESTS_PER_MINUTE, seconds=60
+    ):
+        raise Refused(
+            "TOO_MANY_TESTS",
+            f"You have asked for too many connection tests. Try again in {wait} s.",
+            retry_after=wait,
+        )
     with transaction.atomic():
         row = ErpConnection.objects.select_for_update(no_key=True).get(id=connection.id)
         test = row.tests.filter(_unfinished()).first()

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Iterator
 from http import HTTPStatus
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,8 +20,9 @@ from accounts import throttling
 from accounts.checks import check_limits
 from accounts.models import ApiToken, Org, RateWindow, User
 from accounts.tokens import create_token
-from exports import tasks
-from tests.builders import a_user, an_org
+from exports import connection_tests, tasks
+from orders.errors import Refused
+from tests.builders import a_connection, a_user, an_org
 
 pytestmark = [pytest.mark.django_db, pytest.mark.ledger]
 
@@ -315,6 +317,24 @@ def test_a_forged_header_gains_no_guesses(ann: User, settings: Any) -> None:
             log_in(**{"X-Forwarded-For": heard.format(number)}).status_code for number in range(4)
         ]
         assert answers == [200, 200, 200, 429]
+
+
+# Connection tests.
+def test_connection_tests_are_limited_by_user(
+    org: Org, ann: User, dropzone_root: Path, client: Client
+) -> None:
+    config = {"mode": "filesystem", "export_path": str(dropzone_root)}
+    erp = a_connection(org, config, paused=True)
+    for _ in range(10):
+        connection_tests.request_test(erp, actor=ann)
+    with pytest.raises(Refused) as refusal:
+        connection_tests.request_test(erp, actor=ann)
+    assert refusal.value.code == "TOO_MANY_TESTS"
+    assert 0 < refusal.value.extra["retry_after"] <= 60
+    connection_tests.request_test(erp, actor=a_user(org, "bob"))
+    client.force_login(User.objects.get(id=ann.id))
+    page = client.post(f"/admin/connectors/erpconnection/{erp.id}/test/", follow=True)
+    assert "too many connection tests" in page.content.decode()
 
 
 # Settings.
