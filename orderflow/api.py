@@ -23,8 +23,9 @@ from orders.errors import Refused
 logger = logging.getLogger(__name__)
 
 MAX_BODY_BYTES: Final = 16 * 1024 * 1024
-# The status of a refusal by the rules is 409, unless the request can never succeed as it is.
-_REFUSED_STATUS: Final = {"NO_CONNECTION": 422, "NOT_EXPORTABLE": 422}
+# The status of a refusal by the rules is 409, unless the request can never succeed as it is, or
+# needs nothing but time.
+_REFUSED_STATUS: Final = {"NO_CONNECTION": 422, "NOT_EXPORTABLE": 422, "TOO_MANY_TESTS": 429}
 
 
 class ExactJSONParser(BaseParser):
@@ -99,7 +100,7 @@ def problem_details(error: Exception, context: dict[str, Any]) -> Response | Non
     headers: dict[str, str] = {}
     if header := getattr(error, "auth_header", None):
         headers["WWW-Authenticate"] = header
-    if wait := getattr(error, "wait", None):
+    if wait := said.get("retry_after") or getattr(error, "wait", None):
         headers["Retry-After"] = str(int(wait))
     if error.status_code == 503:
         headers["Retry-After"] = "5"

@@ -335,6 +335,9 @@ def test_connection_tests_are_limited_by_user(
     client.force_login(User.objects.get(id=ann.id))
     page = client.post(f"/admin/connectors/erpconnection/{erp.id}/test/", follow=True)
     assert "too many connection tests" in page.content.decode()
+    answer = api(new_token(ann)).post(f"/api/v1/erp-connections/{erp.id}/test")
+    assert answer.status_code == 429
+    assert 0 < int(answer["Retry-After"]) == answer.json()["retry_after"] <= 60
 
 
 # Settings.
