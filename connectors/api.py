@@ -103,9 +103,9 @@ class ErpConnectionViewSet(OrgViewSet):
 
     @action(detail=True, methods=["post"])
     def pause(self, request: Request, pk: str) -> Response:
-        body = PauseSerializer(data=request.data)
-        body.is_valid(raise_exception=True)
         with self.as_read() as connection:
+            body = PauseSerializer(data=request.data)
+            body.is_valid(raise_exception=True)
             if not health.pause(connection.id, actor=self.token.user, **body.validated_data):
                 raise Refused("PAUSED", "Somebody has paused the connection already.")
         return self.tagged(self.get_object())

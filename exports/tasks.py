@@ -2,7 +2,7 @@
 
 from uuid import UUID
 
-from accounts import throttling
+from accounts import idempotency, throttling
 from connectors import health
 from exports import acks, archive, connection_tests, delivery, janitor, ring
 
@@ -42,3 +42,4 @@ def tidy() -> None:
     janitor.give_up()
     janitor.sweep()
     throttling.prune()
+    idempotency.prune()

@@ -226,6 +226,8 @@ LOGGING = {
     },
     "root": {"handlers": ["stderr"], "level": env.str("LOG_LEVEL", default="INFO")},
     "loggers": {
+        # Without the handlers that Django gives it: each line is written once.
+        "django": {"level": "INFO"},
         # Reaching a server is our own log's business; paramiko repeats each refusal with a trace.
         "paramiko": {"level": "CRITICAL"},
         "django-q": {"level": "WARNING"},

@@ -72,9 +72,9 @@ class DraftOrderViewSet(OrgViewSet):
 
     @action(detail=True, methods=["post"])
     def approve(self, request: Request, pk: str) -> Response:
-        body = ApprovalSerializer(data=request.data)
-        body.is_valid(raise_exception=True)
         with self.as_read() as order:
+            body = ApprovalSerializer(data=request.data)
+            body.is_valid(raise_exception=True)
             workflow.approve(order.id, actor=self.token.user, **body.validated_data)
         return self._shown(order.id)
 
