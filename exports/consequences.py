@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Final
 
-from exports.inbox import open_conflict
+from exports.inbox import open_conflicts
 from exports.models import ErpAck, ErpExport
 from orderflow.rehearsal import rehearsal
 from orders.models import DraftOrder
@@ -47,7 +47,7 @@ def _changes(before: ErpExport, after: ErpExport) -> list[str]:
     if after.error_json and after.error_json != before.error_json:
         error = f" {after.error_json['message']}"
     order = after.draft_order
-    can_be_pushed = order.status == DraftOrder.Status.ERROR and open_conflict(order.id) is None
+    can_be_pushed = order.status == DraftOrder.Status.ERROR and not open_conflicts([order.id])
     return [
         _change(f"Export {after}", before.get_status_display(), after.get_status_display())
         + number

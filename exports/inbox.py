@@ -1,6 +1,7 @@
 """The ack inbox: what a person decides about answers that do not speak for themselves."""
 
 import difflib
+from collections.abc import Collection
 from uuid import UUID
 
 from django.db import transaction
@@ -97,13 +98,16 @@ def candidates(ack: ErpAck) -> list[ErpExport]:
     return [exports[ids[name]] for name in likeliest]
 
 
-def open_conflict(order_id: UUID) -> ErpAck | None:
-    """An answer that contradicts another one about this order, and waits for a person."""
-    return (
-        ErpAck.objects.filter(ErpAck.OPEN, verdict=Verdict.CONFLICT, export__draft_order=order_id)
-        .order_by("seen_at")
-        .first()
+def open_conflicts(order_ids: Collection[UUID]) -> dict[UUID, ErpAck]:
+    """Of each order the first answer that contradicts another one and waits for a person."""
+    found = (
+        ErpAck.objects.filter(
+            ErpAck.OPEN, verdict=Verdict.CONFLICT, export__draft_order__in=order_ids
+        )
+        .select_related("export")
+        .only("filename", "export__draft_order")
     )
+    return {ack.export.draft_order_id: ack for ack in found.order_by("-seen_at") if ack.export}
 
 
 def _lock(ack_id: UUID) -> ErpAck:

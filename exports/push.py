@@ -1,17 +1,18 @@
 """The rules of exporting: push, retry, cancel."""
 
+from collections.abc import Callable, Collection, Sequence
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import Q
+from django.db.models import Prefetch, Q
 
 from accounts.models import User
 from connectors import health
 from connectors.errors import ConnectorError
 from connectors.port import export_storage_key
-from exports.inbox import open_conflict
+from exports.inbox import open_conflicts
 from exports.models import ErpExport, ErpExportEvent
-from exports.rendering import render_order
+from exports.rendering import render_order, with_content
 from exports.ring import ring_after_commit
 from exports.transitions import advance
 from orderflow.db import Now, db_now, retried
@@ -24,54 +25,31 @@ Status = ErpExport.Status
 UNSENT = Q(status=Status.PENDING, staged_path=None)
 
 
-@retried
 def push_order(order_id: UUID, *, actor: User) -> ErpExport:
     """Start the export of an approved order and return it.
 
     Raises Refused: LIVE_EXPORT, NOT_APPROVED, CHANGED_SINCE_APPROVAL, NO_CONNECTION,
     NOT_EXPORTABLE, OPEN_CONFLICT.
     """
-    with transaction.atomic():
-        order = _lock(order_id)
-        if live := order.exports.filter(status__in=ErpExport.LIVE).first():
-            raise Refused(
-                "LIVE_EXPORT",
-                f"Order {order} has an export already: {live.filename}, "
-                f"{live.get_status_display()}.",
-                export=live.id,
-            )
-        if order.status != OrderStatus.APPROVED:
-            raise Refused(
-                "NOT_APPROVED",
-                f"Order {order} is {order.get_status_display()}; only approved orders are pushed.",
-            )
-        return _create_export(order, actor=actor)
+    return _made(push_orders([order_id], actor=actor)[order_id])
 
 
-@retried
+def push_orders(order_ids: Collection[UUID], *, actor: User) -> dict[UUID, ErpExport | Refused]:
+    """Push orders in one transaction; return for each its export, or why it has none."""
+    return _export(order_ids, _check_push, actor=actor)
+
+
 def retry_order(order_id: UUID, *, actor: User) -> ErpExport:
     """Export an order again whose latest export failed: new row, new file name, same content.
 
     Raises Refused: NOT_FAILED, and what push_order raises.
     """
-    with transaction.atomic():
-        order = _lock(order_id)
-        latest = order.exports.order_by("-created_at", "-id").first()
-        if latest is None or latest.status != Status.FAILED:
-            raise Refused(
-                "NOT_FAILED",
-                f"The latest export of order {order} is "
-                f"{latest.get_status_display() if latest else 'missing'}; "
-                "only a failed one can be retried.",
-                export=latest and latest.id,
-            )
-        if order.status not in (OrderStatus.ERROR, OrderStatus.APPROVED):
-            raise Refused(
-                "NOT_APPROVED",
-                f"Order {order} is {order.get_status_display()}: it was edited. "
-                "Approve and push it again.",
-            )
-        return _create_export(order, actor=actor)
+    return _made(retry_orders([order_id], actor=actor)[order_id])
+
+
+def retry_orders(order_ids: Collection[UUID], *, actor: User) -> dict[UUID, ErpExport | Refused]:
+    """Retry orders in one transaction; return for each its new export, or why it has none."""
+    return _export(order_ids, _check_retry, actor=actor)
 
 
 @retried
@@ -145,27 +123,83 @@ def deliver_waiting(connection_id: UUID, *, actor: User) -> int:
     return len(moved)
 
 
-def _lock(order_id: UUID) -> DraftOrder:
-    return (
-        DraftOrder.objects.select_for_update(of=["self"])
-        .select_related("org", "customer", "source_document", "approved_by")
-        # Read once: what is compared with the approval is what is rendered.
-        .prefetch_related("lines")
-        .get(id=order_id)
-    )
+def _made(outcome: ErpExport | Refused) -> ErpExport:
+    if isinstance(outcome, Refused):
+        raise outcome
+    return outcome
 
 
-def _create_export(order: DraftOrder, *, actor: User) -> ErpExport:
-    """Freeze the locked order as an export; after commit, ring."""
-    if conflict := open_conflict(order.id):
+def _check_push(order: DraftOrder) -> None:
+    if live := next((e for e in order.exports.all() if e.status in ErpExport.LIVE), None):
         raise Refused(
-            "OPEN_CONFLICT",
-            f"The ERP has answered order {order} in two ways, last by {conflict.filename}. "
-            "Decide in the ack inbox which answer counts.",
-            ack=conflict.id,
+            "LIVE_EXPORT",
+            f"Order {order} has an export already: {live.filename}, {live.get_status_display()}.",
+            export=live.id,
         )
+    if order.status != OrderStatus.APPROVED:
+        raise Refused(
+            "NOT_APPROVED",
+            f"Order {order} is {order.get_status_display()}; only approved orders are pushed.",
+        )
+
+
+def _check_retry(order: DraftOrder) -> None:
+    latest = next(iter(order.exports.all()), None)
+    if latest is None or latest.status != Status.FAILED:
+        raise Refused(
+            "NOT_FAILED",
+            f"The latest export of order {order} is "
+            f"{latest.get_status_display() if latest else 'missing'}; "
+            "only a failed one can be retried.",
+            export=latest and latest.id,
+        )
+    if order.status not in (OrderStatus.ERROR, OrderStatus.APPROVED):
+        raise Refused(
+            "NOT_APPROVED",
+            f"Order {order} is {order.get_status_display()}: it was edited. "
+            "Approve and push it again.",
+        )
+
+
+@retried
+def _export(
+    order_ids: Collection[UUID], check: Callable[[DraftOrder], None], *, actor: User
+) -> dict[UUID, ErpExport | Refused]:
+    """Freeze orders as exports, those that `check` and the rules of all exports let pass.
+
+    However many they are, it takes the same number of statements.
+    """
+    outcomes: dict[UUID, ErpExport | Refused] = {}
+    with transaction.atomic():
+        orders = _lock(order_ids)
+        conflicts = open_conflicts(order_ids)
+        for order in orders:
+            try:
+                check(order)
+                if conflict := conflicts.get(order.id):
+                    raise Refused(
+                        "OPEN_CONFLICT",
+                        f"The ERP has answered order {order} in two ways, last by "
+                        f"{conflict.filename}. Decide in the ack inbox which answer counts.",
+                        ack=conflict.id,
+                    )
+                outcomes[order.id] = _freeze(order, actor=actor)
+            except Refused as e:
+                outcomes[order.id] = e
+        _start([e for e in outcomes.values() if isinstance(e, ErpExport)])
+    return outcomes
+
+
+def _lock(order_ids: Collection[UUID]) -> list[DraftOrder]:
+    """Lock orders, in one order so that two pushes of the same ones cannot block each other."""
+    orders = DraftOrder.objects.select_for_update(of=["self"]).filter(id__in=order_ids)
+    past = Prefetch("exports", ErpExport.objects.defer("payload"))
+    return list(with_content(orders).prefetch_related(past).order_by("id"))
+
+
+def _freeze(order: DraftOrder, *, actor: User) -> ErpExport:
     connection, document = render_order(order)
-    export = ErpExport.objects.create(
+    return ErpExport(
         org=order.org,
         erp_connection=connection,
         draft_order=order,
@@ -177,11 +211,22 @@ def _create_export(order: DraftOrder, *, actor: User) -> ErpExport:
         payload_size=len(document.content),
         requested_by=actor,
     )
-    ErpExportEvent.objects.create(
-        export=export, kind=ErpExportEvent.Kind.CREATED, status=export.status, actor=actor
+
+
+def _start(exports: Sequence[ErpExport]) -> None:
+    """Write the exports of locked orders; after commit, ring."""
+    ErpExport.objects.bulk_create(exports)
+    ErpExportEvent.objects.bulk_create(
+        ErpExportEvent(
+            export=e, kind=ErpExportEvent.Kind.CREATED, status=e.status, actor=e.requested_by
+        )
+        for e in exports
     )
-    workflow.transition(
-        [order.id], expect=[OrderStatus.APPROVED, OrderStatus.ERROR], to=OrderStatus.PUSHING
+    moved = workflow.transition(
+        [e.draft_order_id for e in exports],
+        expect=[OrderStatus.APPROVED, OrderStatus.ERROR],
+        to=OrderStatus.PUSHING,
     )
-    ring_after_commit(connection.id)
-    return export
+    assert moved == len(exports), "a locked order changed under its lock"
+    for connection_id in {e.erp_connection_id for e in exports}:
+        ring_after_commit(connection_id)

@@ -2,6 +2,8 @@
 
 from uuid import UUID
 
+from django.db.models import QuerySet
+
 from connectors.errors import ConnectorError
 from connectors.models import ErpConnection
 from connectors.port import Document
@@ -23,9 +25,7 @@ def preview_order(order_id: UUID) -> Document:
 
     Raises Refused: NOT_APPROVED, and what render_order raises.
     """
-    orders = DraftOrder.objects.select_related("org", "customer", "source_document", "approved_by")
-    # With the lines in memory, what is compared with the approval is what is rendered.
-    order = orders.prefetch_related("lines").get(id=order_id)
+    order = with_content(DraftOrder.objects.all()).get(id=order_id)
     if order.status not in _APPROVED:
         raise Refused(
             "NOT_APPROVED",
@@ -34,8 +34,18 @@ def preview_order(order_id: UUID) -> Document:
     return render_order(order)[1]
 
 
+def with_content(orders: QuerySet[DraftOrder]) -> QuerySet[DraftOrder]:
+    """Have orders loaded with all that rendering reads.
+
+    So what is compared with the approval is what is rendered.
+    """
+    return orders.select_related(
+        "org", "customer", "source_document", "approved_by"
+    ).prefetch_related("lines", "org__erp_connections")
+
+
 def render_order(order: DraftOrder) -> tuple[ErpConnection, Document]:
-    """Return the connection that would take the order, and its document. No I/O but queries.
+    """Return the connection that would take an order `with_content`, and its document. No I/O.
 
     Raises Refused: CHANGED_SINCE_APPROVAL, NO_CONNECTION, NOT_EXPORTABLE.
     """
@@ -44,11 +54,12 @@ def render_order(order: DraftOrder) -> tuple[ErpConnection, Document]:
             "CHANGED_SINCE_APPROVAL",
             f"Order {order} or its customer has changed since it was approved. Approve it again.",
         )
-    connection = order.org.erp_connections.filter(active=True).order_by("created_at").first()
-    if connection is None:
+    active = [c for c in order.org.erp_connections.all() if c.active]
+    if not active:
         raise Refused(
             "NO_CONNECTION", f"{order.org} has no active ERP connection. Set one up first."
         )
+    connection = min(active, key=lambda c: c.created_at)
     try:
         document = connection.connector.render(order_snapshot(order), org_snapshot(order.org))
     except ConnectorError as e:

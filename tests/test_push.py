@@ -6,12 +6,14 @@ from pathlib import Path
 
 import pytest
 from django.db import IntegrityError, connection, transaction
+from django.test.utils import CaptureQueriesContext
+from django_q.models import OrmQ
 
 from accounts.models import Org, User
 from connectors.models import ErpConnection
 from exports.delivery import deliver, fail
 from exports.models import ErpExport, ErpExportEvent
-from exports.push import cancel_export, push_order, retry_order
+from exports.push import cancel_export, push_order, push_orders, retry_order, retry_orders
 from orderflow.db import db_now
 from orders import workflow
 from orders.errors import Refused
@@ -199,6 +201,48 @@ def test_the_database_refuses_a_second_live_export(
     export.filename = "another.json"
     with pytest.raises(IntegrityError), transaction.atomic():
         export.save(force_insert=True)
+
+
+def test_each_order_of_many_gets_its_own_answer(
+    org: Org, ann: User, dropzone: ErpConnection
+) -> None:
+    pushed, approved, edited = (an_approved_order(org, ann, f"PO-{n}") for n in range(3))
+    live = push_order(pushed.id, actor=ann)
+    with workflow.editing(edited.id):
+        edited.lines.update(qty=3)
+    outcomes = push_orders([pushed.id, approved.id, edited.id], actor=ann)
+    export = outcomes[approved.id]
+    assert isinstance(export, ErpExport)
+    assert {key: o.code for key, o in outcomes.items() if isinstance(o, Refused)} == {
+        pushed.id: "LIVE_EXPORT",
+        edited.id: "NOT_APPROVED",
+    }
+    fail(export, {"code": "GIVEN_UP"})
+    outcomes = retry_orders([approved.id, pushed.id], actor=ann)
+    again, refused = outcomes[approved.id], outcomes[pushed.id]
+    assert isinstance(again, ErpExport) and again.content == export.content
+    assert isinstance(refused, Refused) and refused.extra == {"export": live.id}
+
+
+@pytest.mark.skipif(connection.vendor == "sqlite", reason="SQLite takes few values a statement")
+def test_many_orders_are_pushed_by_as_many_statements_as_few(
+    org: Org, ann: User, dropzone: ErpConnection
+) -> None:
+    def statements(count: int) -> int:
+        numbers = range(count)
+        orders = [an_approved_order(org, ann, f"{count}-{n}", lines=3).id for n in numbers]
+        with CaptureQueriesContext(connection) as captured:
+            outcomes = push_orders(orders, actor=ann)
+        assert all(isinstance(outcome, ErpExport) for outcome in outcomes.values())
+        return len(captured)
+
+    assert statements(50) == statements(10)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_many_pushes_ring_once(org: Org, ann: User, dropzone: ErpConnection) -> None:
+    push_orders([an_approved_order(org, ann, f"PO-{n}").id for n in range(3)], actor=ann)
+    assert OrmQ.objects.count() == 1
 
 
 @pytest.mark.django_db(transaction=True)
