@@ -3,14 +3,15 @@
 Each decision can be previewed: which orders it would change and which not, and why.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from uuid import UUID
 
 from accounts.models import User
 from connectors.models import ErpConnection
 from exports.models import ErpExport
-from exports.push import push_order, retry_order
+from exports.push import push_orders, retry_orders
 from orderflow.rehearsal import rehearsal
 from orders import workflow
 from orders.errors import Refused
@@ -19,11 +20,15 @@ from orders.models import DraftOrder
 Status = DraftOrder.Status
 
 
+Outcome = ErpExport | DraftOrder | Refused | None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """Something that a person decides about orders; `carry_out` raises Refused.
+    """Something that a person decides about orders.
 
-    `offered` are the statuses in which the order's page has a button for it.
+    `offered` are the statuses in which the order's page has a button for it. `carry_out_many`
+    returns for each order what came of it.
     """
 
     name: str
@@ -31,23 +36,49 @@ class Decision:
     effect: str
     permission: str
     offered: frozenset[str]
-    carry_out: Callable[[UUID, User, bool], ErpExport | DraftOrder | None]
+    carry_out_many: Callable[[Collection[UUID], User, bool], Mapping[UUID, Outcome]]
+
+    def carry_out(
+        self, order_id: UUID, actor: User, is_confirmed: bool
+    ) -> ErpExport | DraftOrder | None:
+        """Carry it out about one order. Raises Refused."""
+        outcome = self.carry_out_many([order_id], actor, is_confirmed)[order_id]
+        if isinstance(outcome, Refused):
+            raise outcome
+        return outcome
 
 
-def _approve(order_id: UUID, actor: User, is_confirmed: bool) -> DraftOrder:
-    return workflow.approve(order_id, actor=actor, confirm_warnings=is_confirmed)
+def _approve(
+    order_ids: Collection[UUID], actor: User, is_confirmed: bool
+) -> Mapping[UUID, Outcome]:
+    return _one_by_one(
+        order_ids, partial(workflow.approve, actor=actor, confirm_warnings=is_confirmed)
+    )
 
 
-def _push(order_id: UUID, actor: User, is_confirmed: bool) -> ErpExport:
-    return push_order(order_id, actor=actor)
+def _push(order_ids: Collection[UUID], actor: User, is_confirmed: bool) -> Mapping[UUID, Outcome]:
+    return push_orders(order_ids, actor=actor)
 
 
-def _retry(order_id: UUID, actor: User, is_confirmed: bool) -> ErpExport:
-    return retry_order(order_id, actor=actor)
+def _retry(order_ids: Collection[UUID], actor: User, is_confirmed: bool) -> Mapping[UUID, Outcome]:
+    return retry_orders(order_ids, actor=actor)
 
 
-def _reject(order_id: UUID, actor: User, is_confirmed: bool) -> None:
-    workflow.reject(order_id)
+def _reject(order_ids: Collection[UUID], actor: User, is_confirmed: bool) -> Mapping[UUID, Outcome]:
+    return _one_by_one(order_ids, workflow.reject)
+
+
+def _one_by_one(
+    order_ids: Collection[UUID], service: Callable[[UUID], DraftOrder | None]
+) -> dict[UUID, Outcome]:
+    outcomes: dict[UUID, Outcome] = {}
+    # In the order in which a push locks them, should all be done in one transaction.
+    for order_id in sorted(order_ids):
+        try:
+            outcomes[order_id] = service(order_id)
+        except Refused as e:
+            outcomes[order_id] = e
+    return outcomes
 
 
 DECISIONS = {
@@ -60,7 +91,7 @@ DECISIONS = {
             "A later edit takes the approval back.",
             permission="orders.approve_draftorder",
             offered=frozenset({Status.READY}),
-            carry_out=_approve,
+            carry_out_many=_approve,
         ),
         Decision(
             name="push",
@@ -68,7 +99,7 @@ DECISIONS = {
             effect="Each order becomes a file for the ERP and can then no longer be edited.",
             permission="orders.push_draftorder",
             offered=frozenset({Status.APPROVED}),
-            carry_out=_push,
+            carry_out_many=_push,
         ),
         Decision(
             name="retry",
@@ -76,7 +107,7 @@ DECISIONS = {
             effect="Each order, unedited, becomes a new file with a new name for the ERP.",
             permission="orders.push_draftorder",
             offered=frozenset({Status.ERROR}),
-            carry_out=_retry,
+            carry_out_many=_retry,
         ),
         Decision(
             name="reject",
@@ -84,7 +115,7 @@ DECISIONS = {
             effect="Rejected orders are never pushed. This cannot be undone.",
             permission="orders.approve_draftorder",
             offered=frozenset({Status.NEEDS_REVIEW, Status.READY, Status.APPROVED}),
-            carry_out=_reject,
+            carry_out_many=_reject,
         ),
     )
 }

@@ -4,7 +4,7 @@ from uuid import UUID
 
 from accounts import idempotency, throttling
 from connectors import health
-from exports import acks, archive, connection_tests, delivery, janitor, ring
+from exports import acks, archive, batches, connection_tests, delivery, janitor, ring
 
 
 def deliver(connection_id: str) -> None:
@@ -26,6 +26,15 @@ def ring_due_polls() -> None:
 
 def archive_pending() -> None:
     archive.archive_pending()
+
+
+def run_batch(batch_id: str) -> None:
+    batches.run(UUID(batch_id))
+    batches.ring_waiting()
+
+
+def ring_waiting_batches() -> None:
+    batches.ring_waiting()
 
 
 def test_connection(test_id: str) -> None:

@@ -18,8 +18,7 @@ from django.db import Error as DatabaseFailure
 from django.db import close_old_connections
 from django_q.models import OrmQ
 
-from exports import cluster, workers
-from exports.connection_tests import ring_waiting
+from exports import batches, cluster, connection_tests, workers
 from exports.models import Worker
 from exports.ring import ring_due_connections, ring_due_polls
 from exports.schedules import create_schedules
@@ -84,7 +83,8 @@ class Command(BaseCommand):
                 return False
             ring_due_connections()
             ring_due_polls()
-            ring_waiting()
+            connection_tests.ring_waiting()
+            batches.ring_waiting()
         except DatabaseFailure:
             logger.exception("worker: the database is away; trying again")
         return True
