@@ -43,7 +43,7 @@ class OrgViewSet(GenericViewSet[Any]):
 
     http_method_names = ["get", "head", "post", "put", "patch"]
     permissions: dict[str, str] = {}
-    orderings: tuple[str, ...] = ("created_at", "updated_at")
+    orderings: tuple[str, ...] = ("-created_at", "created_at", "-updated_at", "updated_at")
     has_changes = False
 
     @property
@@ -52,7 +52,7 @@ class OrgViewSet(GenericViewSet[Any]):
         assert isinstance(self.request.auth, ApiToken)
         return self.request.auth
 
-    def list(self, request: Request) -> Response:
+    def list(self, request: Request, **parents: str) -> Response:
         page = self.paginate_queryset(self.filter_queryset(self.get_queryset()))
         return self.get_paginated_response(self.get_serializer(page, many=True).data)
 

@@ -1,23 +1,39 @@
-"""The API of exports and answers: what became of each push."""
+"""The API of exports, answers and batches: what became of each push."""
+
+from typing import Any
 
 from django.db.models import QuerySet
 from django.http import HttpResponse
+from django.urls import reverse
 from django.utils.http import content_disposition_header
 from rest_framework.decorators import action
+from rest_framework.generics import get_object_or_404
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.serializers import BaseSerializer
 
-from accounts.api import OrgViewSet
-from exports.filters import ErpAckFilterSet, ErpExportFilterSet
-from exports.models import ErpAck, ErpExport
+from accounts.api import RETRY_AFTER, OrgViewSet, idempotent
+from exports.batches import cancel as cancel_batch
+from exports.batches import create_batch, preview_batch
+from exports.filters import (
+    BatchFilterSet,
+    BatchItemFilterSet,
+    ErpAckFilterSet,
+    ErpExportFilterSet,
+)
+from exports.models import Batch, BatchItem, ErpAck, ErpExport
 from exports.push import cancel_export
 from exports.serializers import (
+    BatchItemSerializer,
+    BatchPreviewSerializer,
+    BatchSerializer,
+    BatchSummarySerializer,
     CancellationSerializer,
     ErpAckSerializer,
     ErpAckSummarySerializer,
     ErpExportEventSerializer,
     ErpExportSerializer,
+    NewBatchSerializer,
 )
 from orderflow.problems import Problem
 
@@ -79,7 +95,7 @@ class ErpExportViewSet(OrgViewSet):
 
 class ErpAckViewSet(OrgViewSet):
     filterset_class = ErpAckFilterSet
-    orderings = ("seen_at",)
+    orderings = ("-seen_at", "seen_at")
     permissions = {"list": "exports.view_erpack", "retrieve": "exports.view_erpack"}
 
     def get_queryset(self) -> QuerySet[ErpAck]:
@@ -91,3 +107,69 @@ class ErpAckViewSet(OrgViewSet):
 
     def retrieve(self, request: Request, pk: str) -> Response:
         return Response(self.get_serializer(self.get_object()).data)
+
+
+class BatchViewSet(OrgViewSet):
+    serializer_class = BatchSerializer
+    filterset_class = BatchFilterSet
+    orderings = ("-created_at", "created_at")
+    permissions = {
+        "list": "exports.view_batch",
+        "create": "orders.push_draftorder",
+        "preview": "orders.push_draftorder",
+        "retrieve": "exports.view_batch",
+        "cancel": "orders.push_draftorder",
+    }
+
+    def get_queryset(self) -> QuerySet[Batch]:
+        batches = Batch.objects.filter(org=self.token.org)
+        return batches.select_related("requested_by", "cancelled_by")
+
+    def get_serializer_class(self) -> type[BaseSerializer[Batch]]:
+        return BatchSummarySerializer if self.action == "list" else BatchSerializer
+
+    @idempotent
+    def create(self, request: Request) -> Response:
+        body = self._chosen(request)
+        batch = create_batch(self.token.org, actor=self.token.user, **body)
+        return Response(
+            self.get_serializer(batch).data,
+            status=202,
+            headers={
+                "Location": reverse("batch-detail", args=[batch.id]),
+                "Retry-After": RETRY_AFTER,
+            },
+        )
+
+    @action(detail=False, methods=["post"])
+    def preview(self, request: Request) -> Response:
+        body = self._chosen(request)
+        return Response(BatchPreviewSerializer(preview_batch(**body)).data)
+
+    def retrieve(self, request: Request, pk: str) -> Response:
+        batch = self.get_object()
+        headers = {} if batch.finished_at else {"Retry-After": RETRY_AFTER}
+        return Response(self.get_serializer(batch).data, headers=headers)
+
+    @action(detail=True, methods=["post"])
+    def cancel(self, request: Request, pk: str) -> Response:
+        cancel_batch(self.get_object().id, actor=self.token.user)
+        return Response(self.get_serializer(self.get_object()).data)
+
+    def _chosen(self, request: Request) -> dict[str, Any]:
+        """What is to be done with which orders. Raises ValidationError."""
+        body = NewBatchSerializer(data=request.data, context={"org": self.token.org})
+        body.is_valid(raise_exception=True)
+        return {name: body.validated_data[name] for name in ("action", "orders")}
+
+
+class BatchItemViewSet(OrgViewSet):
+    serializer_class = BatchItemSerializer
+    filterset_class = BatchItemFilterSet
+    orderings = ("id", "-id")
+    permissions = {"list": "exports.view_batchitem"}
+
+    def get_queryset(self) -> QuerySet[BatchItem]:
+        batches = Batch.objects.filter(org=self.token.org)
+        batch = get_object_or_404(batches, pk=self.kwargs["batch"])
+        return batch.items.select_related("draft_order")

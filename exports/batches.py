@@ -55,6 +55,29 @@ class Progress:
     cancelled: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchPreview:
+    """What a batch would be about; `eligible` are the orders whose status allows the action."""
+
+    action: str
+    total: int
+    eligible: int
+    by_status: dict[str, int]
+
+
+def preview_batch(*, action: str, orders: QuerySet[DraftOrder]) -> BatchPreview:
+    """Count the orders that a batch would be about."""
+    counts = orders.order_by().values_list("status").annotate(Count("id"))
+    by_status: dict[str, int] = dict(counts)
+    offered = DECISIONS[action].offered
+    return BatchPreview(
+        action=action,
+        total=sum(by_status.values()),
+        eligible=sum(count for status, count in by_status.items() if status in offered),
+        by_status=by_status,
+    )
+
+
 def create_batch(
     org: Org,
     *,

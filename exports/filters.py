@@ -3,7 +3,7 @@
 from django.db.models import QuerySet
 from django_filters import rest_framework as filters
 
-from exports.models import ErpAck, ErpExport
+from exports.models import Batch, BatchItem, ErpAck, ErpExport
 from orderflow.filters import AnyOfFilter, CreatedAndUpdatedFilterSet, TrueOrFalseFilter
 
 
@@ -36,3 +36,20 @@ class ErpAckFilterSet(filters.FilterSet):
 
     def filter_open(self, queryset: QuerySet[ErpAck], name: str, is_open: bool) -> QuerySet[ErpAck]:
         return queryset.filter(ErpAck.OPEN) if is_open else queryset.exclude(ErpAck.OPEN)
+
+
+class BatchFilterSet(filters.FilterSet):
+    action = AnyOfFilter(choices=Batch.Action.choices)
+    finished = TrueOrFalseFilter(method="filter_finished")
+    created_after = filters.IsoDateTimeFilter("created_at", "gte")
+    created_before = filters.IsoDateTimeFilter("created_at", "lt")
+
+    def filter_finished(
+        self, queryset: QuerySet[Batch], name: str, is_finished: bool
+    ) -> QuerySet[Batch]:
+        return queryset.filter(finished_at__isnull=not is_finished)
+
+
+class BatchItemFilterSet(filters.FilterSet):
+    outcome = AnyOfFilter(choices=BatchItem.Outcome.choices)
+    draft_order = filters.UUIDFilter("draft_order_id")

@@ -4,9 +4,9 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Collection
 from datetime import datetime
 from typing import Any, Final
-from uuid import UUID
 
-from django.db.models import Model, Q, QuerySet
+from django.core.exceptions import ValidationError
+from django.db.models import DateTimeField, Field, Model, Q, QuerySet
 from django.utils.dateparse import parse_datetime
 from django.utils.timezone import is_naive
 from rest_framework.pagination import BasePagination
@@ -21,15 +21,16 @@ PAGE_SIZE: Final = 50
 MAX_PAGE_SIZE: Final = 200
 SINCE: Final = "updated_since"
 
-Position = tuple[datetime, UUID]
+# Of a row: its value of the field by which the list is ordered, and its key.
+Position = tuple[Any, Any]
 
 
 class KeysetPagination(BasePagination):
     """Newest first, or as `ordering` says. A page costs the same wherever it is.
 
     The cursor is where the last page ended: a time and an id. Unlike an offset it stays right
-    while rows come and go. A view says by which times its list may be ordered (`orderings`, the
-    usual one first), and whether changes can be followed with `updated_since` (`has_changes`):
+    while rows come and go. A view says how its list may be ordered (`orderings`, the usual one
+    first), and whether changes can be followed with `updated_since` (`has_changes`):
     then the oldest change comes first, and there is always a next page, now or later.
     """
 
@@ -42,10 +43,10 @@ class KeysetPagination(BasePagination):
             queryset = queryset.filter(updated_at__gte=since, updated_at__lt=settled_before())
             self._order = _choice(given.get("ordering", "updated_at"), ["updated_at"])
         else:
-            orders = [f"{sign}{name}" for name in view.orderings for sign in ("-", "")]
-            self._order = _choice(given.get("ordering", orders[0]), orders)
+            self._order = _choice(given.get("ordering", view.orderings[0]), view.orderings)
         size = _page_size(given.get("page_size", str(PAGE_SIZE)))
-        rows = list(_after(queryset, self._order, _position(given.get("cursor")))[: size + 1])
+        position = _position(queryset.model, self._order, given.get("cursor"))
+        rows = list(_after(queryset, self._order, position)[: size + 1])
         self._has_more = len(rows) > size
         self._page = rows[:size]
         return self._page
@@ -60,8 +61,8 @@ class KeysetPagination(BasePagination):
 
     def _cursor(self) -> str:
         last: Model = self._page[-1]
-        at: datetime = getattr(last, self._order.lstrip("-"))
-        return urlsafe_b64encode(f"{at.isoformat()} {last.pk}".encode()).decode().rstrip("=")
+        value = _field(type(last), self._order).value_to_string(last)
+        return urlsafe_b64encode(f"{value} {last.pk}".encode()).decode().rstrip("=")
 
 
 def _after(queryset: QuerySet[Any], order: str, position: Position | None) -> QuerySet[Any]:
@@ -69,23 +70,33 @@ def _after(queryset: QuerySet[Any], order: str, position: Position | None) -> Qu
     ordered = queryset.order_by(order, f"{sign}id")
     if position is None:
         return ordered
-    (at, key), name = position, order.lstrip("-")
+    (value, key), name = position, order.lstrip("-")
     # The first condition says nothing more, but an index can be entered by it.
     return ordered.filter(
-        Q(**{f"{name}__{side}e": at}),
-        Q(**{f"{name}__{side}": at}) | Q(**{f"id__{side}": key}),
+        Q(**{f"{name}__{side}e": value}),
+        Q(**{f"{name}__{side}": value}) | Q(**{f"id__{side}": key}),
     )
 
 
-def _position(cursor: str | None) -> Position | None:
+def _position(model: type[Model], order: str, cursor: str | None) -> Position | None:
     if cursor is None:
         return None
     try:
         padded = cursor + "=" * (-len(cursor) % 4)
-        at, _, key = urlsafe_b64decode(padded).decode().partition(" ")
-        return _time("cursor", at), UUID(key)
-    except (ValueError, WrongParameter) as e:
+        value, _, key = urlsafe_b64decode(padded).decode().partition(" ")
+        field = _field(model, order)
+        is_time = isinstance(field, DateTimeField)
+        at = _time("cursor", value) if is_time else field.to_python(value)
+        return at, _field(model, "id").to_python(key)
+    except (ValueError, ValidationError, WrongParameter) as e:
         raise WrongParameter({"cursor": "Take it from `next` as it stands."}) from e
+
+
+def _field(model: type[Model], order: str) -> "Field[Any, Any]":
+    name = order.lstrip("-")
+    field = model._meta.get_field(name)
+    assert isinstance(field, Field)
+    return field
 
 
 def _time(name: str, text: str) -> datetime:

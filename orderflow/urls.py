@@ -11,7 +11,7 @@ from rest_framework.views import APIView
 
 from connectors.api import ErpConnectionViewSet
 from connectors.views import schema
-from exports.api import ErpAckViewSet, ErpExportViewSet
+from exports.api import BatchItemViewSet, BatchViewSet, ErpAckViewSet, ErpExportViewSet
 from orders.api import DraftOrderViewSet
 
 
@@ -33,6 +33,8 @@ router.register("draft-orders", DraftOrderViewSet, "draft-order")
 router.register("erp-exports", ErpExportViewSet, "erp-export")
 router.register("erp-connections", ErpConnectionViewSet, "erp-connection")
 router.register("erp-acks", ErpAckViewSet, "erp-ack")
+router.register("batches", BatchViewSet, "batch")
+router.register(r"batches/(?P<batch>[^/.]+)/items", BatchItemViewSet, "batch-item")
 
 urlpatterns = [
     path("admin/", admin.site.urls),

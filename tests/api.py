@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import Group
 from django.db.models import F
+from django.utils import timezone
 from rest_framework.response import Response
 from rest_framework.test import APIClient
 
@@ -125,3 +126,10 @@ def error_at(response: Response) -> dict[str, str]:
 
 def wrong_parameters(response: Response) -> set[str]:
     return {e["parameter"] for e in refusal(response, 400, "invalid")["errors"]}
+
+
+def spread(model: Any, *keys: str, field: str = "created_at") -> None:
+    """Let rows be a second apart that this test's transaction has given one time."""
+    for number, key in enumerate(keys):
+        at = timezone.now() - timedelta(seconds=10 - number)
+        model.objects.filter(id=key).update(**{field: at})

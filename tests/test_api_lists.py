@@ -25,6 +25,7 @@ from tests.api import (
     create_approved,
     create_failed,
     post,
+    spread,
     wrong_parameters,
 )
 
@@ -48,15 +49,6 @@ def walk(api: APIClient, path: str) -> list[list[str]]:
         pages.append([row["id"] for row in body["results"]])
         url = body["next"]
     return pages
-
-
-def spread(
-    model: type[DraftOrder | ErpExport | ErpAck], *keys: str, field: str = "created_at"
-) -> None:
-    """Let rows be a second apart that this test's transaction has given one time."""
-    for number, key in enumerate(keys):
-        at = timezone.now() - timedelta(seconds=10 - number)
-        model.objects.filter(id=key).update(**{field: at})
 
 
 # Filters.

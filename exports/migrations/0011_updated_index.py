@@ -6,7 +6,7 @@ class Migration(migrations.Migration):
     dependencies = [
         ("accounts", "0002_idempotency_key"),
         ("connectors", "0005_poll_rung"),
-        ("exports", "0008_settling"),
+        ("exports", "0010_groups_see_batches"),
         ("orders", "0002_list_indexes"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
