@@ -59,7 +59,7 @@ run: .venv/installed .env ## The same, then serve the admin and deliver until Ct
 test: .venv/installed ## Run the tests on PostgreSQL, then those of the ledger on SQLite
 	@packages=
 	PATH=$$PATH:/usr/sbin command -v sshd >/dev/null || packages+=" openssh-server"
-	for name in strace faketime; do command -v $$name >/dev/null || packages+=" $$name"; done
+	for name in strace faketime curl jq; do command -v $$name >/dev/null || packages+=" $$name"; done
 	command -v chromium >/dev/null || packages+=" chromium"
 	if [ -n "$$packages" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
 		echo "installing$$packages"

@@ -25,19 +25,25 @@ class StrictSerializer(serializers.Serializer[T]):
     """Refuses a body with fields that would be ignored: the sender meant something by them."""
 
     def to_internal_value(self, data: Any) -> Any:
-        if isinstance(data, Mapping):
-            writable = {name for name, field in self.fields.items() if not field.read_only}
-            # A lone surrogate in a name could not be written into the answer.
-            unknown = {
-                name.encode(
-                    errors="backslashreplace"
-                ).decode(): "This field is unknown or read-only."
-                for name in data
-                if name not in writable
-            }
-            if unknown:
-                raise serializers.ValidationError(unknown)
-        return super().to_internal_value(data)
+        unknown = self._unknown(data) if isinstance(data, Mapping) else {}
+        try:
+            value = super().to_internal_value(data)
+        except serializers.ValidationError as e:
+            # All that is wrong is said at once.
+            assert isinstance(e.detail, dict)
+            raise serializers.ValidationError({**e.detail, **unknown}) from e
+        if unknown:
+            raise serializers.ValidationError(unknown)
+        return value
+
+    def _unknown(self, data: Mapping[str, Any]) -> dict[str, str]:
+        writable = {name for name, field in self.fields.items() if not field.read_only}
+        # A lone surrogate in a name could not be written into the answer.
+        return {
+            name.encode(errors="backslashreplace").decode(): "This field is unknown or read-only."
+            for name in data
+            if name not in writable
+        }
 
     @property
     def writable_data(self) -> dict[str, Any]:

@@ -27,6 +27,7 @@ REAL_PARTS = {
     "OpenSSH": "install openssh-server",
     "strace": "install strace",
     "faketime": "install faketime",
+    "curl and jq": "install curl and jq",
     "asyncssh": "install requirements-dev.txt",
     "S3": "install requirements-dev.txt",
     "Chromium": "install chromium",
@@ -97,6 +98,14 @@ def faketime() -> str:
         pytest.skip("no faketime is installed")
     _exercised.add("faketime")
     return program
+
+
+@pytest.fixture
+def curl_and_jq() -> None:
+    """Promise that the programs are there with which the page about the API goes through it."""
+    if not shutil.which("curl") or not shutil.which("jq"):
+        pytest.skip("no curl or jq is installed")
+    _exercised.add("curl and jq")
 
 
 @pytest.fixture(scope="session")
