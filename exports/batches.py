@@ -226,8 +226,12 @@ class _Run:
                 _carry_out(batch, items)
             for item in items:
                 item.finished_at = now
-            BatchItem.objects.bulk_update(
-                items, ["outcome", "code", "message", "export", "finished_at"]
+            # An update: bulk_update() writes a CASE for each value and takes as long as the push.
+            BatchItem.objects.bulk_create(
+                items,
+                update_conflicts=True,
+                unique_fields=["id"],
+                update_fields=["outcome", "code", "message", "export", "finished_at"],
             )
             is_more = waiting.exists()
             if not is_more:
