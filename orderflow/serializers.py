@@ -1,7 +1,7 @@
 """What every serializer shares: unknown fields are refused, and an absent text is null outside."""
 
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from django.db import models
 from rest_framework import serializers
@@ -30,8 +30,7 @@ class StrictSerializer(serializers.Serializer[T]):
             value = super().to_internal_value(data)
         except serializers.ValidationError as e:
             # All that is wrong is said at once.
-            assert isinstance(e.detail, dict)
-            raise serializers.ValidationError({**e.detail, **unknown}) from e
+            raise serializers.ValidationError({**cast(dict[str, Any], e.detail), **unknown}) from e
         if unknown:
             raise serializers.ValidationError(unknown)
         return value
