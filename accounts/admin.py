@@ -11,7 +11,6 @@ from django.forms import ModelChoiceField
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils import timezone
-from django.utils.html import format_html
 
 from accounts.models import ApiToken, Membership, Org, User
 from accounts.scoped_admin import OrgScopedAdmin, person
@@ -109,12 +108,18 @@ class ApiTokenAdmin(OrgScopedAdmin):
     ) -> None:
         token, text = create_token(obj.user, org=obj.org, name=obj.name, expires_at=obj.expires_at)
         obj.pk, obj.prefix = token.pk, token.prefix
-        self.message_user(
+        obj.text = text  # type: ignore[attr-defined]  # for response_add
+
+    def response_add(
+        self, request: HttpRequest, obj: ApiToken, post_url_continue: str | None = None
+    ) -> HttpResponse:
+        # Not by a redirect: nothing but this answer ever holds the text.
+        return self.page(
             request,
-            format_html(
-                "This is the token. It is shown only now, so copy it: <code>{}</code>", text
-            ),
-            messages.WARNING,
+            "admin/accounts/apitoken/made.html",
+            title="The new API token",
+            token=obj,
+            text=obj.text,  # type: ignore[attr-defined]
         )
 
     def has_change_permission(self, request: HttpRequest, obj: ApiToken | None = None) -> bool:

@@ -1258,8 +1258,10 @@ def test_a_token_is_shown_once(root: Client, org: Org, approver: User) -> None:
         "expires_at_1": "00:00:00",
     }
     url = _url("accounts_apitoken_add")
-    page = _text(root.post(url, data, follow=True))
-    (text,) = re.findall(r"<code>(oft_[\w-]+)</code>", page)
+    response = root.post(url, data)
+    (text,) = re.findall(r"<code class=\"token\">(oft_[\w-]+)</code>", _text(response))
+    assert text not in str(root.cookies)
+    assert "no-store" in response["Cache-Control"]
     token = find_token(text)
     assert token is not None
     assert (token.user, token.org, token.name) == (approver, org, "shop")
