@@ -118,13 +118,14 @@ class ErpConnectionAdmin(OrgScopedAdmin):
     def configuration(self, connection: ErpConnection) -> SafeString:
         """For those who may look but not change."""
         labels = {field.name: field.label for field in connection.connector.config_form}
+        told = _told_secrets(connection)
         return format_html(
             '<dl class="error-facts">{}</dl>',
             format_html_join(
                 "",
                 "<dt>{}</dt><dd>{}</dd>",
                 (
-                    (labels.get(name, name), "is set" if value == MASK else value)
+                    (labels.get(name, name), told.get(name, value))
                     for name, value in _shown_config(connection).items()
                 ),
             ),
@@ -143,7 +144,9 @@ class ErpConnectionAdmin(OrgScopedAdmin):
         change: bool = False,
         **kwargs: Any,
     ) -> "type[forms.ModelForm[Any]]":
-        drawn = config_form(_connector(request, obj), _shown_config(obj), ConnectionForm)
+        drawn = config_form(
+            _connector(request, obj), _shown_config(obj), _told_secrets(obj), ConnectionForm
+        )
         form = super().get_form(request, obj, change=change, **{**kwargs, "form": drawn})
         if obj is not None and "connector_type" in form.base_fields:
             freeze(form.base_fields["connector_type"])
@@ -180,10 +183,11 @@ class ErpConnectionAdmin(OrgScopedAdmin):
                 obj.org,
                 connector_type=obj.connector_type,
                 config=form.config,
+                actor=person(request),
                 active=obj.active,
             ).pk
         elif form.has_changed_config:
-            change_config(obj, form.config, clear=form.cleared)
+            change_config(obj, form.config, actor=person(request), clear=form.cleared)
         own = {name: form.cleaned_data[name] for name in ("active", "ack_deadline")}
         ErpConnection.objects.filter(pk=obj.pk).update(**own, updated_at=Now())
 
@@ -393,7 +397,7 @@ class ErpConnectionAdmin(OrgScopedAdmin):
             )
             return back
         try:
-            pin_host_key(connection, seen)
+            pin_host_key(connection, seen, actor=person(request))
         except (ConfigError, ConnectorError) as e:
             self.message_user(request, str(e), messages.ERROR)
         else:
@@ -482,6 +486,21 @@ def _shown_config(connection: ErpConnection | None) -> dict[str, Any]:
     if connection is None or _config_error(connection):
         return {}
     return masked_config(connection)
+
+
+def _told_secrets(connection: ErpConnection | None) -> dict[str, str]:
+    """A sentence about each secret that is set: which one, since when and by whom."""
+    if connection is None:
+        return {}
+    told = {}
+    for name, value in _shown_config(connection).items():
+        if value == MASK:
+            noted = connection.secrets_set.get(name, {})
+            about = f": {noted['about']}" if noted.get("about") else ""
+            since = f", since {localize(datetime.fromisoformat(noted['at']))}" if noted else ""
+            by = f" by {noted['by']}" if noted.get("by") else ""
+            told[name] = f"One is set{about}{since}{by}."
+    return told
 
 
 def _config_error(connection: ErpConnection) -> ConnectorError | None:

@@ -60,7 +60,7 @@ class ErpConnectionViewSet(OrgViewSet):
         org = self.token.org
         try:
             with transaction.atomic(), _config_errors():
-                connection = create_connection(org, **body.validated_data)
+                connection = create_connection(org, actor=self.token.user, **body.validated_data)
         except IntegrityError as e:
             existing = self.get_queryset().get(connector_type=body.validated_data["connector_type"])
             raise Refused(
@@ -82,7 +82,7 @@ class ErpConnectionViewSet(OrgViewSet):
             if (given := changes.pop("config", None)) is not None:
                 config, cleared = merged_config(connection, given)
                 with _config_errors():
-                    change_config(connection, config, clear=cleared)
+                    change_config(connection, config, actor=self.token.user, clear=cleared)
             ErpConnection.objects.filter(id=connection.id).update(**changes, updated_at=Now())
         return self.tagged(self.get_object())
 

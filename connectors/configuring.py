@@ -6,13 +6,12 @@ from typing import Any
 
 from django.db import transaction
 
-from accounts.models import Org
-from connectors import registry
+from accounts.models import Org, User
 from connectors.errors import ConnectorError
 from connectors.models import NEVER_TESTED, ErpConnection
 from connectors.port import ConfigError, Destination
 from connectors.secrets import MASK
-from orderflow.db import Now
+from orderflow.db import Now, db_now
 
 _SERVER_FIELDS = ("mode", "host", "port", "username")
 # What a destination says, by the names of the configuration.
@@ -27,15 +26,22 @@ _DESTINATION_FIELDS = {
 
 
 def create_connection(
-    org: Org, *, connector_type: str, config: Mapping[str, Any], **fields: Any
+    org: Org,
+    *,
+    connector_type: str,
+    config: Mapping[str, Any],
+    actor: User | None = None,
+    **fields: Any,
 ) -> ErpConnection:
     """Return a new connection; it is paused until its test passes.
 
     Raises ConfigError, and IntegrityError if the org has one of this type.
     """
-    registry.get_connector(connector_type).parse_config(config)
     connection = ErpConnection(org=org, connector_type=connector_type, **fields)
-    connection.seal(_without_empty(config))
+    parsed = connection.connector.parse_config(config)
+    kept = _without_empty(config)
+    connection.seal(kept)
+    connection.secrets_set = _note_secrets(connection, {}, kept, parsed, actor)
     connection.save(force_insert=True)
     connection.refresh_from_db()
     return connection
@@ -45,6 +51,7 @@ def change_config(
     connection: ErpConnection,
     config: Mapping[str, Any],
     *,
+    actor: User | None = None,
     clear: Collection[str] = (),
     holders: Mapping[str, Destination] | None = None,
 ) -> None:
@@ -73,7 +80,8 @@ def change_config(
             reason = f"must be entered again because {', '.join(moved)} changed."
             raise ConfigError(dict.fromkeys(sorted(kept), reason))
         new.update(kept)
-        new_identity = dict(connector.identity(connector.parse_config(new)))
+        parsed = connector.parse_config(new)
+        new_identity = dict(connector.identity(parsed))
         changed = [n for n, value in new_identity.items() if old_identity.get(n) != value]
         held = _held(holders, old_identity)
         if holders and (leaving := [n for n, value in held.items() if new_identity[n] != value]):
@@ -83,8 +91,9 @@ def change_config(
             )
             raise ConfigError(dict.fromkeys(leaving, reason))
         row.seal(new)
+        row.secrets_set = _note_secrets(row, old, new, parsed, actor)
         row.updated_at = Now()
-        row.save(update_fields=["config_encrypted", "updated_at"])
+        row.save(update_fields=["config_encrypted", "secrets_set", "updated_at"])
         if changed:
             changing = ErpConnection.objects.filter(id=row.id)
             changing.update(last_test_success=None)
@@ -114,9 +123,10 @@ def merged_config(
     return config, cleared
 
 
-def pin_host_key(connection: ErpConnection, host_key: str) -> None:
+def pin_host_key(connection: ErpConnection, host_key: str, *, actor: User | None = None) -> None:
     """Trust a server's key, as seen in a connection test, instead of those trusted so far."""
-    change_config(connection, {**masked_config(connection), "host_keys": [host_key]})
+    config = {**masked_config(connection), "host_keys": [host_key]}
+    change_config(connection, config, actor=actor)
 
 
 def leads_to(connection: ErpConnection, destination: Destination) -> bool:
@@ -151,6 +161,25 @@ def _held(
         field: destination[name]
         for name, field in _DESTINATION_FIELDS.items()
         if name in destination
+    }
+
+
+def _note_secrets(
+    connection: ErpConnection,
+    old: Mapping[str, Any],
+    new: Mapping[str, Any],
+    parsed: Any,
+    actor: User | None,
+) -> dict[str, Any]:
+    """Who set which secret when: noted anew for those that differ."""
+    connector, noted = connection.connector, connection.secrets_set
+    about = connector.describe_secrets(parsed)
+    fresh = {"at": db_now().isoformat(), "by": actor.contact if actor else None}
+    return {
+        name: noted[name]
+        if name in noted and new[name] == old.get(name)
+        else {**fresh, "about": about.get(name, "")}
+        for name in connector.secret_fields & new.keys()
     }
 
 

@@ -72,12 +72,18 @@ class ConfigForm(forms.ModelForm):  # type: ignore[type-arg]
 
 
 def config_form(
-    connector: ERPConnectorPort, stored: Mapping[str, Any], base: type[ConfigForm] = ConfigForm
+    connector: ERPConnectorPort,
+    stored: Mapping[str, Any],
+    told: Mapping[str, str],
+    base: type[ConfigForm] = ConfigForm,
 ) -> type[ConfigForm]:
-    """The form class for a connector; `stored` is the configuration so far, secrets masked."""
+    """The form class for a connector; `stored` is the configuration so far, secrets masked.
+
+    `told` is a sentence about each secret that is set.
+    """
     attributes: dict[str, Any] = {"connector": connector, "stored": stored}
     for field in connector.config_form:
-        attributes[PREFIX + field.name] = _form_field(field, is_set=field.name in stored)
+        attributes[PREFIX + field.name] = _form_field(field, told.get(field.name, ""))
         if field.kind == "secret" and field.name in stored:
             attributes[PREFIX + field.name + CLEAR] = forms.BooleanField(
                 label="Clear it", required=False
@@ -119,11 +125,11 @@ def _initial(field: ConfigField, stored: Any) -> Any:
     return "\n".join(stored) if isinstance(stored, list | tuple) else stored
 
 
-def _form_field(field: ConfigField, *, is_set: bool) -> forms.Field:
+def _form_field(field: ConfigField, told: str) -> forms.Field:
     shared: dict[str, Any] = {
         "label": field.label,
         "required": False,
-        "help_text": _help(field, is_set=is_set),
+        "help_text": _help(field, told),
     }
     no_memory = {"autocomplete": "off", "spellcheck": "false"}
     match field.kind:
@@ -151,10 +157,10 @@ def _form_field(field: ConfigField, *, is_set: bool) -> forms.Field:
             return forms.CharField(widget=AdminTextInputWidget(no_memory), **shared)
 
 
-def _help(field: ConfigField, *, is_set: bool) -> str:
+def _help(field: ConfigField, told: str) -> str:
     parts = [field.help]
-    if field.kind == "secret" and is_set:
-        parts.insert(0, "One is set. Leave this empty to keep it.")
+    if told:
+        parts.insert(0, f"{told} Leave this empty to keep it.")
     elif field.default is not None and field.kind != "boolean":
         parts.append(f"Empty: {field.default}.")
     return " ".join(part for part in parts if part)

@@ -26,6 +26,8 @@ class ErpConnection(models.Model):
     )
     connector_type = models.TextField(choices=registry.choices)
     config_encrypted = EncryptedConfigField(editable=False)
+    # Of each secret in it: {"at": when it was set, "by": by whom, "about": what may be told of it}.
+    secrets_set = models.JSONField(db_default={}, default=dict, editable=False)
     active = models.BooleanField(
         default=True, db_default=True, help_text="An inactive connection takes no new pushes."
     )

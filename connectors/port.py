@@ -326,6 +326,9 @@ class ERPConnectorPort(Protocol):
     def parse_config(self, raw: Mapping[str, Any]) -> Any:
         """Return the frozen configuration. Raises ConfigError naming each wrong field."""
 
+    def describe_secrets(self, config: Any) -> Mapping[str, str]:
+        """What may be told of secrets, by field: enough to know which one is set. No I/O."""
+
     def identity(self, config: Any) -> Mapping[str, Any]:
         """The fields that say which dropzone this is; locked while files are staged there."""
 

@@ -60,6 +60,7 @@ class ErpConnectionSerializer(
             "id",
             "connector_type",
             "config",
+            "secrets_set",
             "active",
             "ack_deadline_seconds",
             "paused_at",
@@ -78,7 +79,7 @@ class ErpConnectionSerializer(
             "created_at",
             "updated_at",
         ]
-        read_only_fields = ["last_error", "capabilities", "ack_error"]
+        read_only_fields = ["secrets_set", "last_error", "capabilities", "ack_error"]
 
     def to_representation(self, connection: ErpConnection) -> dict[str, Any]:
         shown = super().to_representation(connection)

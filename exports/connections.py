@@ -5,6 +5,7 @@ from typing import Any
 
 from django.db import transaction
 
+from accounts.models import User
 from connectors import configuring
 from connectors.models import ErpConnection
 from exports.models import ErpExport
@@ -14,7 +15,11 @@ _HOLDERS_NAMED = 5
 
 
 def change_config(
-    connection: ErpConnection, config: Mapping[str, Any], *, clear: Collection[str] = ()
+    connection: ErpConnection,
+    config: Mapping[str, Any],
+    *,
+    actor: User | None = None,
+    clear: Collection[str] = (),
 ) -> None:
     """Replace the configuration; its dropzone stays the same while exports are staged there.
 
@@ -35,4 +40,4 @@ def change_config(
             ]
             if destination
         }
-        configuring.change_config(connection, config, clear=clear, holders=holders)
+        configuring.change_config(connection, config, actor=actor, clear=clear, holders=holders)

@@ -903,7 +903,7 @@ def test_a_secret_is_kept_replaced_and_cleared(sftp: ErpConnection, operator: Us
         return response
 
     page = _text(client.get(url))
-    assert "One is set. Leave this empty to keep it." in page
+    assert "One is set, since " in page
     assert CANARY not in page
     save(config_connect_timeout="20")
     assert sftp.config["password"] == CANARY

@@ -15,6 +15,7 @@ from django.db import transaction
 from django.db.models import F
 from django.test import override_settings
 
+from accounts.models import User
 from connectors import configuring
 from connectors.errors import ConnectorError
 from connectors.fields import EncryptedConfigField
@@ -22,6 +23,7 @@ from connectors.models import ErpConnection
 from connectors.port import ConfigError
 from connectors.secrets import MASK, Secret
 from tests.builders import a_connection, an_org
+from tests.servers.keys import new_key
 
 CANARY = "canary-4711"
 SFTP = {
@@ -182,3 +184,26 @@ def test_a_secret_does_not_follow_to_another_server(
     assert f"entered again because {name} changed" in raised.value.errors["password"]
     # The default, written out, is the same server.
     configuring.change_config(connection, {**SFTP, "port": 22, "password": ""})
+
+
+# Who set them.
+def test_it_is_noted_which_secret_was_set_when_and_by_whom(db: None) -> None:
+    ann, bob = (User.objects.create(username=name) for name in ("ann", "bob"))
+    connection = configuring.create_connection(
+        an_org(),
+        connector_type="DROPZONE_JSON_V1",
+        config={**SFTP, "password": "first", "ssh_key": new_key()},
+        actor=ann,
+    )
+    noted = connection.secrets_set
+    assert noted.keys() == {"password", "ssh_key"}
+    assert noted["ssh_key"]["about"].startswith("ssh-ed25519 SHA256:")
+    assert {secret["by"] for secret in noted.values()} == {"ann"}
+
+    configuring.change_config(connection, {**SFTP, "password": "second"}, actor=bob)
+    changed = connection.secrets_set
+    assert changed["password"]["by"] == "bob"
+    assert changed["password"]["at"] > noted["password"]["at"]
+    assert changed["ssh_key"] == noted["ssh_key"]
+    configuring.change_config(connection, SFTP | {"password": MASK}, clear=["ssh_key"])
+    assert connection.secrets_set == {"password": changed["password"]}

@@ -66,6 +66,12 @@ class DropzoneJsonV1Connector:
                     _checked(name, partial(allowed_path, path, settings.DROPZONE_ROOTS))
         return config
 
+    def describe_secrets(self, config: DropzoneConfig) -> dict[str, str]:
+        if not isinstance(config, SftpConfig) or config.ssh_key is None:
+            return {}
+        key = ssh.load_private_key(config)
+        return {"ssh_key": f"{key.get_name()} {key.fingerprint}"}
+
     def identity(self, config: DropzoneConfig) -> dict[str, Any]:
         return configuration.identity(config)
 
