@@ -4,10 +4,10 @@ import hashlib
 import secrets
 from datetime import datetime, timedelta
 
-from django.db.models import Q
+from django.db.models import Exists, OuterRef
 from django.utils import timezone
 
-from accounts.models import ApiToken, Org, User
+from accounts.models import ApiToken, Membership, Org, User
 
 LIFETIME = timedelta(days=365)
 _LAST_USED_RESOLUTION = timedelta(minutes=1)
@@ -42,16 +42,15 @@ def find_token(text: str) -> ApiToken | None:
     A token dies with its expiry, its revocation, its user's account and its user's membership.
     """
     now = timezone.now()
-    token = (
-        ApiToken.objects.select_related("user", "org")
-        .filter(digest=_digest(text), expires_at__gt=now, revoked_at=None, user__is_active=True)
-        .first()
+    belongs = Membership.objects.filter(user=OuterRef("user"), org=OuterRef("org"))
+    live = ApiToken.objects.filter(
+        Exists(belongs), expires_at__gt=now, revoked_at=None, user__is_active=True
     )
-    if token is None or not token.user.memberships.filter(org=token.org_id).exists():
+    token = live.select_related("user", "org").filter(digest=_digest(text)).first()
+    if token is None:
         return None
-    ApiToken.objects.filter(
-        Q(last_used_at=None) | Q(last_used_at__lt=now - _LAST_USED_RESOLUTION), id=token.id
-    ).update(last_used_at=now)
+    if token.last_used_at is None or token.last_used_at < now - _LAST_USED_RESOLUTION:
+        ApiToken.objects.filter(id=token.id).update(last_used_at=now)
     return token
 
 
