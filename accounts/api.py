@@ -77,7 +77,9 @@ class OrgViewSet(GenericViewSet[Any]):
         Raises Http404, Problem (412).
         """
         if not lock and "If-Match" not in self.request.headers:
-            yield self.get_object()
+            # Nothing of it is shown: what belongs to it need not be read.
+            alone = self.get_queryset().select_related(None).prefetch_related(None)
+            yield get_object_or_404(alone, pk=self.kwargs["pk"])
             return
         with transaction.atomic():
             queryset = self.get_queryset().select_for_update(of=["self"])

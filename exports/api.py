@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from django.db.models import QuerySet
+from django.db.models import Prefetch, QuerySet
 from django.http import HttpResponse
 from django.urls import reverse
 from django.utils.http import content_disposition_header
@@ -13,6 +13,7 @@ from rest_framework.response import Response
 from rest_framework.serializers import BaseSerializer
 
 from accounts.api import RETRY_AFTER, OrgViewSet, idempotent
+from connectors.models import ErpConnection
 from exports.batches import cancel as cancel_batch
 from exports.batches import create_batch, preview_batch
 from exports.filters import (
@@ -38,6 +39,13 @@ from exports.serializers import (
 from orderflow.problems import Problem
 
 
+def as_shown(exports: QuerySet[ErpExport]) -> QuerySet[ErpExport]:
+    """Single exports with what is shown of them, in one query."""
+    return exports.select_related("erp_connection", "requested_by").defer(
+        "payload", "erp_connection__config_encrypted"
+    )
+
+
 class ErpExportViewSet(OrgViewSet):
     serializer_class = ErpExportSerializer
     filterset_class = ErpExportFilterSet
@@ -51,12 +59,16 @@ class ErpExportViewSet(OrgViewSet):
     }
 
     def get_queryset(self) -> QuerySet[ErpExport]:
-        exports = (
-            ErpExport.objects.filter(org=self.token.org)
-            .select_related("erp_connection", "requested_by")
-            .defer("erp_connection__config_encrypted")
-        )
-        return exports if self.action == "payload" else exports.defer("payload")
+        exports = ErpExport.objects.filter(org=self.token.org)
+        if self.action == "payload":
+            return exports
+        if self.action == "list":
+            # The exports of a page share a connection or two: that is read once, not with each.
+            connections = ErpConnection.objects.defer("config_encrypted")
+            return exports.defer("payload").prefetch_related(
+                Prefetch("erp_connection", connections), "requested_by"
+            )
+        return as_shown(exports)
 
     def retrieve(self, request: Request, pk: str) -> Response:
         return Response(self.get_serializer(self.get_object()).data)

@@ -12,6 +12,7 @@ from rest_framework.response import Response
 from rest_framework.serializers import BaseSerializer
 
 from accounts.api import RETRY_AFTER, OrgViewSet, idempotent
+from exports.api import as_shown
 from exports.models import ErpExport
 from exports.push import push_order, retry_order
 from exports.rendering import preview_order
@@ -117,10 +118,10 @@ class DraftOrderViewSet(OrgViewSet):
 
 
 def _accepted(export: ErpExport) -> Response:
-    export.refresh_from_db()
     location = reverse("erp-export-detail", args=[export.id])
+    shown = as_shown(ErpExport.objects.all()).get(id=export.id)
     return Response(
-        ErpExportSerializer(export).data,
+        ErpExportSerializer(shown).data,
         status=202,
         headers={"Location": location, "Retry-After": RETRY_AFTER},
     )
