@@ -89,6 +89,18 @@ class ErpExport(models.Model):
             models.Index(fields=["org", "-created_at", "-id"], name="idx_erp_export_org_created"),
             models.Index(fields=["org", "updated_at", "id"], name="idx_erp_export_org_updated"),
             models.Index(
+                fields=["org", "status", "-created_at", "-id"], name="idx_erp_export_org_status"
+            ),
+            models.Index(
+                fields=["org", "erp_connection", "-created_at", "-id"],
+                name="idx_erp_export_org_connection",
+            ),
+            models.Index(
+                fields=["org", "erp_order_id"],
+                condition=Q(erp_order_id__isnull=False),
+                name="idx_erp_export_erp_order",
+            ),
+            models.Index(
                 fields=["erp_connection", "next_attempt_at"],
                 condition=Q(status="PENDING"),
                 name="idx_erp_export_due",
@@ -103,6 +115,11 @@ class ErpExport(models.Model):
                 fields=["erp_connection", "sent_at"],
                 condition=Q(status="SENT"),
                 name="idx_erp_export_unanswered",
+            ),
+            models.Index(
+                fields=["org", "-created_at", "-id"],
+                condition=Q(status="SENT", ack_due_at__isnull=False),
+                name="idx_erp_export_awaited",
             ),
             models.Index(
                 fields=["created_at"],
@@ -243,7 +260,7 @@ class ErpAck(models.Model):
     id = models.UUIDField(
         primary_key=True, default=uuid.uuid4, db_default=RandomUUID(), editable=False
     )
-    org = models.ForeignKey(Org, on_delete=models.PROTECT, related_name="erp_acks")
+    org = models.ForeignKey(Org, on_delete=models.PROTECT, related_name="erp_acks", db_index=False)
     erp_connection = models.ForeignKey(
         ErpConnection, on_delete=models.PROTECT, related_name="acks", db_index=False
     )
@@ -300,7 +317,15 @@ class ErpAck(models.Model):
                     verdict__in=["CONFLICT", "LATE", "UNMATCHED", "MALFORMED"], decided_at=None
                 ),
                 name="idx_erp_ack_open",
-            )
+            ),
+            models.Index(fields=["org", "-seen_at", "-id"], name="idx_erp_ack_org_seen"),
+            models.Index(
+                fields=["org", "verdict", "-seen_at", "-id"], name="idx_erp_ack_org_verdict"
+            ),
+            models.Index(
+                fields=["org", "erp_connection", "-seen_at", "-id"],
+                name="idx_erp_ack_org_connection",
+            ),
         ]
         constraints = [
             models.UniqueConstraint(

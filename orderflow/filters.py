@@ -1,8 +1,9 @@
 """Filters of lists. A parameter that means nothing is refused, so that no typo widens a list."""
 
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from django.db.models import QuerySet
+from django.db.models import F, QuerySet
 from django_filters import rest_framework as filters
 from django_filters.filterset import BaseFilterSet
 from drf_spectacular.types import OpenApiTypes
@@ -13,6 +14,10 @@ from rest_framework.request import Request
 from orderflow.pagination import SINCE
 from orderflow.problems import WrongParameter
 
+# A change may bear the time of a transaction that began before the one that created the row.
+_SLACK: Final = timedelta(days=1)
+_EARLIEST: Final = datetime.min.replace(tzinfo=UTC) + _SLACK
+_LATEST: Final = datetime.max.replace(tzinfo=UTC) - _SLACK
 _OF_PAGES: Final = {"cursor", "page_size", "ordering"}
 
 
@@ -47,8 +52,32 @@ class TrueOrFalseFilter(filters.TypedChoiceFilter):
         super().__init__(choices=[(word, word) for word in words], coerce=words.get, **kwargs)
 
 
-class CreatedAndUpdatedFilterSet(filters.FilterSet):
-    created_after = filters.IsoDateTimeFilter("created_at", "gte")
+class WithinOrgFilterSet(filters.FilterSet):
+    """For objects of one org, also by what belongs to another object: `method="filter_within_org"`.
+
+    What an object refers to is of the same org. The database cannot know that; told so, it looks
+    the other object up instead of going through all of the org's.
+    """
+
+    def filter_within_org(self, queryset: QuerySet[Any], name: str, value: Any) -> QuerySet[Any]:
+        other, _, _ = name.rpartition("__")
+        return queryset.filter(**{name: value, f"{other}__org": F("org")})
+
+
+class CreatedAndUpdatedFilterSet(WithinOrgFilterSet):
+    created_after = filters.IsoDateTimeFilter(method="filter_created_after")
     created_before = filters.IsoDateTimeFilter("created_at", "lt")
     updated_after = filters.IsoDateTimeFilter("updated_at", "gte")
-    updated_before = filters.IsoDateTimeFilter("updated_at", "lt")
+    updated_before = filters.IsoDateTimeFilter(method="filter_updated_before")
+
+    # Nothing is changed before it is created. So each of these says something about the other time
+    # too, by which the list may be ordered: without that it would be read from its far end.
+    def filter_created_after(
+        self, queryset: QuerySet[Any], name: str, at: datetime
+    ) -> QuerySet[Any]:
+        return queryset.filter(created_at__gte=at, updated_at__gte=max(at, _EARLIEST) - _SLACK)
+
+    def filter_updated_before(
+        self, queryset: QuerySet[Any], name: str, at: datetime
+    ) -> QuerySet[Any]:
+        return queryset.filter(updated_at__lt=at, created_at__lt=min(at, _LATEST) + _SLACK)

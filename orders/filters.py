@@ -10,4 +10,6 @@ class DraftOrderFilterSet(CreatedAndUpdatedFilterSet):
     status = AnyOfFilter(choices=DraftOrder.Status.choices)
     external_order_number = filters.CharFilter()
     customer = filters.UUIDFilter("customer_id")
-    erp_customer_number = filters.CharFilter("customer__erp_customer_number")
+    erp_customer_number = filters.CharFilter(
+        "customer__erp_customer_number", method="filter_within_org"
+    )

@@ -137,6 +137,9 @@ class DraftOrder(models.Model):
                 fields=["org", "customer", "external_order_number"],
                 name="idx_draft_order_number",
             ),
+            models.Index(
+                fields=["org", "external_order_number"], name="idx_draft_order_org_number"
+            ),
         ]
         constraints = [
             models.CheckConstraint(

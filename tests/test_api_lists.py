@@ -84,6 +84,15 @@ def test_orders_are_filtered(owner: APIClient) -> None:
         assert ids(owner, ORDERS + query) == expected, query
 
 
+def test_a_bound_may_be_as_far_away_as_times_go(owner: APIClient) -> None:
+    order = create(owner)["id"]
+    first, last = "0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z"
+    for name in ("created", "updated"):
+        assert ids(owner, f"{ORDERS}?{name}_after={first}&{name}_before={last}") == [order]
+        assert ids(owner, f"{ORDERS}?{name}_after={last}") == []
+        assert ids(owner, f"{ORDERS}?{name}_before={first}") == []
+
+
 def test_exports_are_filtered_by_what_they_carry(owner: APIClient, dropzone: ErpConnection) -> None:
     _, failed = create_failed(owner)
     export = owner.get(failed).json()
