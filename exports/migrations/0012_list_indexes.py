@@ -6,7 +6,7 @@ class Migration(migrations.Migration):
     dependencies = [
         ("accounts", "0003_rate_windows"),
         ("connectors", "0005_poll_rung"),
-        ("exports", "0009_updated_index"),
+        ("exports", "0011_updated_index"),
         ("orders", "0002_list_indexes"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
