@@ -87,7 +87,7 @@ format: .venv/installed ## Format the code and mend what ruff can mend
 	$(BIN)/ruff format
 
 .PHONY: bench
-bench: .venv/installed ## Measure; ONLY=steps, engine or ledger
+bench: .venv/installed ## Measure; ONLY=steps,engine,ledger,fairness,acks,api
 	@exec $(BIN)/python -m bench
 
 .PHONY: chaos

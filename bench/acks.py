@@ -16,8 +16,7 @@ from pathlib import Path
 from uuid import UUID
 
 from django.conf import settings
-from django.db import connection as database
-from django.db import connections, models
+from django.db import connections
 
 from exports.acks import poll
 from exports.delivery import deliver
@@ -26,6 +25,7 @@ from tests.builders import a_connection, a_user, an_org, some_exports
 from tests.dropzones import openssh_config
 from tests.servers import OpenSSHServer, TcpProxy
 
+from .copies import copy_answers, copy_exports, settle
 from .measuring import report
 
 ACKS = 10_000
@@ -69,43 +69,21 @@ class Site:
 
     def send(self, count: int) -> list[str]:
         """Add exports to which no answer has come yet; return their file names."""
-        first = ErpExport.objects.filter(erp_connection=self.id).count()
-        self._multiply(first, count)
+        copy_exports(self._pattern, self._next(count))
         names = ErpExport.objects.filter(erp_connection=self.id, status="SENT")
         return list(names.exclude(id=self._pattern.id).values_list("filename", flat=True))
 
     def remember(self, count: int) -> None:
         """Add exports that were answered long ago."""
-        first = ErpExport.objects.filter(erp_connection=self.id).count()
-        self._multiply(
-            first, count, status="'ACKED'", payload="NULL", archived_at="now()", acked_at="now()"
-        )
-        with database.cursor() as cursor:
-            cursor.execute(
-                "INSERT INTO erp_ack (org_id, erp_connection_id, export_id, filename, sha256, size,"
-                " raw, is_accepted, erp_order_id, verdict, reason)"
-                " SELECT org_id, erp_connection_id, id, 'ack_' || filename, md5(filename), 60,"
-                " '{}', true, 'SO-1', 'APPLIED', '' FROM erp_export"
-                " WHERE erp_connection_id = %s AND status = 'ACKED' AND archived_at IS NOT NULL",
-                [self.id],
-            )
-            # What the database would otherwise do beside the measurement.
-            cursor.execute("VACUUM ANALYZE draft_order, erp_export, erp_ack")
-            cursor.execute("CHECKPOINT")
+        answered = {"status": "'ACKED'", "acked_at": "now()"}
+        archived = {"payload": "NULL", "archived_at": "now()"}
+        copy_exports(self._pattern, self._next(count), **answered, **archived)
+        copy_answers(self.id)
+        settle()
 
-    def _multiply(self, first: int, count: int, **changes: str) -> None:
-        order = f"md5('{self.id}' || n)::uuid"
-        _copy(self._pattern.draft_order, first, count, id=order)
-        _copy(
-            self._pattern,
-            first,
-            count,
-            id="gen_random_uuid()",
-            draft_order_id=order,
-            filename=f"'sales_order_' || left(md5('{self.id}' || n), 8)"
-            " || '_20260101_000000_' || lpad(to_hex(n), 8, '0') || '.json'",
-            **changes,
-        )
+    def _next(self, count: int) -> range:
+        first = ErpExport.objects.filter(erp_connection=self.id).count()
+        return range(first, first + count)
 
     def answer(self, filenames: Sequence[str]) -> None:
         for number, filename in enumerate(filenames):
@@ -142,18 +120,6 @@ def _memory_mb(name: str) -> float:
     status = Path("/proc/self/status").read_text()
     (kilobytes,) = re.findall(rf"{name}:\s+(\d+) kB", status)
     return int(kilobytes) / 1024
-
-
-def _copy(pattern: models.Model, first: int, count: int, **changes: str) -> None:
-    """Insert copies of a row, with SQL for what is to differ; `n` is the number of the copy."""
-    columns = [field.column for field in pattern._meta.concrete_fields]
-    values = ", ".join(changes.get(column, column) for column in columns)
-    with database.cursor() as cursor:
-        cursor.execute(
-            f"INSERT INTO {pattern._meta.db_table} ({', '.join(columns)}) SELECT {values}"
-            f" FROM {pattern._meta.db_table}, generate_series(%s, %s) n WHERE id = %s",
-            [first, first + count - 1, pattern.pk],
-        )
 
 
 def measure() -> None:

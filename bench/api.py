@@ -1,0 +1,228 @@
+"""The API under load: gunicorn as in the image, beside ten thousand exports and a million.
+
+Requests of all kinds come in turn at fixed times, 20 a second whether or not the earlier ones were
+answered, and each is timed from the moment it was due. They are compared with a bare view of the
+same run: `bench.bare.BareViewSet`, which asks for a token and a permission like every view of the
+API and answers `{}`. What Django takes for a view that asks for nothing stands beside it.
+
+No worker runs: it would take turns with the web server on the processors. So the bell, which hangs
+in the queue until a worker hears it, is rung by one push a minute only.
+"""
+
+import json
+import os
+import random
+import statistics
+import sys
+import time
+from base64 import urlsafe_b64encode
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from http.client import HTTPConnection
+from pathlib import Path
+from urllib.parse import urlencode
+
+from django.conf import settings
+
+from accounts.tokens import create_token
+from connectors.models import ErpConnection
+from exports.models import ErpExport
+from orderflow.db import Now
+from orders.models import Customer
+from tests.api import EXPORTS, ORDERS, person
+from tests.builders import a_connection, an_approved_order, an_org, some_exports
+from tests.servers.process import HOST, free_port, kill_tree, scratch_folder, spawn
+
+from .copies import copy_answers, copy_exports, settle
+from .measuring import report
+
+FEW, MANY = 10_000, 1_000_000  # exports in the table
+NEIGHBOURS = 50  # one of so many exports is another org's
+CUSTOMERS = 1000
+PER_SECOND = 20
+ROUNDS, WARM_UP = 120, 20  # requests of each kind
+TIMEOUT = 10
+MOST = 4  # times as long as the bare view
+BARE, NOTHING, PUSH = "bare view of the API", "view without a database", "push"
+
+_PROJECT = Path(__file__).parent.parent
+# Of 200 exports one waits, three failed, three have no answer, and that of one in ten is overdue.
+_STATUS = (
+    "CASE WHEN mod(n, 200) = 1 THEN 'PENDING' WHEN mod(n, 200) < 4 THEN 'FAILED'"
+    " WHEN mod(n, 200) < 7 THEN 'SENT' ELSE 'ACKED' END"
+)
+_DUE_AT = "now() + CASE WHEN mod(n, 2000) < 7 THEN interval '-1 hour' ELSE interval '1 day' END"
+_AT = "now() - n * interval '8 seconds'"
+
+
+class Shop:
+    """An org with many exports, and a service that asks for them."""
+
+    def __init__(self, name: str) -> None:
+        self.org = an_org(name)
+        self.user = person(name, self.org, "Integration")
+        _, self.token = create_token(self.user, org=self.org, name="bench")
+        config = {"mode": "filesystem", "export_path": settings.DROPZONE_ROOTS[0]}
+        self.connection = a_connection(self.org, config)
+        Customer.objects.bulk_create(
+            Customer(org=self.org, erp_customer_number=f"C-{number}", name="Muster GmbH")
+            for number in range(CUSTOMERS)
+        )
+        (export,) = some_exports(self.org, self.user)
+        answered = {"sent_at": Now(), "sent_evidence": "OBSERVED", "acked_at": Now()}
+        ErpExport.objects.filter(id=export.id).update(**answered, archived_at=Now())
+        self._pattern = export
+
+    def remember(self, numbers: range) -> None:
+        """Add exports: the higher the number, the older."""
+        customers = f"(SELECT array_agg(id) FROM customer WHERE org_id = '{self.org.id}')"
+        times = {"created_at": _AT, "updated_at": f"{_AT} + interval '5 seconds'"}
+        order = {
+            "external_order_number": "'PO-' || n",
+            "customer_id": f"({customers})[mod(n, {CUSTOMERS}) + 1]",
+            "status": "'PUSHED'",
+            **times,
+        }
+        copy_exports(
+            self._pattern,
+            numbers,
+            order=order,
+            status=_STATUS,
+            payload=f"CASE {_STATUS} WHEN 'PENDING' THEN payload END",
+            erp_order_id=f"CASE {_STATUS} WHEN 'ACKED' THEN 'SO-' || n END",
+            ack_due_at=_DUE_AT,
+            sent_at=_AT,
+            acked_at=_AT,
+            **times,
+        )
+        copy_answers(self.connection.id)
+        ErpConnection.objects.filter(id=self.connection.id).update(last_poll_at=Now())
+
+    def questions(self, exports: int) -> dict[str, str]:
+        """Paths to get, by what is asked for, when there are so many exports."""
+        number = f"PO-{exports // 2}"
+        middle = ErpExport.objects.get(org=self.org, draft_order__external_order_number=number)
+        cursor = f"{middle.created_at.isoformat()} {middle.id}".encode()
+        lists = {
+            "newest exports": {},
+            "exports from the middle on": {
+                "cursor": urlsafe_b64encode(cursor).decode().rstrip("=")
+            },
+            "changes from the middle on": {"updated_since": middle.updated_at.isoformat()},
+            "failed exports": {"status": "FAILED"},
+            "overdue exports": {"overdue": "true"},
+            "exports of a connection": {"erp_connection": str(self.connection.id)},
+            "exports of an order number": {"external_order_number": number},
+        }
+        paths = {name: f"{EXPORTS}?{urlencode(asked)}" for name, asked in lists.items()}
+        return {BARE: "/api/bare", NOTHING: "/nothing", **paths}
+
+    def pushes(self, exports: int) -> list[str]:
+        """Paths that push an approved order each."""
+        numbers = range(ROUNDS + WARM_UP)
+        orders = [
+            an_approved_order(self.org, self.user, f"NEW-{exports}-{number}", lines=10)
+            for number in numbers
+        ]
+        return [f"{ORDERS}/{order.id}/push" for order in orders]
+
+
+def measure() -> None:
+    shop, neighbour = Shop("bench-api"), Shop("bench-neighbour")
+    shares = {neighbour: 1 / NEIGHBOURS, shop: 1 - 1 / NEIGHBOURS}
+    slowest: dict[int, dict[str, float]] = {}
+    before = 0
+    for exports in (FEW, MANY):
+        for owner, share in shares.items():
+            owner.remember(range(int(before * share) + 1, int(exports * share) + 1))
+        settle()
+        with _gunicorn() as port:
+            took = _load(port, shop, int(exports * shares[shop]))
+        slowest[exports] = _report(took, exports)
+        before = exports
+    for name, p95 in slowest[MANY].items():
+        ratio = p95 / slowest[FEW][name]
+        report(f"{name}: p95 beside {MANY} exports to {FEW}", ratio=round(ratio, 2))
+
+
+def _load(port: int, shop: Shop, exports: int) -> dict[str, list[float]]:
+    """Milliseconds from when each request was due until it was answered, by kind."""
+    questions = shop.questions(exports)
+    pushes = iter(shop.pushes(exports))
+    kinds = [PUSH, *questions]
+
+    def ask(kind: str, due: float) -> float:
+        method, path = ("POST", next(pushes)) if kind == PUSH else ("GET", questions[kind])
+        return _ask(port, shop.token, method, path, due)
+
+    took: dict[str, list[Future[float]]] = defaultdict(list)
+    # More threads than there are ever requests under way: none waits for a thread.
+    with ThreadPoolExecutor(PER_SECOND * TIMEOUT) as threads:
+        for kind in kinds:
+            # At once, so that every process of the server gets some.
+            wait([threads.submit(ask, kind, time.perf_counter()) for _ in range(WARM_UP)])
+        due = time.perf_counter()
+        for _ in range(ROUNDS):
+            for kind in random.sample(kinds, len(kinds)):
+                due += 1 / PER_SECOND
+                time.sleep(max(0, due - time.perf_counter()))
+                took[kind].append(threads.submit(ask, kind, due))
+    return {kind: [asked.result() for asked in took[kind]] for kind in kinds}
+
+
+def _ask(port: int, token: str, method: str, path: str, due: float) -> float:
+    connection = HTTPConnection(HOST, port, timeout=TIMEOUT)
+    # As the proxy that ends TLS sends it.
+    headers = {"Authorization": f"Bearer {token}", "X-Forwarded-Proto": "https"}
+    connection.request(method, path, headers=headers)
+    with connection.getresponse() as response:
+        answer = response.read()
+    assert response.status in (200, 202), (response.status, answer)
+    return 1000 * (time.perf_counter() - due)
+
+
+def _report(took: Mapping[str, Sequence[float]], exports: int) -> dict[str, float]:
+    """Report how long each kind took; return the p95 of each."""
+    p95 = {kind: statistics.quantiles(times, n=20)[-1] for kind, times in took.items()}
+    for kind, times in took.items():
+        ratio = p95[kind] / p95[BARE]
+        report(
+            f"{kind} beside {exports} exports, {PER_SECOND} requests a second",
+            median_ms=round(statistics.median(times), 1),
+            p95_ms=round(p95[kind], 1),
+            rounds=len(times),
+            to_bare=round(ratio, 2),
+            target=MOST,
+            met=ratio <= MOST,
+        )
+    return p95
+
+
+@contextmanager
+def _gunicorn() -> Iterator[int]:
+    """The web server as the image starts it, on a free port."""
+    port = free_port()
+    command = json.loads((_PROJECT / "Dockerfile").read_text().rpartition("CMD ")[2])
+    options = [f"--bind={HOST}:{port}" if o.startswith("--bind") else o for o in command[1:]]
+    env = {
+        **os.environ,
+        "DJANGO_SETTINGS_MODULE": "bench.settings",
+        "DEBUG": "false",
+        "ALLOWED_HOSTS": HOST,
+        "TRUST_X_FORWARDED_PROTO": "true",
+        # It counts, but lets everything through.
+        "API_REQUESTS_PER_MINUTE": "1000000",
+    }
+    server = spawn(
+        [sys.executable, "-m", command[0], *options],
+        log=scratch_folder("gunicorn") / "log",
+        ready="Booting worker",
+        env=env,
+        cwd=_PROJECT,
+    )
+    try:
+        yield port
+    finally:
+        kill_tree(server)
