@@ -6,6 +6,7 @@ SHELL := bash
 
 BIN := .venv/bin
 APT := DEBIAN_FRONTEND=noninteractive apt-get -qq -o=Dpkg::Use-Pty=0
+SCHEMA := manage.py spectacular --validate --fail-on-warn
 LOCK := uv pip compile --quiet --generate-hashes --python-version 3.11 --no-header
 
 .PHONY: help
@@ -69,7 +70,7 @@ test: .venv/installed ## Run the tests on PostgreSQL, then those of the ledger o
 	TEST_DATABASE=sqlite $(BIN)/pytest -m ledger
 
 .PHONY: check
-check: .venv/installed ## Lint, format, types, imports, migrations, settings for production
+check: .venv/installed ## Lint, format, types, imports, migrations, OpenAPI, settings for production
 	@random() { $(BIN)/python -c 'import secrets; print(secrets.token_urlsafe(50))'; }
 	export SECRET_KEY=$$(random) FERNET_KEYS=$$(random)
 	export DEBUG=false ALLOWED_HOSTS=orders.example.com DATABASE_URL=sqlite://:memory:
@@ -80,6 +81,11 @@ check: .venv/installed ## Lint, format, types, imports, migrations, settings for
 	$(BIN)/lint-imports
 	$(BIN)/python manage.py makemigrations --check --dry-run
 	$(BIN)/python manage.py check --deploy --fail-level WARNING
+	$(BIN)/python $(SCHEMA) | diff openapi.yaml - || { set +x; echo "openapi.yaml is not what the code says. Run: make openapi" >&2; exit 1; }
+
+.PHONY: openapi
+openapi: .venv/installed .env ## Write openapi.yaml, the contract of the API
+	@$(BIN)/python $(SCHEMA) --file openapi.yaml
 
 .PHONY: format
 format: .venv/installed ## Format the code and mend what ruff can mend

@@ -39,12 +39,14 @@ class OrgViewSet(GenericViewSet[Any]):
     """Objects of one org. Every action declares its permission in `permissions`.
 
     `orderings` and `has_changes`: how lists may be ordered and followed, see KeysetPagination.
+    `is_versioned`: objects have entity tags, and what is asked of them may depend on these.
     """
 
     http_method_names = ["get", "head", "post", "put", "patch"]
     permissions: dict[str, str] = {}
     orderings: tuple[str, ...] = ("-created_at", "created_at", "-updated_at", "updated_at")
     has_changes = False
+    is_versioned = False
 
     @property
     def token(self) -> ApiToken:
@@ -117,6 +119,7 @@ def idempotent(
         may_repeat = IDEMPOTENCY_KEY in request.headers
         return (once if may_repeat else handler)(view, request, *args, **kwargs)
 
+    action.is_idempotent = True  # type: ignore[attr-defined]
     return action
 
 

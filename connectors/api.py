@@ -7,6 +7,7 @@ from typing import Any
 from django.db import IntegrityError, transaction
 from django.db.models import QuerySet
 from django.urls import reverse
+from drf_spectacular.utils import extend_schema, extend_schema_view
 from rest_framework.decorators import action
 from rest_framework.generics import get_object_or_404
 from rest_framework.request import Request
@@ -27,14 +28,17 @@ from connectors.serializers import (
 from exports.connection_tests import request_test
 from exports.connections import change_config
 from orderflow.db import Now
+from orderflow.schema import refuses
 from orders.errors import Refused
 
 _SETTABLE = ("connector_type", "config", "active", "ack_deadline_seconds")
 
 
+@extend_schema_view(list=extend_schema(summary="List connections"))
 class ErpConnectionViewSet(OrgViewSet):
     serializer_class = ErpConnectionSerializer
     filterset_class = ErpConnectionFilterSet
+    is_versioned = True
     permissions = {
         "list": "connectors.view_erpconnection",
         "create": "connectors.add_erpconnection",
@@ -53,8 +57,13 @@ class ErpConnectionViewSet(OrgViewSet):
         # How a connection is doing changes all the time; what can be set does not.
         return {name: data[name] for name in _SETTABLE}
 
+    @refuses("CONNECTION_EXISTS")
     @idempotent
     def create(self, request: Request) -> Response:
+        """Set up a connection.
+
+        It is paused until its test has passed.
+        """
         body = self.get_serializer(data=request.data)
         body.is_valid(raise_exception=True)
         org = self.token.org
@@ -72,9 +81,15 @@ class ErpConnectionViewSet(OrgViewSet):
         return self.tagged(connection, status=201, Location=location)
 
     def retrieve(self, request: Request, pk: str) -> Response:
+        """Get a connection."""
         return self.tagged(self.get_object())
 
     def partial_update(self, request: Request, pk: str) -> Response:
+        """Change a connection.
+
+        Of `config`, what is left out stays as it is and null removes a field. Another dropzone
+        must pass a test again.
+        """
         with self.as_read(lock=True) as connection:
             body = self.get_serializer(connection, data=request.data, partial=True)
             body.is_valid(raise_exception=True)
@@ -86,9 +101,17 @@ class ErpConnectionViewSet(OrgViewSet):
             ErpConnection.objects.filter(id=connection.id).update(**changes, updated_at=Now())
         return self.tagged(self.get_object())
 
+    @extend_schema(request=None, responses={202: ConnectionTestSerializer})
     @action(detail=True, methods=["post"])
     def test(self, request: Request, pk: str) -> Response:
-        test = request_test(self.get_object(), actor=self.token.user)
+        """Test a connection.
+
+        A worker does what a delivery will do, step by step. Ask under `Location` until the test
+        has `finished_at`, or `is_lost`. If it passes, it ends the pause of a new connection. Too
+        many tests in a short time are refused: 429 `TOO_MANY_TESTS`.
+        """
+        with self.as_read() as connection:
+            test = request_test(connection, actor=self.token.user)
         location = reverse("erp-connection-test-result", args=[test.connection_id, test.id])
         return Response(
             ConnectionTestSerializer(test).data,
@@ -96,13 +119,21 @@ class ErpConnectionViewSet(OrgViewSet):
             headers={"Location": location, "Retry-After": RETRY_AFTER},
         )
 
+    @extend_schema(responses={200: ConnectionTestSerializer})
     @action(detail=True, url_path=r"tests/(?P<test>[^/.]+)")
     def test_result(self, request: Request, pk: str, test: str) -> Response:
+        """Get how far a test has come."""
         asked = self.get_object().tests.select_related("requested_by")
         return Response(ConnectionTestSerializer(get_object_or_404(asked, pk=test)).data)
 
+    @extend_schema(request=PauseSerializer)
     @action(detail=True, methods=["post"])
+    @refuses("PAUSED")
     def pause(self, request: Request, pk: str) -> Response:
+        """Pause a connection.
+
+        Nothing is sent until it is resumed; pushes wait. Answers are still read.
+        """
         with self.as_read() as connection:
             body = PauseSerializer(data=request.data)
             body.is_valid(raise_exception=True)
@@ -110,8 +141,11 @@ class ErpConnectionViewSet(OrgViewSet):
                 raise Refused("PAUSED", "Somebody has paused the connection already.")
         return self.tagged(self.get_object())
 
+    @extend_schema(request=None)
     @action(detail=True, methods=["post"])
+    @refuses("NOT_PAUSED", "NEVER_TESTED")
     def resume(self, request: Request, pk: str) -> Response:
+        """Resume a connection."""
         with self.as_read() as connection:
             if not health.resume(connection.id):
                 if connection.is_paused:

@@ -6,6 +6,7 @@ from django.db.models import Prefetch, QuerySet
 from django.http import HttpResponse
 from django.urls import reverse
 from django.utils.http import content_disposition_header
+from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_view
 from rest_framework.decorators import action
 from rest_framework.generics import get_object_or_404
 from rest_framework.request import Request
@@ -37,6 +38,7 @@ from exports.serializers import (
     NewBatchSerializer,
 )
 from orderflow.problems import Problem
+from orderflow.schema import EXPORT_DOCUMENT, refuses
 
 
 def as_shown(exports: QuerySet[ErpExport]) -> QuerySet[ErpExport]:
@@ -46,6 +48,7 @@ def as_shown(exports: QuerySet[ErpExport]) -> QuerySet[ErpExport]:
     )
 
 
+@extend_schema_view(list=extend_schema(summary="List exports"))
 class ErpExportViewSet(OrgViewSet):
     serializer_class = ErpExportSerializer
     filterset_class = ErpExportFilterSet
@@ -71,10 +74,22 @@ class ErpExportViewSet(OrgViewSet):
         return as_shown(exports)
 
     def retrieve(self, request: Request, pk: str) -> Response:
+        """Get an export."""
         return Response(self.get_serializer(self.get_object()).data)
 
+    @extend_schema(
+        responses={200: EXPORT_DOCUMENT},
+        parameters=[
+            OpenApiParameter("ETag", str, "header", response=[200], required=True),
+            OpenApiParameter("Content-Disposition", str, "header", response=[200], required=True),
+        ],
+    )
     @action(detail=True)
     def payload(self, request: Request, pk: str) -> HttpResponse:
+        """Get the document that the export delivers, to the byte.
+
+        Answers 404 with the code `PAYLOAD_CLEARED` when its retention has ended.
+        """
         export = self.get_object()
         if export.content is None:
             raise Problem(
@@ -91,13 +106,21 @@ class ErpExportViewSet(OrgViewSet):
             },
         )
 
-    @action(detail=True)
+    @extend_schema(responses={200: ErpExportEventSerializer(many=True)})
+    @action(detail=True, pagination_class=None, filter_backends=[])
     def events(self, request: Request, pk: str) -> Response:
+        """Get everything that happened to an export, in order."""
         events = self.get_object().events.select_related("actor")
         return Response(ErpExportEventSerializer(events, many=True).data)
 
+    @extend_schema(request=CancellationSerializer)
     @action(detail=True, methods=["post"])
+    @refuses("NOT_CANCELLABLE")
     def cancel(self, request: Request, pk: str) -> Response:
+        """Cancel an export of which nothing has been sent yet.
+
+        It is `FAILED` then, and its order is approved as before.
+        """
         export = self.get_object()
         body = CancellationSerializer(data=request.data)
         body.is_valid(raise_exception=True)
@@ -105,6 +128,7 @@ class ErpExportViewSet(OrgViewSet):
         return Response(self.get_serializer(self.get_object()).data)
 
 
+@extend_schema_view(list=extend_schema(summary="List answers of the ERP"))
 class ErpAckViewSet(OrgViewSet):
     filterset_class = ErpAckFilterSet
     orderings = ("-seen_at", "seen_at")
@@ -118,9 +142,11 @@ class ErpAckViewSet(OrgViewSet):
         return ErpAckSummarySerializer if self.action == "list" else ErpAckSerializer
 
     def retrieve(self, request: Request, pk: str) -> Response:
+        """Get an answer with its file."""
         return Response(self.get_serializer(self.get_object()).data)
 
 
+@extend_schema_view(list=extend_schema(summary="List batches"))
 class BatchViewSet(OrgViewSet):
     serializer_class = BatchSerializer
     filterset_class = BatchFilterSet
@@ -140,8 +166,15 @@ class BatchViewSet(OrgViewSet):
     def get_serializer_class(self) -> type[BaseSerializer[Batch]]:
         return BatchSummarySerializer if self.action == "list" else BatchSerializer
 
+    @extend_schema(request=NewBatchSerializer, responses={202: BatchSerializer})
+    @refuses("NO_ORDERS", "TOO_MANY_ORDERS")
     @idempotent
     def create(self, request: Request) -> Response:
+        """Push or retry many orders.
+
+        Name them, or give a filter as for their list. Each has an outcome of its own among the
+        items of the batch.
+        """
         body = self._chosen(request)
         batch = create_batch(self.token.org, actor=self.token.user, **body)
         return Response(
@@ -153,18 +186,38 @@ class BatchViewSet(OrgViewSet):
             },
         )
 
+    @extend_schema(request=NewBatchSerializer, responses={200: BatchPreviewSerializer})
     @action(detail=False, methods=["post"])
     def preview(self, request: Request) -> Response:
+        """Count what a batch would do, and do nothing."""
         body = self._chosen(request)
         return Response(BatchPreviewSerializer(preview_batch(**body)).data)
 
+    @extend_schema(
+        parameters=[
+            OpenApiParameter(
+                "Retry-After",
+                int,
+                "header",
+                response=[200],
+                description="While it is not finished.",
+            )
+        ]
+    )
     def retrieve(self, request: Request, pk: str) -> Response:
+        """Get a batch and how far it has come."""
         batch = self.get_object()
         headers = {} if batch.finished_at else {"Retry-After": RETRY_AFTER}
         return Response(self.get_serializer(batch).data, headers=headers)
 
+    @extend_schema(request=None)
     @action(detail=True, methods=["post"])
+    @refuses("NOT_CANCELLABLE")
     def cancel(self, request: Request, pk: str) -> Response:
+        """Cancel a batch.
+
+        What was done stays done; the orders that still wait are left as they are.
+        """
         cancel_batch(self.get_object().id, actor=self.token.user)
         return Response(self.get_serializer(self.get_object()).data)
 
@@ -175,6 +228,7 @@ class BatchViewSet(OrgViewSet):
         return {name: body.validated_data[name] for name in ("action", "orders")}
 
 
+@extend_schema_view(list=extend_schema(summary="List the outcomes of a batch"))
 class BatchItemViewSet(OrgViewSet):
     serializer_class = BatchItemSerializer
     filterset_class = BatchItemFilterSet

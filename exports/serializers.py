@@ -5,11 +5,13 @@ from uuid import UUID
 
 from django.db.models import QuerySet
 from django.http import QueryDict
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from exports.batches import MAX_BATCH_ORDERS, BatchPreview, Progress, progress
 from exports.models import Batch, BatchItem, ErpAck, ErpExport, ErpExportEvent
-from orderflow.serializers import StrictSerializer, Text
+from orderflow.schema import part
+from orderflow.serializers import ErrorReport, StrictSerializer, Text
 from orders.filters import DraftOrderFilterSet
 from orders.models import DraftOrder
 
@@ -19,7 +21,7 @@ _STAGING_NAMES: Final = {"tmp", "path", "removed"}
 class ErpExportSummarySerializer(serializers.ModelSerializer[ErpExport]):
     """An export as part of its order."""
 
-    error = serializers.JSONField(source="error_json", read_only=True)
+    error = ErrorReport(source="error_json")
 
     class Meta:
         model = ErpExport
@@ -65,6 +67,7 @@ class ErpExportSerializer(ErpExportSummarySerializer):
             "updated_at",
         ]
 
+    @extend_schema_field(part("schemas", "WaitingFor") | {"nullable": True})
     def get_waiting_for(self, export: ErpExport) -> dict[str, Any] | None:
         connection = export.erp_connection
         if export.status != ErpExport.Status.PENDING:
@@ -169,6 +172,7 @@ class BatchSerializer(BatchSummarySerializer):
     class Meta(BatchSummarySerializer.Meta):
         fields = read_only_fields = [*BatchSummarySerializer.Meta.fields, "counts"]
 
+    @extend_schema_field(BatchCountsSerializer)
     def get_counts(self, batch: Batch) -> dict[str, int]:
         return BatchCountsSerializer(progress(batch)).data
 

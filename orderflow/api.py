@@ -23,9 +23,6 @@ from orders.errors import Refused
 logger = logging.getLogger(__name__)
 
 MAX_BODY_BYTES: Final = 16 * 1024 * 1024
-# The status of a refusal by the rules is 409, unless the request can never succeed as it is, or
-# needs nothing but time.
-_REFUSED_STATUS: Final = {"NO_CONNECTION": 422, "NOT_EXPORTABLE": 422, "TOO_MANY_TESTS": 429}
 
 
 class ExactJSONParser(BaseParser):
@@ -70,6 +67,13 @@ def require_match(request: Request, data: Any) -> None:
         )
 
 
+def refusal_status(code: str) -> int:
+    """The status of a refusal by the rules: 409, unless the request can never succeed as it is, or
+    needs nothing but time.
+    """
+    return {"NO_CONNECTION": 422, "NOT_EXPORTABLE": 422, "TOO_MANY_TESTS": 429}.get(code, 409)
+
+
 def problem_details(error: Exception, context: dict[str, Any]) -> Response | None:
     """An error as application/problem+json (RFC 9457). Source: DRF's EXCEPTION_HANDLER."""
     if isinstance(error, Http404):
@@ -77,7 +81,7 @@ def problem_details(error: Exception, context: dict[str, Any]) -> Response | Non
     elif isinstance(error, PermissionDenied):
         error = exceptions.PermissionDenied()
     elif isinstance(error, Refused):
-        status = _REFUSED_STATUS.get(error.code, 409)
+        status = refusal_status(error.code)
         error = Problem(status, error.code, error.message, **error.extra)
     elif isinstance(error, OperationalError | InterfaceError):
         logger.error("the database does not answer as it should", exc_info=error)

@@ -6,8 +6,6 @@ from typing import Any, Final
 from django.db.models import F, QuerySet
 from django_filters import rest_framework as filters
 from django_filters.filterset import BaseFilterSet
-from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import extend_schema_field
 from rest_framework.filters import BaseFilterBackend
 from rest_framework.request import Request
 
@@ -36,6 +34,37 @@ class StrictFilterBackend(BaseFilterBackend):
         filtered: QuerySet[Any] = filterset.qs
         return filtered
 
+    def get_schema_operation_parameters(self, view: Any) -> list[dict[str, Any]]:
+        return [
+            {
+                "name": name,
+                "in": "query",
+                "description": declared.extra.get("help_text", ""),
+                "schema": _value(declared),
+            }
+            for name, declared in view.filterset_class.base_filters.items()
+        ]
+
+
+def _value(declared: filters.Filter) -> dict[str, Any]:
+    """What a filter takes, as JSON Schema."""
+    match declared:
+        case TrueOrFalseFilter():
+            return {"type": "boolean"}
+        case filters.MultipleChoiceFilter():
+            return {"type": "array", "items": _one_of(declared)}
+        case filters.ChoiceFilter():
+            return _one_of(declared)
+        case filters.UUIDFilter():
+            return {"type": "string", "format": "uuid"}
+        case filters.IsoDateTimeFilter():
+            return {"type": "string", "format": "date-time"}
+    return {"type": "string"}
+
+
+def _one_of(declared: filters.ChoiceFilter | filters.MultipleChoiceFilter) -> dict[str, Any]:
+    return {"type": "string", "enum": [choice for choice, _ in declared.extra["choices"]]}
+
 
 class AnyOfFilter(filters.MultipleChoiceFilter):
     """One of several words, each given by a parameter of its own: `status=READY&status=ERROR`."""
@@ -45,7 +74,6 @@ class AnyOfFilter(filters.MultipleChoiceFilter):
         super().__init__(distinct=False, **kwargs)
 
 
-@extend_schema_field(OpenApiTypes.BOOL)
 class TrueOrFalseFilter(filters.TypedChoiceFilter):
     def __init__(self, **kwargs: Any) -> None:
         words = {"true": True, "false": False}

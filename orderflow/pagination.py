@@ -59,6 +59,46 @@ class KeysetPagination(BasePagination):
             following = self._url
         return Response({"next": following, "results": data})
 
+    def get_paginated_response_schema(self, schema: dict[str, Any]) -> dict[str, Any]:
+        return {
+            "type": "object",
+            "properties": {
+                "next": {
+                    "type": ["string", "null"],
+                    "format": "uri",
+                    "description": "The next page; null: this is the last one.",
+                },
+                "results": schema,
+            },
+            "required": ["next", "results"],
+        }
+
+    def get_schema_operation_parameters(self, view: Any) -> list[dict[str, Any]]:
+        parameters = [
+            (
+                "ordering",
+                {"type": "string", "enum": list(view.orderings), "default": view.orderings[0]},
+                "",
+            ),
+            (
+                "page_size",
+                {"type": "integer", "minimum": 1, "maximum": MAX_PAGE_SIZE, "default": PAGE_SIZE},
+                "",
+            ),
+            ("cursor", {"type": "string"}, "Where the page begins: part of `next`."),
+        ]
+        if view.has_changes:
+            feed = (
+                "Follow changes: what has changed since then, the oldest change first. There is "
+                "always a `next`; ask for it again later to learn what has changed by then. "
+                "Something may come twice, but nothing is left out."
+            )
+            parameters.append((SINCE, {"type": "string", "format": "date-time"}, feed))
+        return [
+            {"name": name, "in": "query", "description": description, "schema": schema}
+            for name, schema, description in parameters
+        ]
+
     def _cursor(self) -> str:
         last: Model = self._page[-1]
         value = _field(type(last), self._order).value_to_string(last)

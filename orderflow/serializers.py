@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any, TypeVar, cast
 
 from django.db import models
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 from rest_framework.fields import empty
 
@@ -19,6 +20,14 @@ class Text(serializers.CharField):
 
     def to_representation(self, value: Any) -> Any:
         return super().to_representation(value) or None
+
+
+@extend_schema_field({"$ref": "#/components/schemas/ErrorReport"})
+class ErrorReport(serializers.JSONField):
+    """What ConnectorError.as_json() made of an error, and where it happened."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(read_only=True, allow_null=True, **kwargs)
 
 
 class StrictSerializer(serializers.Serializer[T]):

@@ -69,6 +69,8 @@ INSTALLED_APPS = [
     "django.contrib.messages",
     "django.contrib.staticfiles",
     "rest_framework",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
     "django_q",
     "accounts",
     "orders",
@@ -206,7 +208,29 @@ REST_FRAMEWORK = {
     "DEFAULT_PAGINATION_CLASS": "orderflow.pagination.KeysetPagination",
     "DEFAULT_FILTER_BACKENDS": ["orderflow.filters.StrictFilterBackend"],
     "EXCEPTION_HANDLER": "orderflow.api.problem_details",
+    "DEFAULT_SCHEMA_CLASS": "orderflow.schema.ApiSchema",
     "UNAUTHENTICATED_USER": None,
+}
+SPECTACULAR_SETTINGS = {
+    "OAS_VERSION": "3.1.0",
+    "SCHEMA_PATH_PREFIX": "/api/v1",
+    "COMPONENT_SPLIT_REQUEST": True,
+    "SORT_OPERATION_PARAMETERS": False,
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SERVE_AUTHENTICATION": [],
+    "ENUM_SUFFIX": "",
+    "ENUM_NAME_OVERRIDES": {
+        "DraftOrderStatus": "orders.models.DraftOrder.Status",
+        "ErpExportStatus": "exports.models.ErpExport.Status",
+        "ErpExportEventKind": "exports.models.ErpExportEvent.Kind",
+        "ErpAckVerdict": "exports.models.ErpAck.Verdict",
+        "BatchAction": "exports.models.Batch.Action",
+        "NewBatchAction": ["push", "retry"],
+    },
+    "POSTPROCESSING_HOOKS": [
+        "drf_spectacular.hooks.postprocess_schema_enums",
+        "orderflow.schema.add_parts",
+    ],
 }
 
 LOGGING = {

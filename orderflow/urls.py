@@ -4,6 +4,7 @@ from typing import Any
 
 from django.contrib import admin
 from django.urls import include, path, re_path
+from drf_spectacular.views import SpectacularAPIView
 from rest_framework.exceptions import NotFound
 from rest_framework.request import Request
 from rest_framework.routers import SimpleRouter
@@ -40,5 +41,6 @@ urlpatterns = [
     path("admin/", admin.site.urls),
     path("schemas/<name>.schema.json", schema, name="schema"),
     path("api/v1/", include(router.urls)),
+    re_path(r"^api/schema/?\Z", SpectacularAPIView.as_view(), name="api-schema"),
     re_path(r"^api(/|\Z)", UnknownPath.as_view()),
 ]

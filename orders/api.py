@@ -6,6 +6,7 @@ from uuid import UUID
 from django.db.models import Prefetch, QuerySet
 from django.http import HttpResponse
 from django.urls import reverse
+from drf_spectacular.utils import extend_schema, extend_schema_view
 from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -17,6 +18,7 @@ from exports.models import ErpExport
 from exports.push import push_order, retry_order
 from exports.rendering import preview_order
 from exports.serializers import ErpExportSerializer
+from orderflow.schema import EXPORT_DOCUMENT, refuses
 from orders import workflow
 from orders.creation import create_order, replace_order
 from orders.filters import DraftOrderFilterSet
@@ -27,9 +29,13 @@ from orders.serializers import (
     DraftOrderSummarySerializer,
 )
 
+_NOT_RENDERED = ("CHANGED_SINCE_APPROVAL", "NO_CONNECTION", "NOT_EXPORTABLE")
 
+
+@extend_schema_view(list=extend_schema(summary="List orders"))
 class DraftOrderViewSet(OrgViewSet):
     filterset_class = DraftOrderFilterSet
+    is_versioned = True
     permissions = {
         "list": "orders.view_draftorder",
         "create": "orders.add_draftorder",
@@ -56,6 +62,11 @@ class DraftOrderViewSet(OrgViewSet):
 
     @idempotent
     def create(self, request: Request) -> Response:
+        """Create an order.
+
+        A customer is found by its ERP number, without one by its name, and made if there is none.
+        The order is `READY`, or `NEEDS_REVIEW` until its `blocking_reasons` are gone.
+        """
         body = self.get_serializer(data=request.data)
         body.is_valid(raise_exception=True)
         created = create_order(self.token.org, **body.validated_data)
@@ -63,42 +74,80 @@ class DraftOrderViewSet(OrgViewSet):
         return self._shown(created.id, status=201, Location=location)
 
     def retrieve(self, request: Request, pk: str) -> Response:
+        """Get an order."""
         return self.tagged(self.get_object())
 
+    @refuses("NOT_EDITABLE")
     def update(self, request: Request, pk: str) -> Response:
+        """Replace an order.
+
+        What is left out becomes empty, and lines that are not among the new ones are gone. An
+        approval is taken back.
+        """
         return self._replace(request)
 
+    @refuses("NOT_EDITABLE")
     def partial_update(self, request: Request, pk: str) -> Response:
+        """Change an order.
+
+        What is left out stays as it is; lines are replaced as a whole. An approval is taken back.
+        """
         return self._replace(request, is_partial=True)
 
+    @extend_schema(request=ApprovalSerializer)
     @action(detail=True, methods=["post"])
+    @refuses("NOT_READY", "NEEDS_CONFIRMATION")
     def approve(self, request: Request, pk: str) -> Response:
+        """Approve an order as it stands.
+
+        An order with `warnings` is approved only if they are confirmed.
+        """
         with self.as_read() as order:
             body = ApprovalSerializer(data=request.data)
             body.is_valid(raise_exception=True)
             workflow.approve(order.id, actor=self.token.user, **body.validated_data)
         return self._shown(order.id)
 
+    @extend_schema(request=None)
     @action(detail=True, methods=["post"])
+    @refuses("NOT_REJECTABLE")
     def reject(self, request: Request, pk: str) -> Response:
+        """Reject an order for good."""
         with self.as_read() as order:
             workflow.reject(order.id)
         return self._shown(order.id)
 
+    @extend_schema(request=None, responses={202: ErpExportSerializer})
     @action(detail=True, methods=["post"])
+    @refuses("LIVE_EXPORT", "NOT_APPROVED", "OPEN_CONFLICT", *_NOT_RENDERED)
     @idempotent
     def push(self, request: Request, pk: str) -> Response:
+        """Push an approved order to the ERP.
+
+        Answers with the export that was begun; a worker delivers it. `LIVE_EXPORT`: there is one
+        already, whose id is in `export`.
+        """
         with self.as_read() as order:
             return _accepted(push_order(order.id, actor=self.token.user))
 
+    @extend_schema(request=None, responses={202: ErpExportSerializer})
     @action(detail=True, methods=["post"], url_path="retry-push")
+    @refuses("NOT_FAILED", "NOT_APPROVED", "OPEN_CONFLICT", *_NOT_RENDERED)
     @idempotent
     def retry_push(self, request: Request, pk: str) -> Response:
+        """Push an order again whose latest export has failed.
+
+        Makes a new export under a new file name. What fails for a moment is tried again by itself:
+        this is for exports that are `FAILED`.
+        """
         with self.as_read() as order:
             return _accepted(retry_order(order.id, actor=self.token.user))
 
+    @extend_schema(responses={200: EXPORT_DOCUMENT})
     @action(detail=True)
+    @refuses("NOT_APPROVED", *_NOT_RENDERED)
     def preview(self, request: Request, pk: str) -> HttpResponse:
+        """Get the document that a push would deliver, to the byte."""
         document = preview_order(self.get_object().id)
         return HttpResponse(document.content, content_type="application/json")
 

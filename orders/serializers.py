@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from exports.serializers import ErpExportSummarySerializer
@@ -81,6 +82,7 @@ class DraftOrderSummarySerializer(StrictModelSerializer[DraftOrder]):
             shown["customer"]["name"] = order.name_of_customer
         return shown
 
+    @extend_schema_field(ErpExportSummarySerializer(allow_null=True))
     def get_latest_export(self, order: DraftOrder) -> dict[str, Any] | None:
         # The view has loaded them, newest first.
         latest = next(iter(order.exports.all()), None)
