@@ -153,7 +153,7 @@ class ErpConnectionSerializer(
 
 
 class PauseSerializer(StrictSerializer[Any]):
-    reason = serializers.CharField(max_length=500, help_text="It is kept, with your name.")
+    reason = Text(max_length=500, help_text="It is kept, with your name.")
 
 
 class ConnectionTestSerializer(serializers.ModelSerializer[ConnectionTest]):

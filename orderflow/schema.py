@@ -209,7 +209,9 @@ class DecimalExtension(OpenApiSerializerFieldExtension):
             "exclusiveMaximum": bound,
             "multipleOf": float(f"1e-{places}"),
         }
-        return {"anyOf": [text, number]}
+        # A blank is as good as null.
+        blank = [{"type": "string", "pattern": r"^\s*$"}] if self.target.allow_null else []
+        return {"anyOf": [text, number, *blank]}
 
 
 class BearerTokenExtension(OpenApiAuthenticationExtension):

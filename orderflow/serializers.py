@@ -13,10 +13,18 @@ M = TypeVar("M", bound=models.Model)
 
 
 class Text(serializers.CharField):
-    """A text that, when absent, is null for clients and '' in the database."""
+    """A text that, when absent, is null for clients and '' in the database.
+
+    A number is refused: of 1e5 nobody knows which text it should be.
+    """
 
     def run_validation(self, data: Any = empty) -> Any:
         return super().run_validation("" if data is None else data)
+
+    def to_internal_value(self, data: Any) -> str:
+        if not isinstance(data, str):
+            self.fail("invalid")
+        return super().to_internal_value(data)
 
     def to_representation(self, value: Any) -> Any:
         return super().to_representation(value) or None
