@@ -4,7 +4,12 @@ from django.db.models import QuerySet
 from django_filters import rest_framework as filters
 
 from exports.models import Batch, BatchItem, ErpAck, ErpExport
-from orderflow.filters import AnyOfFilter, CreatedAndUpdatedFilterSet, TrueOrFalseFilter
+from orderflow.filters import (
+    AnyOfFilter,
+    CreatedAndUpdatedFilterSet,
+    MomentFilter,
+    TrueOrFalseFilter,
+)
 
 
 class ErpExportFilterSet(CreatedAndUpdatedFilterSet):
@@ -35,8 +40,8 @@ class ErpAckFilterSet(filters.FilterSet):
     export = filters.UUIDFilter("export_id")
     erp_connection = filters.UUIDFilter("erp_connection_id")
     open = TrueOrFalseFilter(method="filter_open")
-    seen_after = filters.IsoDateTimeFilter("seen_at", "gte")
-    seen_before = filters.IsoDateTimeFilter("seen_at", "lt")
+    seen_after = MomentFilter("seen_at", "gte")
+    seen_before = MomentFilter("seen_at", "lt")
 
     def filter_open(self, queryset: QuerySet[ErpAck], name: str, is_open: bool) -> QuerySet[ErpAck]:
         return queryset.filter(ErpAck.OPEN) if is_open else queryset.exclude(ErpAck.OPEN)
@@ -45,8 +50,8 @@ class ErpAckFilterSet(filters.FilterSet):
 class BatchFilterSet(filters.FilterSet):
     action = AnyOfFilter(choices=Batch.Action.choices)
     finished = TrueOrFalseFilter(method="filter_finished")
-    created_after = filters.IsoDateTimeFilter("created_at", "gte")
-    created_before = filters.IsoDateTimeFilter("created_at", "lt")
+    created_after = MomentFilter("created_at", "gte")
+    created_before = MomentFilter("created_at", "lt")
 
     def filter_finished(
         self, queryset: QuerySet[Batch], name: str, is_finished: bool

@@ -3,13 +3,15 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
+from django import forms
+from django.core.exceptions import ValidationError
 from django.db.models import F, QuerySet
 from django_filters import rest_framework as filters
 from django_filters.filterset import BaseFilterSet
 from rest_framework.filters import BaseFilterBackend
 from rest_framework.request import Request
 
-from orderflow.pagination import SINCE
+from orderflow.pagination import NOT_A_MOMENT, SINCE, moment
 from orderflow.problems import WrongParameter
 
 # A change may bear the time of a transaction that began before the one that created the row.
@@ -57,7 +59,7 @@ def _value(declared: filters.Filter) -> dict[str, Any]:
             return _one_of(declared)
         case filters.UUIDFilter():
             return {"type": "string", "format": "uuid"}
-        case filters.IsoDateTimeFilter():
+        case MomentFilter():
             return {"type": "string", "format": "date-time"}
     return {"type": "string"}
 
@@ -80,6 +82,18 @@ class TrueOrFalseFilter(filters.TypedChoiceFilter):
         super().__init__(choices=[(word, word) for word in words], coerce=words.get, **kwargs)
 
 
+class MomentField(forms.Field):
+    def to_python(self, value: str | None) -> datetime | None:
+        try:
+            return moment(value) if value else None
+        except ValueError as e:
+            raise ValidationError(NOT_A_MOMENT) from e
+
+
+class MomentFilter(filters.Filter):
+    field_class = MomentField
+
+
 class WithinOrgFilterSet(filters.FilterSet):
     """For objects of one org, also by what belongs to another object: `method="filter_within_org"`.
 
@@ -93,10 +107,10 @@ class WithinOrgFilterSet(filters.FilterSet):
 
 
 class CreatedAndUpdatedFilterSet(WithinOrgFilterSet):
-    created_after = filters.IsoDateTimeFilter(method="filter_created_after")
-    created_before = filters.IsoDateTimeFilter("created_at", "lt")
-    updated_after = filters.IsoDateTimeFilter("updated_at", "gte")
-    updated_before = filters.IsoDateTimeFilter(method="filter_updated_before")
+    created_after = MomentFilter(method="filter_created_after")
+    created_before = MomentFilter("created_at", "lt")
+    updated_after = MomentFilter("updated_at", "gte")
+    updated_before = MomentFilter(method="filter_updated_before")
 
     # Nothing is changed before it is created. So each of these says something about the other time
     # too, by which the list may be ordered: without that it would be read from its far end.

@@ -2,7 +2,7 @@
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Collection
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from django.core.exceptions import ValidationError
@@ -20,6 +20,7 @@ from orderflow.problems import WrongParameter
 PAGE_SIZE: Final = 50
 MAX_PAGE_SIZE: Final = 200
 SINCE: Final = "updated_since"
+NOT_A_MOMENT: Final = "Enter a time with its zone, like 2025-12-01T08:00:00Z."
 
 # Of a row: its value of the field by which the list is ordered, and its key.
 Position = tuple[Any, Any]
@@ -39,7 +40,10 @@ class KeysetPagination(BasePagination):
         self._url = request.build_absolute_uri()
         self._is_feed = view.has_changes and SINCE in given
         if self._is_feed:
-            since = _time(SINCE, given[SINCE])
+            try:
+                since = moment(given[SINCE])
+            except ValueError as e:
+                raise WrongParameter({SINCE: NOT_A_MOMENT}) from e
             queryset = queryset.filter(updated_at__gte=since, updated_at__lt=settled_before())
             self._order = _choice(given.get("ordering", "updated_at"), ["updated_at"])
         else:
@@ -126,9 +130,9 @@ def _position(model: type[Model], order: str, cursor: str | None) -> Position | 
         value, _, key = urlsafe_b64decode(padded).decode().partition(" ")
         field = _field(model, order)
         is_time = isinstance(field, DateTimeField)
-        at = _time("cursor", value) if is_time else field.to_python(value)
+        at = moment(value) if is_time else field.to_python(value)
         return at, _field(model, "id").to_python(key)
-    except (ValueError, ValidationError, WrongParameter) as e:
+    except (ValueError, ValidationError) as e:
         raise WrongParameter({"cursor": "Take it from `next` as it stands."}) from e
 
 
@@ -139,15 +143,16 @@ def _field(model: type[Model], order: str) -> "Field[Any, Any]":
     return field
 
 
-def _time(name: str, text: str) -> datetime:
-    try:
-        # A plus sign that was not escaped has become a blank.
-        at = parse_datetime(text.replace(" ", "+"))
-    except ValueError:
-        at = None
+def moment(text: str) -> datetime:
+    """Return a time in UTC: databases do not take every offset. Raises ValueError."""
+    # A plus sign that was not escaped has become a blank.
+    at = parse_datetime(text.replace(" ", "+"))
     if at is None or is_naive(at):
-        raise WrongParameter({name: "Enter a time with its zone, like 2025-12-01T08:00:00Z."})
-    return at
+        raise ValueError
+    try:
+        return at.astimezone(UTC)
+    except OverflowError as e:
+        raise ValueError from e
 
 
 def _choice(ordering: str, orderings: Collection[str]) -> str:

@@ -6,13 +6,16 @@ import pytest
 from rest_framework.test import APIClient
 
 from tests.api import (
+    EXPORTS,
     LINE,
     ORDER,
     ORDERS,
     client,
+    create,
     error_at,
     person,
     post,
+    wrong_parameters,
 )
 from tests.builders import an_org
 
@@ -35,3 +38,34 @@ def owner() -> APIClient:
 )
 def test_a_number_is_no_text(owner: APIClient, changes: dict[str, Any], pointer: str) -> None:
     assert error_at(post(owner, ORDERS, ORDER | changes)) == {pointer: "Not a valid string."}
+
+
+@pytest.mark.parametrize(
+    "name", ["created_after", "created_before", "updated_after", "updated_before"]
+)
+@pytest.mark.parametrize(
+    ("time", "is_known"),
+    [
+        ("2025-12-01T08:00:00Z", True),
+        ("2025-12-01T08:00:00+01:00", True),
+        ("2025-12-01T08:00:00%2B23:55", True),
+        ("0001-01-01T00:00:00%2B01:00", False),
+        ("9999-12-31T23:59:59-01:00", False),
+        ("2025-12-01T08:00:00", False),
+        ("2025-12-01", False),
+    ],
+)
+def test_times_need_a_zone_and_may_have_any(
+    owner: APIClient, name: str, time: str, is_known: bool
+) -> None:
+    response = owner.get(f"{ORDERS}?{name}={time}")
+    if is_known:
+        assert response.status_code == 200
+    else:
+        assert wrong_parameters(response) == {name}
+
+
+def test_changes_are_followed_from_a_time_in_any_zone(owner: APIClient) -> None:
+    create(owner)
+    assert owner.get(f"{EXPORTS}?updated_since=2025-12-01T08:00:00%2B23:55").status_code == 200
+    assert wrong_parameters(owner.get(f"{EXPORTS}?updated_since=now")) == {"updated_since"}
