@@ -31,6 +31,11 @@ class StrictFilterBackend(BaseFilterBackend):
         known = {*filterset.filters, *_OF_PAGES, *([SINCE] if view.has_changes else [])}
         if unknown := request.query_params.keys() - known:
             raise WrongParameter(dict.fromkeys(sorted(unknown), "There is no such parameter."))
+        empty = [
+            name for name, values in request.query_params.lists() if not all(map(str.strip, values))
+        ]
+        if empty:
+            raise WrongParameter(dict.fromkeys(empty, "Give it a value, or leave it out."))
         if not filterset.is_valid():
             raise WrongParameter(filterset.errors)
         filtered: QuerySet[Any] = filterset.qs
@@ -61,7 +66,7 @@ def _value(declared: filters.Filter) -> dict[str, Any]:
             return {"type": "string", "format": "uuid"}
         case MomentFilter():
             return {"type": "string", "format": "date-time"}
-    return {"type": "string"}
+    return {"type": "string", "pattern": r"\S"}
 
 
 def _one_of(declared: filters.ChoiceFilter | filters.MultipleChoiceFilter) -> dict[str, Any]:

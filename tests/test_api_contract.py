@@ -40,6 +40,14 @@ def test_a_number_is_no_text(owner: APIClient, changes: dict[str, Any], pointer:
     assert error_at(post(owner, ORDERS, ORDER | changes)) == {pointer: "Not a valid string."}
 
 
+@pytest.mark.parametrize("blank", ["", "%20"])
+@pytest.mark.parametrize(
+    "name", ["status", "external_order_number", "customer", "created_after", "ordering", "cursor"]
+)
+def test_an_empty_parameter_does_not_widen_a_list(owner: APIClient, name: str, blank: str) -> None:
+    assert wrong_parameters(owner.get(f"{ORDERS}?{name}={blank}")) == {name}
+
+
 @pytest.mark.parametrize(
     "name", ["created_after", "created_before", "updated_after", "updated_before"]
 )
