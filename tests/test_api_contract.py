@@ -1,5 +1,6 @@
 """What the API refuses although it could be guessed, and takes although it is unusual."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -77,3 +78,29 @@ def test_changes_are_followed_from_a_time_in_any_zone(owner: APIClient) -> None:
     create(owner)
     assert owner.get(f"{EXPORTS}?updated_since=2025-12-01T08:00:00%2B23:55").status_code == 200
     assert wrong_parameters(owner.get(f"{EXPORTS}?updated_since=now")) == {"updated_since"}
+
+
+@pytest.mark.parametrize(
+    ("seconds", "is_possible"),
+    [(1, True), (3600, True), (None, True), (0, False), (864_000_001, False), ("soon", False)],
+)
+def test_the_deadline_of_answers_is_in_seconds(
+    tmp_path: Path, settings: Any, seconds: Any, is_possible: bool
+) -> None:
+    settings.DROPZONE_ROOTS = [str(tmp_path)]
+    org = an_org()
+    operator = client(person("otto", org, "Operator"), org)
+    response = post(
+        operator,
+        "/api/v1/erp-connections",
+        {
+            "connector_type": "DROPZONE_JSON_V1",
+            "config": {"mode": "filesystem", "export_path": str(tmp_path)},
+            "ack_deadline_seconds": seconds,
+        },
+    )
+    if is_possible:
+        assert response.status_code == 201
+        assert response.json()["ack_deadline_seconds"] == seconds
+    else:
+        assert error_at(response).keys() == {"/ack_deadline_seconds"}
