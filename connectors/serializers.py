@@ -17,7 +17,7 @@ from connectors.models import ConnectionTest, ErpConnection
 from connectors.port import ConfigField
 from exports.connection_tests import is_lost
 from orderflow.schema import part
-from orderflow.serializers import ErrorReport, StrictSerializer, Text
+from orderflow.serializers import ErrorReport, StrictSerializer, Text, TrueOrFalse
 
 _JSON_TYPES: Final = {
     "integer": "integer",
@@ -98,6 +98,7 @@ class ErpConnectionSerializer(
 ):
     connector_type = serializers.ChoiceField(choices=registry.choices())
     config = ConfigurationField()
+    active = TrueOrFalse(required=False, help_text="An inactive connection takes no new pushes.")
     ack_deadline_seconds = SecondsField(
         source="ack_deadline",
         min_value=1,

@@ -30,6 +30,15 @@ class Text(serializers.CharField):
         return super().to_representation(value) or None
 
 
+class TrueOrFalse(serializers.BooleanField):
+    """True or false, and no word or number that stands for it."""
+
+    def to_internal_value(self, data: Any) -> bool:
+        if not isinstance(data, bool):
+            self.fail("invalid", input=data)
+        return data
+
+
 @extend_schema_field({"$ref": "#/components/schemas/ErrorReport"})
 class ErrorReport(serializers.JSONField):
     """What ConnectorError.as_json() made of an error, and where it happened."""
@@ -73,6 +82,7 @@ class StrictModelSerializer(StrictSerializer[M], serializers.ModelSerializer[M])
         **serializers.ModelSerializer.serializer_field_mapping,
         models.CharField: Text,
         models.TextField: Text,
+        models.BooleanField: TrueOrFalse,
     }
 
 

@@ -7,7 +7,7 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from exports.serializers import ErpExportSummarySerializer
-from orderflow.serializers import StrictModelSerializer, StrictSerializer
+from orderflow.serializers import StrictModelSerializer, StrictSerializer, TrueOrFalse
 from orders import content
 from orders.models import Customer, DraftOrder, DraftOrderLine, SourceDocument
 
@@ -125,4 +125,4 @@ class DraftOrderSerializer(DraftOrderSummarySerializer):
 
 
 class ApprovalSerializer(StrictSerializer[Any]):
-    confirm_warnings = serializers.BooleanField(default=False)
+    confirm_warnings = TrueOrFalse(default=False)

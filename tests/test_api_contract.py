@@ -80,6 +80,12 @@ def test_changes_are_followed_from_a_time_in_any_zone(owner: APIClient) -> None:
     assert wrong_parameters(owner.get(f"{EXPORTS}?updated_since=now")) == {"updated_since"}
 
 
+@pytest.mark.parametrize("truth", [1, "true", "yes", None])
+def test_true_is_nothing_but_true(owner: APIClient, truth: Any) -> None:
+    path = f"{ORDERS}/{create(owner)['id']}/approve"
+    assert error_at(post(owner, path, {"confirm_warnings": truth})).keys() == {"/confirm_warnings"}
+
+
 @pytest.mark.parametrize(
     ("seconds", "is_possible"),
     [(1, True), (3600, True), (None, True), (0, False), (864_000_001, False), ("soon", False)],
