@@ -10,6 +10,8 @@ from rest_framework import serializers
 
 from exports.batches import MAX_BATCH_ORDERS, BatchPreview, Progress, progress
 from exports.models import Batch, BatchItem, ErpAck, ErpExport, ErpExportEvent
+from orderflow.filters import narrowed
+from orderflow.problems import WrongParameter
 from orderflow.schema import part
 from orderflow.serializers import ErrorReport, StrictSerializer, Text
 from orders.filters import DraftOrderFilterSet
@@ -233,13 +235,10 @@ class NewBatchSerializer(StrictSerializer[Any]):
         for name, values in given.items():
             data.setlist(name, [str(v) for v in (values if isinstance(values, list) else [values])])
         orders = DraftOrder.objects.filter(org=self.context["org"])
-        filterset = DraftOrderFilterSet(data, orders)
-        if unknown := data.keys() - filterset.filters.keys():
-            raise serializers.ValidationError(dict.fromkeys(unknown, "There is no such filter."))
-        if not filterset.is_valid():
-            raise serializers.ValidationError(filterset.errors)
-        found: QuerySet[DraftOrder] = filterset.qs
-        return found
+        try:
+            return narrowed(orders, DraftOrderFilterSet, data)
+        except WrongParameter as e:
+            raise serializers.ValidationError(e.detail) from e
 
     def validate(self, given: dict[str, Any]) -> dict[str, Any]:
         if ("orders" in given) == ("filter" in given):

@@ -1,11 +1,13 @@
 """Filters of lists. A parameter that means nothing is refused, so that no typo widens a list."""
 
+from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from django import forms
 from django.core.exceptions import ValidationError
-from django.db.models import F, QuerySet
+from django.db.models import F, Model, QuerySet
+from django.http import QueryDict
 from django_filters import rest_framework as filters
 from django_filters.filterset import BaseFilterSet
 from rest_framework.filters import BaseFilterBackend
@@ -14,11 +16,38 @@ from rest_framework.request import Request
 from orderflow.pagination import NOT_A_MOMENT, SINCE, moment
 from orderflow.problems import WrongParameter
 
+M = TypeVar("M", bound=Model)
+
 # A change may bear the time of a transaction that began before the one that created the row.
 _SLACK: Final = timedelta(days=1)
 _EARLIEST: Final = datetime.min.replace(tzinfo=UTC) + _SLACK
 _LATEST: Final = datetime.max.replace(tzinfo=UTC) - _SLACK
 _OF_PAGES: Final = {"cursor", "page_size", "ordering"}
+
+
+def narrowed(
+    queryset: QuerySet[M],
+    filterset_class: type[BaseFilterSet],
+    given: QueryDict,
+    *,
+    besides: Collection[str] = (),
+) -> QuerySet[M]:
+    """Return what the given filters leave; `besides` are parameters that are no filters.
+
+    Raises WrongParameter: nothing that was meant to narrow is passed over.
+    """
+    filterset: BaseFilterSet = filterset_class(given, queryset)
+    if unknown := given.keys() - filterset.filters.keys() - set(besides):
+        raise WrongParameter(dict.fromkeys(sorted(unknown), "There is no such parameter."))
+    empty = [
+        name for name, values in given.lists() if not values or not all(map(str.strip, values))
+    ]
+    if empty:
+        raise WrongParameter(dict.fromkeys(empty, "Give it a value, or leave it out."))
+    if not filterset.is_valid():
+        raise WrongParameter(filterset.errors)
+    found: QuerySet[M] = filterset.qs
+    return found
 
 
 class StrictFilterBackend(BaseFilterBackend):
@@ -27,19 +56,8 @@ class StrictFilterBackend(BaseFilterBackend):
     def filter_queryset(
         self, request: Request, queryset: QuerySet[Any], view: Any
     ) -> QuerySet[Any]:
-        filterset: BaseFilterSet = view.filterset_class(request.query_params, queryset)
-        known = {*filterset.filters, *_OF_PAGES, *([SINCE] if view.has_changes else [])}
-        if unknown := request.query_params.keys() - known:
-            raise WrongParameter(dict.fromkeys(sorted(unknown), "There is no such parameter."))
-        empty = [
-            name for name, values in request.query_params.lists() if not all(map(str.strip, values))
-        ]
-        if empty:
-            raise WrongParameter(dict.fromkeys(empty, "Give it a value, or leave it out."))
-        if not filterset.is_valid():
-            raise WrongParameter(filterset.errors)
-        filtered: QuerySet[Any] = filterset.qs
-        return filtered
+        besides = {*_OF_PAGES, *([SINCE] if view.has_changes else [])}
+        return narrowed(queryset, view.filterset_class, request.query_params, besides=besides)
 
     def get_schema_operation_parameters(self, view: Any) -> list[dict[str, Any]]:
         return [

@@ -136,6 +136,8 @@ def test_a_repeated_batch_is_one(owner: APIClient, orders: list[str]) -> None:
         ({"action": "push", "orders": ["x"]}, {"/orders/0"}),
         ({"action": "push", "orders": "all"}, {"/orders"}),
         ({"action": "push", "filter": {}}, {"/filter"}),
+        ({"action": "push", "filter": {"customer": ""}}, {"/filter/customer"}),
+        ({"action": "push", "filter": {"status": []}}, {"/filter/status"}),
         ({"action": "push", "filter": {"statsu": "READY"}}, {"/filter/statsu"}),
         ({"action": "push", "filter": {"status": ["READY", "LOST"]}}, {"/filter/status"}),
         ({"action": "push", "filter": {"customer": {"a": 1}}}, {"/filter/customer"}),
