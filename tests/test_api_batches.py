@@ -20,7 +20,7 @@ from tests.api import (
     spread,
 )
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.ledger]
 
 BATCHES = "/api/v1/batches"
 SOME = str(uuid4())

@@ -29,7 +29,7 @@ from tests.api import (
     wrong_parameters,
 )
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.ledger]
 
 PARALLEL = 50
 
