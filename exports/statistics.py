@@ -1,10 +1,14 @@
 """How fast an ERP answers, and how much waits."""
 
+from collections import defaultdict
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
+from uuid import UUID
 
-from django.db.models import F
+from django.db.models import Count, F, Q, Window
+from django.db.models.functions import RowNumber
 
 from connectors.models import ErpConnection
 from exports.models import ErpAck, ErpExport
@@ -23,20 +27,36 @@ class AckLatency:
 
 
 def ack_latency(connection: ErpConnection) -> AckLatency | None:
-    """The latencies of the orders that were accepted within the last PERIOD; None: there are none.
+    """The latencies of orders accepted within the last PERIOD; None: there are none."""
+    return ack_latencies([connection.id]).get(connection.id)
+
+
+def ack_latencies(connection_ids: Collection[UUID]) -> dict[UUID, AckLatency]:
+    """The same for many connections, as far as there are any.
 
     Percentiles by nearest rank, so each is one that occurred; counted by the database, which knows
     no percentiles in SQLite.
     """
-    latencies = (
-        connection.exports.filter(acked_at__gt=db_now() - PERIOD)
-        .order_by(F("acked_at") - F("sent_at"))
-        .values_list(F("acked_at") - F("sent_at"), flat=True)
+    at_50, at_95 = ((F("count") * percent + 99) / 100 for percent in (50, 95))
+    rows = (
+        ErpExport.objects.filter(erp_connection__in=connection_ids, acked_at__gt=db_now() - PERIOD)
+        .annotate(
+            latency=F("acked_at") - F("sent_at"),
+            count=Window(Count("*"), partition_by="erp_connection"),
+            rank=Window(RowNumber(), partition_by="erp_connection", order_by="latency"),
+        )
+        .filter(Q(rank=at_50) | Q(rank=at_95))
+        .order_by("rank")
+        .values_list("erp_connection", "count", "latency")
     )
-    if not (count := latencies.count()):
-        return None
-    p50, p95 = (latencies[(count * percent + 99) // 100 - 1] for percent in (50, 95))
-    return AckLatency(count=count, p50=p50, p95=p95)
+    found = defaultdict(list)
+    for connection_id, count, latency in rows:
+        found[connection_id].append((count, latency))
+    # The two ranks may be the same one.
+    return {
+        connection_id: AckLatency(count=ranked[0][0], p50=ranked[0][1], p95=ranked[-1][1])
+        for connection_id, ranked in found.items()
+    }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
