@@ -5,13 +5,16 @@ from typing import Any, ClassVar
 
 from django import forms
 from django.contrib import admin
+from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import PermissionDenied
+from django.core.paginator import Paginator
 from django.db.models import ForeignKey, Model, Q, QuerySet
 from django.forms import ModelChoiceField
 from django.http import HttpRequest
 from django.shortcuts import get_object_or_404
 from django.template.response import TemplateResponse
 from django.urls import reverse
+from django.utils.functional import cached_property
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
@@ -36,6 +39,26 @@ def link(name: str, obj: Model) -> SafeString:
     return format_html('<a href="{}">{}</a>', reverse(name, args=[obj.pk]), obj)
 
 
+class BoundedPaginator(Paginator):  # type: ignore[type-arg]  # generic in the stubs alone
+    """Counts and pages only so far that a list takes no longer the more there is in its table."""
+
+    MOST = 10_000
+
+    @cached_property
+    def count(self) -> int:
+        assert isinstance(self.object_list, QuerySet)
+        return self.object_list.order_by()[: self.MOST].count()
+
+
+class BoundedChangeList(ChangeList):
+    def get_results(self, request: HttpRequest) -> None:
+        super().get_results(request)
+        self.is_cut = self.result_count == BoundedPaginator.MOST
+        if self.is_cut:
+            # The search bar then says nothing of a number of results.
+            self.full_result_count = self.result_count
+
+
 class OrgScopedAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # generic in the stubs alone
     """Shows a user the objects of the user's orgs: in lists, under direct URLs and as choices.
 
@@ -44,7 +67,11 @@ class OrgScopedAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # generic in 
     """
 
     org_path = "org"
+    paginator = BoundedPaginator
     show_full_result_count = False
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        return BoundedChangeList
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         return visible(super().get_queryset(request), request.user, path=self.org_path)
@@ -130,6 +157,17 @@ class ConditionFilter(admin.SimpleListFilter):
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         return queryset.filter(self.conditions.get(self.value() or "", Q()))
+
+
+class VisibleFieldListFilter(admin.RelatedFieldListFilter):
+    """Offers what the user may see of the related model, whether or not the list has any of it."""
+
+    def field_choices(
+        self, field: Any, request: HttpRequest, model_admin: "admin.ModelAdmin[Any]"
+    ) -> list[tuple[str, Any]]:
+        related: Any = model_admin.admin_site.get_model_admin(field.related_model)
+        shown = related.get_queryset(request).select_related(*(related.list_select_related or ()))
+        return [(str(obj.pk), str(obj)) for obj in shown]
 
 
 class LongText(forms.TextInput):

@@ -21,6 +21,7 @@ from accounts.scoped_admin import (
     RadioList,
     ReadOnlyAdmin,
     ReasonForm,
+    VisibleFieldListFilter,
     link,
     person,
     require,
@@ -200,7 +201,7 @@ class ErpAckAdmin(AckColumns, ReadOnlyAdmin):
     list_filter = (
         WaitsForPerson,
         "verdict",
-        ("erp_connection", admin.RelatedOnlyFieldListFilter),
+        ("erp_connection", VisibleFieldListFilter),
     )
     list_per_page = 50
     search_fields = ("filename", "export__draft_order__external_order_number", "erp_order_id")

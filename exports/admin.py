@@ -21,6 +21,7 @@ from accounts.scoped_admin import (
     RadioList,
     ReadOnlyAdmin,
     ReasonForm,
+    VisibleFieldListFilter,
     link,
     person,
     require,
@@ -100,7 +101,7 @@ class SettleForm(forms.Form):
 class NeedsDecision(ConditionFilter):
     title = "needs a decision"
     parameter_name = "needs_decision"
-    conditions = {"yes": Q(status=ErpExport.Status.PENDING, next_attempt_at=None)}
+    conditions = {"yes": ErpExport.NEEDS_DECISION}
 
 
 class Overdue(ConditionFilter):
@@ -133,7 +134,7 @@ class ErpExportAdmin(ReadOnlyAdmin):
         NeedsDecision,
         Overdue,
         PickedUp,
-        ("erp_connection", admin.RelatedOnlyFieldListFilter),
+        ("erp_connection", VisibleFieldListFilter),
     )
     list_select_related = ("draft_order", "erp_connection__org")
     list_per_page = 50

@@ -27,6 +27,7 @@ class ErpExport(models.Model):
         CONFIRMED = "CONFIRMED", "confirmed by a person"
 
     LIVE = (Status.PENDING, Status.SENT, Status.ACKED)
+    NEEDS_DECISION = Q(status=Status.PENDING, next_attempt_at=None)
     OVERDUE = Q(status=Status.SENT, ack_due_at__lt=F("erp_connection__last_poll_at"))
 
     id = models.UUIDField(
@@ -122,6 +123,24 @@ class ErpExport(models.Model):
                 name="idx_erp_export_awaited",
             ),
             models.Index(
+                fields=["erp_connection", "ack_due_at"],
+                condition=Q(status="SENT", ack_due_at__isnull=False),
+                name="idx_erp_export_ack_due",
+            ),
+            # For those who see the exports of all orgs.
+            models.Index(fields=["-created_at", "-id"], name="idx_erp_export_created"),
+            # Hold all that statistics read.
+            models.Index(
+                fields=["erp_connection", "sent_at", "status"],
+                condition=Q(sent_at__isnull=False),
+                name="idx_erp_export_sent",
+            ),
+            models.Index(
+                fields=["erp_connection", "acked_at", "sent_at"],
+                condition=Q(acked_at__isnull=False),
+                name="idx_erp_export_acked",
+            ),
+            models.Index(
                 fields=["created_at"],
                 condition=Q(archived_at=None),
                 name="idx_erp_export_unarchived",
@@ -212,6 +231,9 @@ class ErpExportEvent(models.Model):
         CANCELLED = "CANCELLED", "cancelled"
         SWEPT = "SWEPT", "staging files removed"
 
+    # What makes an export fail, other than that a person cancels it.
+    FAILURE = Q(kind__in=[Kind.FAILED, Kind.REFUSED, Kind.SETTLED], status=ErpExport.Status.FAILED)
+
     export = models.ForeignKey(ErpExport, on_delete=models.PROTECT, related_name="events")
     kind = models.CharField(max_length=20, choices=Kind)
     status = models.CharField(max_length=20, choices=ErpExport.Status)
@@ -222,6 +244,13 @@ class ErpExportEvent(models.Model):
     class Meta:
         db_table = "erp_export_event"
         ordering = ["id"]
+        indexes = [
+            models.Index(
+                fields=["at"],
+                condition=Q(kind__in=["FAILED", "REFUSED", "SETTLED"], status="FAILED"),
+                name="idx_erp_export_event_failure",
+            )
+        ]
 
     def __str__(self) -> str:
         return f"{self.get_kind_display()} at {self.at:%Y-%m-%d %H:%M:%S}"

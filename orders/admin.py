@@ -14,7 +14,7 @@ from django.shortcuts import redirect
 from django.urls import URLPattern, path, reverse
 from django.utils.safestring import SafeString
 
-from accounts.scoped_admin import OrgScopedAdmin, person, require
+from accounts.scoped_admin import OrgScopedAdmin, VisibleFieldListFilter, person, require
 from exports.badges import export_badge
 from exports.decisions import DECISIONS, Decision, Preview
 from exports.models import ErpExport
@@ -140,7 +140,7 @@ class DraftOrderAdmin(OrgScopedAdmin):
         ),
     )
     list_display = ("number", "customer", "status_badge", "created_at", "latest_export")
-    list_filter = ("status", ("org", admin.RelatedOnlyFieldListFilter))
+    list_filter = ("status", ("org", VisibleFieldListFilter))
     list_select_related = ("customer",)
     list_per_page = 50
     search_fields = (

@@ -77,6 +77,8 @@ class DraftOrder(models.Model):
         ERROR = "ERROR", "error"
         REJECTED = "REJECTED", "rejected"
 
+    # Something is still to be done with these.
+    OPEN = (Status.NEEDS_REVIEW, Status.READY, Status.APPROVED, Status.PUSHING, Status.ERROR)
     EDITABLE = (Status.NEEDS_REVIEW, Status.READY, Status.APPROVED, Status.ERROR)
 
     id = models.UUIDField(
@@ -84,7 +86,12 @@ class DraftOrder(models.Model):
     )
     org = models.ForeignKey(Org, on_delete=models.PROTECT, related_name="draft_orders")
     customer = models.ForeignKey(
-        Customer, on_delete=models.PROTECT, null=True, blank=True, related_name="draft_orders"
+        Customer,
+        on_delete=models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="draft_orders",
+        db_index=False,
     )
     customer_name = models.CharField(
         max_length=300,
@@ -137,8 +144,21 @@ class DraftOrder(models.Model):
                 fields=["org", "customer", "external_order_number"],
                 name="idx_draft_order_number",
             ),
+            # Finds numbers by how they begin, too.
             models.Index(
-                fields=["org", "external_order_number"], name="idx_draft_order_org_number"
+                fields=["org", "external_order_number"],
+                opclasses=["uuid_ops", "varchar_pattern_ops"],
+                name="idx_draft_order_org_number",
+            ),
+            models.Index(
+                fields=["customer", "-created_at", "-id"], name="idx_draft_order_customer"
+            ),
+            # For those who see the orders of all orgs.
+            models.Index(fields=["-created_at", "-id"], name="idx_draft_order_created"),
+            models.Index(
+                fields=["status", "-created_at", "-id"],
+                condition=Q(status__in=["NEEDS_REVIEW", "READY", "APPROVED", "PUSHING", "ERROR"]),
+                name="idx_draft_order_open",
             ),
         ]
         constraints = [
