@@ -54,7 +54,7 @@ class LoginForm(AdminAuthenticationForm):
         return cleaned
 
 
-class OrderflowAdminSite(AdminSite):
+class ThrottledLoginSite(AdminSite):
     login_form = LoginForm
 
     def login(

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from django import forms
 from django.contrib import admin, messages
+from django.db.models import Q
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404, redirect
 from django.urls import URLPattern, path, reverse
@@ -19,7 +20,14 @@ from django.utils.safestring import SafeString
 from django.utils.text import capfirst
 from django.views.decorators.debug import sensitive_post_parameters
 
-from accounts.scoped_admin import OrgScopedAdmin, ReasonForm, freeze, person, require
+from accounts.scoped_admin import (
+    ConditionFilter,
+    OrgScopedAdmin,
+    ReasonForm,
+    freeze,
+    person,
+    require,
+)
 from connectors import health, registry
 from connectors.configuring import create_connection, masked_config, pin_host_key
 from connectors.errors import CATALOGUE, ConnectorError
@@ -71,10 +79,16 @@ class ConnectionForm(ConfigForm):
         return data
 
 
+class Paused(ConditionFilter):
+    title = "paused"
+    parameter_name = "paused"
+    conditions = {"yes": Q(paused_at__isnull=False), "no": Q(paused_at=None)}
+
+
 @admin.register(ErpConnection)
 class ErpConnectionAdmin(OrgScopedAdmin):
     list_display = ("__str__", "active", "state", "last_test")
-    list_filter = ("active", ("org", admin.RelatedOnlyFieldListFilter))
+    list_filter = ("active", Paused, ("org", admin.RelatedOnlyFieldListFilter))
     list_select_related = ("org", "paused_by")
     search_fields = ("org__name",)
     ordering = ("org__name", "connector_type")

@@ -2,4 +2,4 @@ from django.contrib.admin.apps import AdminConfig
 
 
 class OrderflowAdminConfig(AdminConfig):
-    default_site = "accounts.login.OrderflowAdminSite"
+    default_site = "exports.site.OrderflowAdminSite"
