@@ -50,7 +50,7 @@ def copy_answers(connection_id: UUID) -> None:
 def settle() -> None:
     """Do now what the database would otherwise do beside the measurement."""
     with database.cursor() as cursor:
-        cursor.execute("VACUUM ANALYZE draft_order, erp_export, erp_ack")
+        cursor.execute("VACUUM ANALYZE draft_order, erp_export, erp_export_event, erp_ack")
         cursor.execute("CHECKPOINT")
 
 

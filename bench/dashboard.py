@@ -1,0 +1,142 @@
+"""The start page of the admin, its lists and its search, beside ten thousand exports and a million.
+
+Both times the same share of the exports waits, has failed or is overdue, and an export is pushed
+every eight seconds: with a million there is more to count, and more of everything to leave aside.
+"""
+
+from collections.abc import Mapping
+
+from django.conf import settings
+from django.contrib.auth.models import Group
+from django.db import connection as database
+from django.test import Client, override_settings
+
+from accounts.models import User
+from connectors.models import ErpConnection
+from exports.models import ErpExport
+from orderflow.db import Now
+from orders.models import Customer
+from tests.builders import a_connection, a_user, an_org, some_exports
+
+from .copies import copy_answers, copy_exports, settle
+from .measuring import report, timed
+
+FEW, MANY = 10_000, 1_000_000  # exports in the table
+CUSTOMERS = 1000
+NEIGHBOURS = 50  # one of so many exports is another org's
+ROUNDS = 20
+MOST = 3  # times as long as with few
+
+# Of 200 exports one waits for a decision, three failed, and the answers to three are overdue.
+_STATUS = (
+    "CASE WHEN mod(n, 200) = 1 THEN 'PENDING' WHEN mod(n, 200) < 4 THEN 'FAILED'"
+    " WHEN mod(n, 200) < 7 THEN 'SENT' ELSE 'ACKED' END"
+)
+_ORDER_STATUS = "CASE {} WHEN 'PENDING' THEN 'PUSHING' WHEN 'FAILED' THEN 'ERROR' ELSE 'PUSHED' END"
+_AT = "now() + CASE WHEN mod(n, 2000) < 7 THEN interval '-1 hour' ELSE interval '1 day' END"
+_AT = "now() - n * interval '8 seconds'"
+
+PAGES = {
+    "dashboard": "/admin/",
+    "orders": "/admin/orders/draftorder/",
+    "failed orders": "/admin/orders/draftorder/?status__exact=ERROR",
+    "exports": "/admin/exports/erpexport/",
+    "exports that need a decision": "/admin/exports/erpexport/?needs_decision=yes",
+    "overdue exports": "/admin/exports/erpexport/?overdue=yes",
+    "search for a number": "/admin/search/?q=PO-77",
+    "search for a customer": "/admin/search/?q=C-77",
+    "search for an ERP number": "/admin/search/?q=SO-777",
+}
+
+
+class Shop:
+    """An org with many exports, and somebody who may see everything of it."""
+
+    def __init__(self, name: str) -> None:
+        self.org = an_org(name)
+        self.user = a_user(self.org, name)
+        config = {"mode": "filesystem", "export_path": settings.DROPZONE_ROOTS[0]}
+        self.connection = a_connection(self.org, config)
+        Customer.objects.bulk_create(
+            Customer(org=self.org, erp_customer_number=f"C-{number}", name=f"Customer {number}")
+            for number in range(CUSTOMERS)
+        )
+        (export,) = some_exports(self.org, self.user)
+        answered = {"sent_at": Now(), "sent_evidence": "OBSERVED", "acked_at": Now()}
+        ErpExport.objects.filter(id=export.id).update(**answered, archived_at=Now())
+        self._pattern = export
+
+    def remember(self, numbers: range) -> None:
+        """Add exports: the higher the number, the older."""
+        customers = f"(SELECT array_agg(id) FROM customer WHERE org_id = '{self.org.id}')"
+        order = {
+            "external_order_number": "'PO-' || n",
+            "customer_id": f"({customers})[mod(n, {CUSTOMERS}) + 1]",
+            "status": _ORDER_STATUS.format(_STATUS),
+            "created_at": _AT,
+        }
+        copy_exports(
+            self._pattern,
+            numbers,
+            order=order,
+            status=_STATUS,
+            payload=f"CASE {_STATUS} WHEN 'PENDING' THEN payload END",
+            erp_order_id=f"CASE {_STATUS} WHEN 'ACKED' THEN 'SO-' || n END",
+            next_attempt_at="NULL",
+            ack_due_at=_AT,
+            sent_at=f"CASE WHEN {_STATUS} <> 'PENDING' THEN {_AT} END",
+            acked_at=f"CASE {_STATUS} WHEN 'ACKED' THEN {_AT} + mod(n, 97) * interval '1 s' END",
+            created_at=_AT,
+        )
+        with database.cursor() as cursor:
+            cursor.execute(
+                "INSERT INTO erp_export_event (export_id, kind, status, at)"
+                " SELECT id, CASE status WHEN 'FAILED' THEN 'REFUSED' ELSE status END, status,"
+                " created_at FROM erp_export WHERE erp_connection_id = %s AND status <> 'PENDING'",
+                [self.connection.id],
+            )
+        copy_answers(self.connection.id)
+        ErpConnection.objects.filter(id=self.connection.id).update(last_poll_at=Now())
+
+
+def measure() -> None:
+    shop, neighbour = Shop("bench-dashboard"), Shop("bench-dashboard-neighbour")
+    shares = {neighbour: 1 / NEIGHBOURS, shop: 1 - 1 / NEIGHBOURS}
+    shop.user.is_staff = True
+    shop.user.save()
+    shop.user.groups.add(*Group.objects.filter(name="Operator"))
+    people = {"one org": shop.user, "all orgs": User.objects.create_superuser("bench-root")}
+    fastest: dict[int, Mapping[str, float]] = {}
+    before = 0
+    for exports in (FEW, MANY):
+        for owner, share in shares.items():
+            owner.remember(range(int(before * share) + 1, int(exports * share) + 1))
+        settle()
+        fastest[exports] = {
+            f"{page}, seen by who sees {who}": _fastest(person, path)
+            for who, person in people.items()
+            for page, path in PAGES.items()
+        }
+        before = exports
+    for name, few in fastest[FEW].items():
+        many = fastest[MANY][name]
+        report(
+            f"{name}: beside {MANY} exports to {FEW}",
+            few_ms=round(few, 1),
+            many_ms=round(many, 1),
+            ratio=round(many / few, 2),
+            target=MOST,
+            met=many / few <= MOST,
+        )
+
+
+@override_settings(ALLOWED_HOSTS=["testserver"])
+def _fastest(person: User, path: str) -> float:
+    """Milliseconds; the fastest, for the machine may have other things to do in between."""
+    client = Client()
+    client.force_login(person)
+
+    def look(_: int) -> None:
+        assert client.get(path).status_code == 200
+
+    return min(timed(look, rounds=ROUNDS))
