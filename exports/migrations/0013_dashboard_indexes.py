@@ -7,7 +7,7 @@ class Migration(migrations.Migration):
         ("accounts", "0003_rate_windows"),
         ("connectors", "0006_secrets_set"),
         ("exports", "0012_list_indexes"),
-        ("orders", "0030_dashboard_indexes"),
+        ("orders", "0004_dashboard_indexes"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
