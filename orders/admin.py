@@ -4,33 +4,25 @@ from typing import Any
 from uuid import UUID
 
 from django import forms
-from django.contrib import admin
-from django.db.models import OuterRef, QuerySet, Subquery
+from django.contrib import admin, messages
 from django.http import HttpRequest, HttpResponse
-from django.utils.safestring import SafeString
+from django.shortcuts import redirect
+from django.urls import URLPattern, path
 
-from accounts.scoped_admin import OrgScopedAdmin, VisibleFieldListFilter, person
+from accounts.scoped_admin import OrgScopedAdmin, person
 from exports.badges import export_badge
 from exports.decisions import DECISIONS
-from exports.models import ErpExport
-from orderflow.badges import Tone, badge
+from exports.highlighting import highlighted
+from exports.rendering import preview_order
 from orders import workflow
 from orders.content import blocking_reasons, content_hash, warnings
 from orders.deciding_admin import OrderDeciding, decide_url
 from orders.editing_admin import OrderEditing
+from orders.errors import Refused
+from orders.list_admin import OrderListing
 from orders.models import Customer, DraftOrder, SourceDocument
 
 Status = DraftOrder.Status
-
-_TONES = {
-    Status.NEEDS_REVIEW: Tone.QUIET,
-    Status.READY: Tone.BUSY,
-    Status.APPROVED: Tone.BUSY,
-    Status.PUSHING: Tone.BUSY,
-    Status.PUSHED: Tone.GOOD,
-    Status.ERROR: Tone.BAD,
-    Status.REJECTED: Tone.QUIET,
-}
 
 
 @admin.register(Customer)
@@ -65,37 +57,7 @@ class SourceDocumentAdmin(OrgScopedAdmin):
 
 
 @admin.register(DraftOrder)
-class DraftOrderAdmin(OrderEditing, OrderDeciding):
-    list_display = ("number", "customer", "status_badge", "created_at", "latest_export")
-    list_filter = ("status", ("org", VisibleFieldListFilter))
-    list_select_related = ("customer",)
-    list_per_page = 50
-    search_fields = (
-        "external_order_number",
-        "customer__name",
-        "customer_name",
-        "customer__erp_customer_number",
-    )
-    search_help_text = "Order number, customer name or customer number"
-
-    def get_queryset(self, request: HttpRequest) -> QuerySet[DraftOrder]:
-        latest = ErpExport.objects.filter(draft_order=OuterRef("pk")).order_by("-created_at", "-id")
-        orders: QuerySet[DraftOrder] = super().get_queryset(request)
-        return orders.annotate(latest_export_status=Subquery(latest.values("status")[:1]))
-
-    @admin.display(description="number", ordering="external_order_number")
-    def number(self, order: DraftOrder) -> str:
-        return str(order)
-
-    @admin.display(description="status", ordering="status")
-    def status_badge(self, order: DraftOrder) -> SafeString:
-        return badge(order.get_status_display(), _TONES[Status(order.status)])
-
-    @admin.display(description="latest export", ordering="latest_export_status", empty_value="-")
-    def latest_export(self, order: Any) -> SafeString | None:
-        status = order.latest_export_status
-        return status and export_badge(status)
-
+class DraftOrderAdmin(OrderListing, OrderEditing, OrderDeciding):
     def render_change_form(
         self,
         request: HttpRequest,
@@ -108,6 +70,33 @@ class DraftOrderAdmin(OrderEditing, OrderDeciding):
         if obj is not None:
             context.update(self._state(request, obj.pk))
         return super().render_change_form(request, context, add, change, form_url, obj)
+
+    def get_urls(self) -> list[URLPattern]:
+        return [
+            path(
+                "<uuid:pk>/preview/",
+                self.admin_site.admin_view(self.preview_view),
+                name="orders_draftorder_preview",
+            ),
+            *super().get_urls(),
+        ]
+
+    def preview_view(self, request: HttpRequest, pk: UUID) -> HttpResponse:
+        """What an export of the order would carry now."""
+        order: DraftOrder = self.get_or_404(request, pk)
+        try:
+            document = preview_order(pk)
+        except Refused as e:
+            self.message_user(request, e.message, messages.WARNING)
+            return redirect("admin:orders_draftorder_change", pk)
+        return self.page(
+            request,
+            "admin/orders/draftorder/preview.html",
+            title="Preview of the export",
+            original=order,
+            size=len(document.content),
+            document=highlighted(document.content),
+        )
 
     def _state(self, request: HttpRequest, order_id: UUID) -> dict[str, Any]:
         """What the page says about an order beside its form."""
@@ -126,6 +115,7 @@ class DraftOrderAdmin(OrderEditing, OrderDeciding):
             "warnings": warnings(order) if is_waiting else [],
             "is_stale": is_stale,
             "is_editable": order.status in DraftOrder.EDITABLE,
+            "has_preview": order.status == Status.APPROVED and not is_stale,
             "export": latest,
             "export_badge": latest and export_badge(latest.status),
             "decisions": [

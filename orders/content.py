@@ -1,13 +1,49 @@
-"""The content of an order: is it complete, what is unusual about it, and its fingerprint."""
+"""The content of an order: is it complete, what is unusual, what it is worth; its fingerprint."""
 
 import hashlib
 import json
+from collections.abc import Sequence
+from typing import Final
 
-from orders.models import DraftOrder
+from django.db.models import (
+    BooleanField,
+    Case,
+    DecimalField,
+    Exists,
+    ExpressionWrapper,
+    F,
+    OuterRef,
+    Q,
+    Subquery,
+    Sum,
+    When,
+)
+
+from orders.models import DraftOrder, DraftOrderLine
+
+# Of a line, in the database: whether it keeps its order from being approved.
+INCOMPLETE: Final = ExpressionWrapper(
+    Q(qty__lte=0) | Q(uom="") | Q(internal_sku=""), output_field=BooleanField()
+)
+
+_lines = DraftOrderLine.objects.filter(order=OuterRef("pk")).order_by()
+_has_unpriced_lines = Exists(
+    _lines.filter(Q(unit_price=None) | ~Q(currency="") & ~Q(currency=OuterRef("currency")))
+)
+_worth = Sum(
+    F("qty") * F("unit_price"), output_field=DecimalField(max_digits=40, decimal_places=12)
+)
+# Of an order, in the database: what it is worth in its currency; NULL unless all lines say it.
+TOTAL: Final = Case(
+    When(~_has_unpriced_lines, then=Subquery(_lines.values("order").values(total=_worth)))
+)
 
 
-def blocking_reasons(order: DraftOrder) -> list[str]:
-    """What keeps an order from being approved, as sentences; empty when it is ready."""
+def blocking_reasons(order: DraftOrder, lines: Sequence[DraftOrderLine] | None = None) -> list[str]:
+    """What keeps an order from being approved, as sentences; empty when it is ready.
+
+    `lines`: those to look at, if not all.
+    """
     reasons = []
     if order.customer is None:
         reasons.append("The order has no customer.")
@@ -15,7 +51,7 @@ def blocking_reasons(order: DraftOrder) -> list[str]:
         reasons.append(f"Customer {order.customer.name} has no ERP customer number.")
     if not order.currency:
         reasons.append("The order has no currency.")
-    lines = list(order.lines.all())
+    lines = list(order.lines.all()) if lines is None else lines
     if not lines:
         reasons.append("The order has no lines.")
     for line in lines:
