@@ -7,6 +7,7 @@ from uuid import UUID
 from django import forms
 from django.contrib import admin, messages
 from django.db.models import Q, QuerySet
+from django.db.models.functions import Left
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import redirect
 from django.urls import URLPattern, path, reverse
@@ -14,6 +15,7 @@ from django.utils.formats import localize
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from accounts.csv_admin import CsvAdmin
 from accounts.models import User
 from accounts.scoped_admin import (
     ConditionFilter,
@@ -55,6 +57,9 @@ _EXPLAINED: Final[dict[str, str]] = {
     "have the program that wrote it corrected.",
 }
 
+# Of the text of a file, on the page of its export.
+_SHOWN: Final = 4000
+
 
 class AckColumns:
     """What lists of acks have in common."""
@@ -79,9 +84,13 @@ class AckInline(AckColumns, admin.TabularInline):  # type: ignore[type-arg]
 
     model = ErpAck
     verbose_name_plural = "Answers of the ERP"
-    fields = readonly_fields = ("file", "says", "verdict_badge", "seen_at")
+    fields = readonly_fields = ("file", "says", "verdict_badge", "seen_at", "text")
     can_delete = False
     ordering = ("seen_at", "id")
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[ErpAck]:
+        acks: QuerySet[ErpAck] = super().get_queryset(request)
+        return acks.defer("raw").annotate(beginning=Left("raw", _SHOWN))
 
     def has_add_permission(self, request: HttpRequest, obj: ErpExport | None = None) -> bool:
         return False
@@ -91,6 +100,13 @@ class AckInline(AckColumns, admin.TabularInline):  # type: ignore[type-arg]
 
     def file(self, ack: ErpAck) -> SafeString:
         return link("admin:exports_erpack_change", ack)
+
+    @admin.display(description="content")
+    def text(self, ack: Any) -> SafeString:
+        return format_html(
+            '<details><summary>Show</summary><pre class="payload">{}</pre></details>',
+            ack.beginning or "empty",
+        )
 
 
 class WaitsForPerson(ConditionFilter):
@@ -196,7 +212,7 @@ class AssignForm(forms.Form):
 
 
 @admin.register(ErpAck)
-class ErpAckAdmin(AckColumns, ReadOnlyAdmin):
+class ErpAckAdmin(AckColumns, CsvAdmin, ReadOnlyAdmin):
     list_display = ("filename", "says", "verdict_badge", "order", "seen_at")
     list_filter = (
         WaitsForPerson,
@@ -206,6 +222,23 @@ class ErpAckAdmin(AckColumns, ReadOnlyAdmin):
     list_per_page = 50
     search_fields = ("filename", "export__draft_order__external_order_number", "erp_order_id")
     search_help_text = "File name, order number or ERP number"
+    csv_columns = {
+        "id": lambda ack: str(ack.pk),
+        "connection": lambda ack: str(ack.erp_connection),
+        "file name": lambda ack: ack.filename,
+        "order": lambda ack: ack.export and str(ack.export.draft_order),
+        "export": lambda ack: ack.export and ack.export.filename,
+        "accepted": lambda ack: ack.is_accepted,
+        "ERP order number": lambda ack: ack.erp_order_id,
+        "error code": lambda ack: ack.error_code,
+        "message": lambda ack: ack.message,
+        "verdict": lambda ack: ack.verdict,
+        "reason": lambda ack: ack.reason,
+        "seen at": lambda ack: ack.seen_at,
+        "processed by the ERP at": lambda ack: ack.processed_at,
+        "decided by": lambda ack: ack.decided_by and str(ack.decided_by),
+        "decided at": lambda ack: ack.decided_at,
+    }
     fieldsets = (
         (None, {"fields": ("answered", "order", "connection", "seen_at")}),
         (
@@ -227,9 +260,9 @@ class ErpAckAdmin(AckColumns, ReadOnlyAdmin):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[ErpAck]:
         acks: QuerySet[ErpAck] = super().get_queryset(request)
-        return acks.select_related("export__draft_order", "erp_connection__org").defer(
-            "raw", "export__payload"
-        )
+        return acks.select_related(
+            "export__draft_order", "erp_connection__org", "decided_by"
+        ).defer("raw", "export__payload")
 
     def connection(self, ack: ErpAck) -> SafeString:
         return link("admin:connectors_erpconnection_change", ack.erp_connection)

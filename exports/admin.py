@@ -1,12 +1,11 @@
 """Admin of exports with their history. They are looked at, not edited."""
 
+from collections.abc import Iterator
 from typing import Any
 from uuid import UUID
 
-import msgspec
 from django.apps import apps
 from django.contrib import admin
-from django.db.models import Q
 from django.http import Http404, HttpRequest, HttpResponse
 from django.urls import URLPattern, path
 from django.utils.html import format_html, format_html_join
@@ -14,19 +13,18 @@ from django.utils.http import content_disposition_header
 from django.utils.safestring import SafeString
 
 from accounts.scoped_admin import (
-    ConditionFilter,
-    VisibleFieldListFilter,
     link,
     person,
 )
 from connectors.admin import pause_reason, reads_acks
 from exports import workers
 from exports.ack_admin import AckInline
-from exports.badges import export_badge
 from exports.deciding_admin import ExportDeciding
+from exports.failure_admin import Failures
+from exports.highlighting import highlighted
+from exports.list_admin import ExportListing
 from exports.models import ErpAck, ErpExport, ErpExportEvent
 from exports.settlement import possible_outcomes
-from orderflow.badges import Tone, badge
 from orderflow.db import db_now
 from orderflow.durations import in_words
 
@@ -36,72 +34,9 @@ for _model in apps.get_app_config("django_q").get_models():
         admin.site.unregister(_model)
 
 
-class EventInline(admin.TabularInline):  # type: ignore[type-arg]
-    model = ErpExportEvent
-    verbose_name_plural = "Timeline"
-    fields = ("at", "kind", "status", "by", "what")
-    readonly_fields = ("by", "what")
-    can_delete = False
-
-    def has_add_permission(self, request: HttpRequest, obj: ErpExport | None = None) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: ErpExport | None = None) -> bool:
-        return False
-
-    def by(self, event: ErpExportEvent) -> str:
-        return str(event.actor) if event.actor else "system"
-
-    @admin.display(description="details", empty_value="")
-    def what(self, event: ErpExportEvent) -> SafeString:
-        return format_html_join(
-            "", "<div>{}: {}</div>", ((name, text) for name, text in event.detail.items() if text)
-        )
-
-
-class NeedsDecision(ConditionFilter):
-    title = "needs a decision"
-    parameter_name = "needs_decision"
-    conditions = {"yes": ErpExport.NEEDS_DECISION}
-
-
-class Overdue(ConditionFilter):
-    title = "overdue"
-    parameter_name = "overdue"
-    conditions = {"yes": ErpExport.OVERDUE}
-
-
-class PickedUp(ConditionFilter):
-    title = "picked up"
-    parameter_name = "picked_up"
-    conditions = {
-        "yes": Q(picked_up_at__isnull=False),
-        "no": Q(status=ErpExport.Status.SENT, picked_up_at=None),
-    }
-
-
 @admin.register(ErpExport)
-class ErpExportAdmin(ExportDeciding):
-    list_display = (
-        "draft_order",
-        "status_badge",
-        "erp_connection",
-        "created_at",
-        "sent_at",
-        "filename",
-    )
-    list_filter = (
-        "status",
-        NeedsDecision,
-        Overdue,
-        PickedUp,
-        ("erp_connection", VisibleFieldListFilter),
-    )
-    list_select_related = ("draft_order", "erp_connection__org")
-    list_per_page = 50
-    search_fields = ("filename", "draft_order__external_order_number", "erp_order_id")
-    search_help_text = "File name, order number or ERP number"
-    inlines = (AckInline, EventInline)
+class ErpExportAdmin(ExportListing, ExportDeciding, Failures):
+    inlines = (AckInline,)
     fieldsets = (
         (
             None,
@@ -137,22 +72,7 @@ class ErpExportAdmin(ExportDeciding):
     )
 
     def get_inlines(self, request: HttpRequest, obj: ErpExport | None) -> Any:
-        return self.inlines if obj and obj.acks.exists() else (EventInline,)
-
-    @admin.display(description="status", ordering="status")
-    def status_badge(self, export: ErpExport) -> SafeString:
-        if export.needs_decision:
-            badges = [badge("needs a decision", Tone.BAD)]
-        else:
-            badges = [export_badge(export.status)]
-        if export.is_overdue:
-            badges.append(badge("overdue", Tone.BAD))
-        if export.status == ErpExport.Status.SENT and export.picked_up_at:
-            badges.append(badge("picked up", Tone.GOOD))
-        code = export.error_json.get("code", "") if export.error_json else ""
-        return format_html(
-            "{} <span>{}</span>", format_html_join(" ", "{}", ((b,) for b in badges)), code
-        )
+        return self.inlines if obj and obj.acks.exists() else ()
 
     def order(self, export: ErpExport) -> SafeString:
         return link("admin:orders_draftorder_change", export.draft_order)
@@ -172,9 +92,8 @@ class ErpExportAdmin(ExportDeciding):
     def document(self, export: ErpExport) -> SafeString | str:
         if export.content is None:
             return "Cleared after its time; the archive has it."
-        # Formats the text as it is: numbers are not read, so none can change.
         return format_html(
-            '<pre class="payload">{}</pre>', msgspec.json.format(export.content, indent=2).decode()
+            '<pre class="payload" tabindex="0">{}</pre>', highlighted(export.content)
         )
 
     def get_urls(self) -> list[URLPattern]:
@@ -202,6 +121,8 @@ class ErpExportAdmin(ExportDeciding):
             is_pending = obj.status == ErpExport.Status.PENDING
             user = person(request)
             context.update(_outlook(obj))
+            if user.has_perm("exports.view_erpexportevent"):
+                context["timeline"] = _timeline(obj)
             context["is_cancellable"] = (
                 is_pending and obj.staged_path is None and user.has_perm("exports.cancel_erpexport")
             )
@@ -223,6 +144,17 @@ class ErpExportAdmin(ExportDeciding):
             content_type="application/json",
             headers={"Content-Disposition": content_disposition_header(True, export.filename)},
         )
+
+
+def _timeline(export: ErpExport) -> Iterator[tuple[ErpExportEvent, str, Any, Any]]:
+    """Each event, how long after the one before, with which error, and what else is known of it."""
+    before = None
+    for event in export.events.select_related("actor"):
+        since = in_words(event.at - before) if before else ""
+        is_error = "code" in event.detail and "message" in event.detail
+        facts = () if is_error else [(name, text) for name, text in event.detail.items() if text]
+        yield event, since, event.detail if is_error else None, facts
+        before = event.at
 
 
 def _outlook(export: ErpExport) -> dict[str, Any]:

@@ -1,0 +1,70 @@
+"""What failed and waits for somebody, grouped by cause."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from django.db.models import Count, Max, Min, OuterRef, Q, QuerySet, Subquery
+from django.db.models.fields.json import KT
+
+from connectors.errors import CATALOGUE, ErrorSpec
+from connectors.models import ErpConnection
+from exports.models import ErpExport
+from orders.models import DraftOrder
+
+NEEDS_DECISION: Final = Q(status=ErpExport.Status.PENDING, next_attempt_at=None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FailureGroup:
+    """Exports of one connection with one error. Failed ones can be retried, others are decided."""
+
+    code: str
+    spec: ErrorSpec | None
+    connection: ErpConnection
+    is_failed: bool
+    count: int
+    oldest: datetime
+    newest: datetime
+
+
+def open_failures() -> QuerySet[ErpExport]:
+    """The failed exports whose order waits for a correction or a retry since."""
+    latest = ErpExport.objects.filter(draft_order=OuterRef("draft_order"))
+    return ErpExport.objects.filter(
+        status=ErpExport.Status.FAILED,
+        draft_order__status=DraftOrder.Status.ERROR,
+        pk=Subquery(latest.order_by("-created_at", "-id").values("pk")[:1]),
+    )
+
+
+def waits_for_person() -> Q:
+    """Of an export: somebody has to do something about it."""
+    return NEEDS_DECISION | Q(pk__in=open_failures().values("pk"))
+
+
+def failure_groups(exports: QuerySet[ErpExport]) -> list[FailureGroup]:
+    """Group those of `exports` that wait for a person, the largest groups first."""
+    rows = (
+        exports.filter(waits_for_person())
+        .order_by()
+        .values("erp_connection", "status", code=KT("error_json__code"))
+        .annotate(count=Count("id"), oldest=Min("created_at"), newest=Max("created_at"))
+        .order_by("-count", "code", "erp_connection")
+    )
+    groups = list(rows)
+    connections = ErpConnection.objects.select_related("org").in_bulk(
+        {row["erp_connection"] for row in groups}
+    )
+    return [
+        FailureGroup(
+            code=row["code"] or "",
+            spec=CATALOGUE.get(row["code"]),
+            connection=connections[row["erp_connection"]],
+            is_failed=row["status"] == ErpExport.Status.FAILED,
+            count=row["count"],
+            oldest=row["oldest"],
+            newest=row["newest"],
+        )
+        for row in groups
+    ]
