@@ -19,14 +19,18 @@ from accounts.scoped_admin import (
 from connectors.admin import pause_reason, reads_acks
 from exports import workers
 from exports.ack_admin import AckInline
+from exports.batch_admin import BatchAdmin, BatchItemAdmin
 from exports.deciding_admin import ExportDeciding
 from exports.failure_admin import Failures
 from exports.highlighting import highlighted
 from exports.list_admin import ExportListing
-from exports.models import ErpAck, ErpExport, ErpExportEvent
+from exports.models import Batch, BatchItem, ErpAck, ErpExport, ErpExportEvent
 from exports.settlement import possible_outcomes
 from orderflow.db import db_now
 from orderflow.durations import in_words
+
+admin.site.register(Batch, BatchAdmin)
+admin.site.register(BatchItem, BatchItemAdmin)
 
 # The queue is a doorbell: running or deleting its rows by hand helps nobody.
 for _model in apps.get_app_config("django_q").get_models():

@@ -1,8 +1,8 @@
-"""How exports and acks look, the same in every list and on every page of the admin."""
+"""How exports, acks and batches look, the same in every list and on every page of the admin."""
 
 from django.utils.safestring import SafeString
 
-from exports.models import ErpAck, ErpExport
+from exports.models import Batch, BatchItem, ErpAck, ErpExport
 from orderflow.badges import Tone, badge
 
 _EXPORTS = {
@@ -17,6 +17,19 @@ _VERDICTS = {
     ErpAck.Verdict.DUPLICATE: Tone.QUIET,
     ErpAck.Verdict.DISMISSED: Tone.QUIET,
 }
+_STATES = {
+    Batch.State.WAITING: Tone.BUSY,
+    Batch.State.RUNNING: Tone.BUSY,
+    Batch.State.FINISHED: Tone.GOOD,
+    Batch.State.CANCELLED: Tone.QUIET,
+}
+_OUTCOMES = {
+    BatchItem.Outcome.WAITING: Tone.BUSY,
+    BatchItem.Outcome.DONE: Tone.GOOD,
+    BatchItem.Outcome.REFUSED: Tone.BAD,
+    BatchItem.Outcome.FAILED: Tone.BAD,
+    BatchItem.Outcome.CANCELLED: Tone.QUIET,
+}
 
 
 def export_badge(status: str) -> SafeString:
@@ -28,3 +41,12 @@ def verdict_badge(verdict: str) -> SafeString:
     verdict = ErpAck.Verdict(verdict)
     # One word fits into a list; beside it, or on the ack's page, stands the reason.
     return badge(verdict.lower(), _VERDICTS.get(verdict, Tone.BAD))
+
+
+def state_badge(state: str) -> SafeString:
+    return badge(state, _STATES[Batch.State(state)])
+
+
+def outcome_badge(outcome: str) -> SafeString:
+    outcome = BatchItem.Outcome(outcome)
+    return badge(outcome.label, _OUTCOMES[outcome])

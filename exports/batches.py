@@ -8,7 +8,7 @@ harmless; the lease only saves them the wait.
 import logging
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import accumulate
@@ -112,8 +112,19 @@ def create_batch(
 
 def progress(batch: Batch) -> Progress:
     """Count what became of the orders of a batch until now."""
-    by_outcome = batch.items.order_by().values_list("outcome").annotate(Count("id"))
-    counts = Counter(dict(by_outcome))
+    return progresses([batch])[batch.id]
+
+
+def progresses(batches: Collection[Batch]) -> dict[UUID, Progress]:
+    """The progress of some batches, by their ids."""
+    items = BatchItem.objects.filter(batch__in=batches).order_by()
+    counts: dict[UUID, Counter[str]] = {batch.id: Counter() for batch in batches}
+    for batch_id, outcome, count in items.values_list("batch", "outcome").annotate(Count("id")):
+        counts[batch_id][outcome] = count
+    return {batch.id: _progress(batch, counts[batch.id]) for batch in batches}
+
+
+def _progress(batch: Batch, counts: Counter[str]) -> Progress:
     return Progress(
         state=batch.state,
         total=counts.total(),

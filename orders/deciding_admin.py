@@ -1,20 +1,33 @@
-"""Decisions about orders: a page says what one will do to which orders, a POST carries it out."""
+"""Decisions about orders: a page says what one will do to which orders, a POST carries it out.
 
+A few orders are decided at once, and beforehand is known what would become of each; more are a
+batch, which workers carry out.
+"""
+
+from typing import Any
 from uuid import UUID
 
 from django.contrib import admin, messages
-from django.db.models import QuerySet
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.db import transaction
+from django.db.models import Q, QuerySet
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect, QueryDict
 from django.shortcuts import redirect
 from django.urls import URLPattern, path, reverse
+from django.utils.http import url_has_allowed_host_and_scheme
 
+from accounts.models import Org
 from accounts.scoped_admin import OrgScopedAdmin, person, require
+from connectors.models import ErpConnection
+from exports.batches import MAX_BATCH_ORDERS, create_batch, preview_batch
 from exports.decisions import DECISIONS, Decision, Preview
+from exports.failures import open_failures
+from exports.models import BatchItem
 from orders.errors import Refused
 from orders.models import DraftOrder
 
-MAX_ORDERS = 1000
+MAX_AT_ONCE = 50
 _REFUSALS_SHOWN = 10
+_TEMPLATES = "admin/orders/draftorder"
 
 
 class OrderDeciding(OrgScopedAdmin):
@@ -30,25 +43,25 @@ class OrderDeciding(OrgScopedAdmin):
     def approve_orders(
         self, request: HttpRequest, queryset: QuerySet[DraftOrder]
     ) -> HttpResponse | None:
-        return self._confirm_many(request, queryset, DECISIONS["approve"])
+        return self._confirm_selected(request, queryset, DECISIONS["approve"])
 
     @admin.action(description="Push selected orders", permissions=["push"])
     def push_orders(
         self, request: HttpRequest, queryset: QuerySet[DraftOrder]
     ) -> HttpResponse | None:
-        return self._confirm_many(request, queryset, DECISIONS["push"])
+        return self._confirm_selected(request, queryset, DECISIONS["push"])
 
     @admin.action(description="Retry selected orders", permissions=["push"])
     def retry_orders(
         self, request: HttpRequest, queryset: QuerySet[DraftOrder]
     ) -> HttpResponse | None:
-        return self._confirm_many(request, queryset, DECISIONS["retry"])
+        return self._confirm_selected(request, queryset, DECISIONS["retry"])
 
     @admin.action(description="Reject selected orders", permissions=["approve"])
     def reject_orders(
         self, request: HttpRequest, queryset: QuerySet[DraftOrder]
     ) -> HttpResponse | None:
-        return self._confirm_many(request, queryset, DECISIONS["reject"])
+        return self._confirm_selected(request, queryset, DECISIONS["reject"])
 
     def get_urls(self) -> list[URLPattern]:
         return [
@@ -61,44 +74,51 @@ class OrderDeciding(OrgScopedAdmin):
         ]
 
     def decide_view(self, request: HttpRequest, name: str) -> HttpResponse:
-        """GET ?order=<id> shows what a decision would do to one order; POST carries it out.
+        """GET shows what a decision would do to orders; POST carries it out.
 
-        POST: `orders` are ids, `confirm_warnings` takes those with warnings too, `back` says
-        whether to return to the order or to the list, with its `filters`.
+        GET: what `_chosen` understands. POST: `orders` are ids, `confirm_warnings` takes those with
+        warnings too, `back` is the address to return to.
         """
         if (decision := DECISIONS.get(name)) is None:
             raise Http404
         require(request, decision.permission)
         is_post = request.method == "POST"
         try:
-            ids = [
-                UUID(text)
-                for text in (
-                    request.POST.get("orders", "").split()
-                    if is_post
-                    else request.GET.getlist("order")
-                )
-            ]
+            which = _posted(request.POST) if is_post else _chosen(request.GET)
         except ValueError as e:
             raise Http404 from e
-        orders = self.get_queryset(request).filter(pk__in=ids[:MAX_ORDERS])
-        if not orders:
+        orders = self.get_queryset(request).filter(which)
+        count = orders.count()
+        if not count:
             raise Http404
+        back = _back(request)
+        if count > MAX_BATCH_ORDERS:
+            self._refuse_too_many(request)
+            return redirect(back)
         if not is_post:
-            return self._confirm(request, orders, decision, is_one=True)
-        return self._carry_out(request, orders, decision)
+            return self._confirm(request, orders, decision, back=back)
+        if count > MAX_AT_ONCE:
+            return self._start_batches(request, orders, decision)
+        self._carry_out(request, orders, decision)
+        return redirect(back)
 
-    def _confirm_many(
+    def _confirm_selected(
         self, request: HttpRequest, orders: QuerySet[DraftOrder], decision: Decision
     ) -> HttpResponse | None:
-        if orders.count() > MAX_ORDERS:
-            self.message_user(
-                request,
-                f"Choose at most {MAX_ORDERS:,} orders at a time, with the filters of the list.",
-                messages.ERROR,
-            )
+        ids = list(orders.order_by().values_list("pk", flat=True)[: MAX_BATCH_ORDERS + 1])
+        if len(ids) > MAX_BATCH_ORDERS:
+            self._refuse_too_many(request)
             return None
-        return self._confirm(request, orders, decision)
+        selected = self.get_queryset(request).filter(pk__in=ids)
+        return self._confirm(request, selected, decision, back=request.get_full_path())
+
+    def _refuse_too_many(self, request: HttpRequest) -> None:
+        self.message_user(
+            request,
+            f"At most {MAX_BATCH_ORDERS:,} orders can be decided about at a time. "
+            "Choose fewer, with the filters of the list of orders.",
+            messages.ERROR,
+        )
 
     def _confirm(
         self,
@@ -106,34 +126,54 @@ class OrderDeciding(OrgScopedAdmin):
         orders: QuerySet[DraftOrder],
         decision: Decision,
         *,
-        is_one: bool = False,
+        back: str,
     ) -> HttpResponse:
         """The page that says which orders a decision will change and which not, and why."""
         orders = orders.order_by("created_at", "id")
-        preview = Preview.of(decision, orders, actor=person(request))
-        possible = len(preview.will) + len(preview.needs_confirmation)
-        one = orders[0] if is_one else None
+        ids = list(orders.values_list("pk", flat=True))
+        said = (
+            _foretold(decision, orders)
+            if len(ids) > MAX_AT_ONCE
+            else _rehearsed(request, decision, orders.select_related("customer"))
+        )
+        one = orders[0] if len(ids) == 1 else None
         return self.confirmation(
             request,
             title=f"{decision.name.capitalize()} order{'' if one else 's'}",
-            template="admin/orders/draftorder/decide.html",
             paragraphs=[decision.effect],
             decision=decision,
-            preview=preview,
             original=one,
             action=reverse("admin:orders_draftorder_decide", args=[decision.name]),
-            hidden=[
-                ("orders", " ".join(str(order.pk) for order in orders)),
-                ("back", "order" if one else "list"),
-                ("filters", "" if one else request.GET.urlencode()),
-            ],
-            submit=decision.name.capitalize() if possible else "",
-            back=self._back_url(request, one),
+            hidden=[("orders", " ".join(str(key) for key in ids)), ("back", back)],
+            back=back,
+            **said,
         )
+
+    def _start_batches(
+        self, request: HttpRequest, orders: QuerySet[DraftOrder], decision: Decision
+    ) -> HttpResponseRedirect:
+        """One batch for each org; most users see but one."""
+        with transaction.atomic():
+            batches = [
+                create_batch(
+                    org,
+                    action=decision.name,
+                    orders=orders.filter(org=org),
+                    actor=person(request),
+                    confirm_warnings="confirm_warnings" in request.POST,
+                )
+                for org in Org.objects.filter(pk__in=orders.order_by().values("org"))
+            ]
+        if len(batches) == 1:
+            return redirect("admin:exports_batch_change", batches[0].pk)
+        self.message_user(
+            request, f"{len(batches)} batches were started, one for each organisation."
+        )
+        return redirect("admin:exports_batch_changelist")
 
     def _carry_out(
         self, request: HttpRequest, orders: QuerySet[DraftOrder], decision: Decision
-    ) -> HttpResponseRedirect:
+    ) -> None:
         is_confirmed = "confirm_warnings" in request.POST
         done: list[DraftOrder] = []
         refused: list[tuple[DraftOrder, Refused]] = []
@@ -157,15 +197,85 @@ class OrderDeciding(OrgScopedAdmin):
             )
         if (more := len(refused) - _REFUSALS_SHOWN) > 0:
             self.message_user(request, f"{more:,} more orders were skipped.", messages.WARNING)
-        is_one = request.POST.get("back") == "order"
-        return redirect(self._back_url(request, orders[0] if is_one else None))
-
-    def _back_url(self, request: HttpRequest, order: DraftOrder | None) -> str:
-        if order is not None:
-            return reverse("admin:orders_draftorder_change", args=[order.pk])
-        filters = request.POST.get("filters") or request.GET.urlencode()
-        return f"{reverse('admin:orders_draftorder_changelist')}{filters and f'?{filters}'}"
 
 
 def decide_url(decision: Decision, order: DraftOrder) -> str:
     return f"{reverse('admin:orders_draftorder_decide', args=[decision.name])}?order={order.pk}"
+
+
+def _posted(data: QueryDict) -> Q:
+    return Q(pk__in=[UUID(text) for text in data.get("orders", "").split()])
+
+
+def _chosen(query: QueryDict) -> Q:
+    """Orders by `order`, by `batch` with an `outcome` and `code`, or by `error` with `connection`.
+
+    Raises ValueError.
+    """
+    if "batch" in query:
+        items = BatchItem.objects.filter(
+            batch=UUID(query.get("batch")),
+            outcome=query.get("outcome", ""),
+            code=query.get("code", ""),
+        )
+        return Q(pk__in=items.values("draft_order"))
+    if "error" in query:
+        failures = open_failures().filter(
+            error_json__code=query.get("error"), erp_connection=UUID(query.get("connection", ""))
+        )
+        return Q(pk__in=failures.values("draft_order"))
+    return Q(pk__in=[UUID(text) for text in query.getlist("order")])
+
+
+def _back(request: HttpRequest) -> str:
+    """The address on this site to return to."""
+    if request.method != "POST":
+        orders = request.GET.getlist("order")
+        if len(orders) == 1:
+            return reverse("admin:orders_draftorder_change", args=orders)
+        if "batch" in request.GET:
+            return reverse("admin:exports_batch_change", args=[request.GET["batch"]])
+        if "error" in request.GET:
+            return reverse("admin:exports_erpexport_failures")
+    back = request.POST.get("back", "")
+    if back.startswith("/") and url_has_allowed_host_and_scheme(back, allowed_hosts=None):
+        return back
+    return reverse("admin:orders_draftorder_changelist")
+
+
+def _rehearsed(
+    request: HttpRequest, decision: Decision, orders: QuerySet[DraftOrder]
+) -> dict[str, Any]:
+    """What will become of each of a few orders."""
+    preview = Preview.of(decision, orders, actor=person(request))
+    is_possible = preview.will or preview.needs_confirmation
+    return {
+        "template": f"{_TEMPLATES}/decide.html",
+        "preview": preview,
+        "connections": preview.connections,
+        "submit": decision.name.capitalize() if is_possible else "",
+    }
+
+
+def _foretold(decision: Decision, orders: QuerySet[DraftOrder]) -> dict[str, Any]:
+    """What is known beforehand of many orders: how many are in which status."""
+    preview = preview_batch(action=decision.name, orders=orders)
+    reaches_erp = decision.permission == "orders.push_draftorder"
+    return {
+        "template": f"{_TEMPLATES}/decide_many.html",
+        "preview": preview,
+        "skipped": [
+            (DraftOrder.Status(status).label, count)
+            for status, count in sorted(preview.by_status.items())
+            if status not in decision.offered
+        ],
+        "skipped_count": preview.total - preview.eligible,
+        "connections": ErpConnection.objects.filter(
+            org__in=orders.order_by().values("org"), active=True
+        ).select_related("org")
+        if reaches_erp
+        else [],
+        "submit": f"{decision.name.capitalize()} {preview.eligible:,} orders"
+        if preview.eligible
+        else "",
+    }
