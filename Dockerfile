@@ -17,4 +17,4 @@ RUN SECRET_KEY=unused FERNET_KEYS=unused python manage.py collectstatic --no-inp
 USER orderflow
 EXPOSE 8000
 # GUNICORN_CMD_ARGS adds options. The worker's command is: python manage.py worker
-CMD ["gunicorn", "orderflow.wsgi", "--bind=0.0.0.0:8000", "--workers=3", "--worker-tmp-dir=/dev/shm", "--access-logfile=-"]
+CMD ["gunicorn", "orderflow.wsgi", "--bind=0.0.0.0:8000", "--workers=3", "--threads=4", "--worker-tmp-dir=/dev/shm", "--access-logfile=-"]
