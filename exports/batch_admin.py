@@ -14,7 +14,14 @@ from django.urls import URLPattern, path, reverse
 from django.utils.safestring import SafeString
 
 from accounts.csv_admin import CsvAdmin
-from accounts.scoped_admin import ConditionFilter, ReadOnlyAdmin, link, person, require
+from accounts.scoped_admin import (
+    ConditionFilter,
+    ReadOnlyAdmin,
+    VisibleFieldListFilter,
+    link,
+    person,
+    require,
+)
 from exports import workers
 from exports.badges import outcome_badge, state_badge
 from exports.batches import Progress, cancel, progress, progresses
@@ -67,7 +74,7 @@ class BatchAdmin(ReadOnlyAdmin):
         "requested_by",
         "created_at",
     )
-    list_filter = (State, "action", "created_at", ("org", admin.RelatedOnlyFieldListFilter))
+    list_filter = (State, "action", "created_at", ("org", VisibleFieldListFilter))
     list_select_related = ("requested_by",)
     # The counts of a page read the items of its batches.
     list_per_page = 25

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
 
 from django.db.models import Count, Max, Min, OuterRef, Q, QuerySet, Subquery
 from django.db.models.fields.json import KT
@@ -11,8 +10,6 @@ from connectors.errors import CATALOGUE, ErrorSpec
 from connectors.models import ErpConnection
 from exports.models import ErpExport
 from orders.models import DraftOrder
-
-NEEDS_DECISION: Final = Q(status=ErpExport.Status.PENDING, next_attempt_at=None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +37,7 @@ def open_failures() -> QuerySet[ErpExport]:
 
 def waits_for_person() -> Q:
     """Of an export: somebody has to do something about it."""
-    return NEEDS_DECISION | Q(pk__in=open_failures().values("pk"))
+    return ErpExport.NEEDS_DECISION | Q(pk__in=open_failures().values("pk"))
 
 
 def failure_groups(exports: QuerySet[ErpExport]) -> list[FailureGroup]:

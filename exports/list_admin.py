@@ -10,10 +10,10 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from accounts.csv_admin import CsvAdmin
-from accounts.scoped_admin import ConditionFilter
+from accounts.scoped_admin import ConditionFilter, VisibleFieldListFilter
 from connectors.errors import CATALOGUE
 from exports.badges import export_badge
-from exports.failures import NEEDS_DECISION, open_failures
+from exports.failures import open_failures
 from exports.models import ErpExport
 from orderflow.badges import Tone, badge
 
@@ -21,7 +21,7 @@ from orderflow.badges import Tone, badge
 class NeedsDecision(ConditionFilter):
     title = "needs a decision"
     parameter_name = "needs_decision"
-    conditions = {"yes": NEEDS_DECISION}
+    conditions = {"yes": ErpExport.NEEDS_DECISION}
 
 
 class Failure(ConditionFilter):
@@ -66,7 +66,7 @@ class ExportListing(CsvAdmin):
         Overdue,
         PickedUp,
         "created_at",
-        ("erp_connection", admin.RelatedOnlyFieldListFilter),
+        ("erp_connection", VisibleFieldListFilter),
         ErrorCode,
     )
     list_select_related = ("draft_order", "erp_connection__org", "requested_by")

@@ -12,7 +12,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from accounts.csv_admin import CsvAdmin
-from accounts.scoped_admin import ConditionFilter
+from accounts.scoped_admin import BoundedChangeList, ConditionFilter, VisibleFieldListFilter
 from exports.badges import export_badge
 from exports.models import ErpExport
 from orderflow.badges import Tone, badge
@@ -33,7 +33,7 @@ _TONES: Final = {
 _REASONS_SHOWN = 2
 
 
-class OrderList(ChangeList):
+class OrderList(BoundedChangeList):
     def get_queryset(
         self, request: HttpRequest, exclude_parameters: list[str | None] | None = None
     ) -> QuerySet[Any]:
@@ -80,7 +80,7 @@ class OrderListing(CsvAdmin):
         "status",
         HasFailedExport,
         "created_at",
-        ("org", admin.RelatedOnlyFieldListFilter),
+        ("org", VisibleFieldListFilter),
     )
     list_select_related = ("customer",)
     list_per_page = 50
