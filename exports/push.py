@@ -139,7 +139,8 @@ def _check_push(order: DraftOrder) -> None:
     if order.status != OrderStatus.APPROVED:
         raise Refused(
             "NOT_APPROVED",
-            f"Order {order} is {order.get_status_display()}; only approved orders are pushed.",
+            f"Order {order} has the status “{order.get_status_display()}”; "
+            "only approved orders are pushed.",
         )
 
 
@@ -156,7 +157,7 @@ def _check_retry(order: DraftOrder) -> None:
     if order.status not in (OrderStatus.ERROR, OrderStatus.APPROVED):
         raise Refused(
             "NOT_APPROVED",
-            f"Order {order} is {order.get_status_display()}: it was edited. "
+            f"Order {order} has the status “{order.get_status_display()}”: it was edited. "
             "Approve and push it again.",
         )
 

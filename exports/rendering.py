@@ -29,7 +29,8 @@ def preview_order(order_id: UUID) -> Document:
     if order.status not in _APPROVED:
         raise Refused(
             "NOT_APPROVED",
-            f"Order {order} is {order.get_status_display()}; only approved orders have a document.",
+            f"Order {order} has the status “{order.get_status_display()}”; "
+            "only approved orders have a document.",
         )
     return render_order(order)[1]
 

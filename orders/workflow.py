@@ -32,7 +32,8 @@ def editing(order_id: UUID) -> Iterator[DraftOrder]:
         if order.status not in DraftOrder.EDITABLE:
             raise Refused(
                 "NOT_EDITABLE",
-                f"Order {order} is {order.get_status_display()} and can no longer be edited.",
+                f"Order {order} has the status “{order.get_status_display()}” "
+                "and can no longer be edited.",
             )
         yield order
         recompute_readiness(order.id)
@@ -84,7 +85,8 @@ def approve(order_id: UUID, *, actor: User, confirm_warnings: bool = False) -> D
         if order.status not in (Status.NEEDS_REVIEW, Status.READY) and not is_stale:
             raise Refused(
                 "NOT_READY",
-                f"Order {order} is {order.get_status_display()}: it cannot be approved.",
+                f"Order {order} has the status “{order.get_status_display()}”: "
+                "it cannot be approved.",
             )
         if reasons := blocking_reasons(order):
             raise Refused("NOT_READY", " ".join(reasons))

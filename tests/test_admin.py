@@ -712,12 +712,12 @@ def test_an_order_on_its_way_is_not_edited(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(workflow, "editing", pushed_before)
         said = _messages(client.post(url, changed, follow=True))
-    assert said == ["Order PO-1 is pushing and can no longer be edited."]
+    assert said == ["Order PO-1 has the status “pushing” and can no longer be edited."]
 
     # The push was part of the same transaction, so it was taken back with the rest.
     push_order(order.id, actor=approver)
     said = _messages(client.post(url, changed, follow=True))
-    assert said == ["Order PO-1 is pushing and can no longer be edited."]
+    assert said == ["Order PO-1 has the status “pushing” and can no longer be edited."]
     order.refresh_from_db()
     assert (order.notes, order.status) == ("", Status.PUSHING)
 
