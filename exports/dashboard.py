@@ -108,6 +108,8 @@ class Traffic:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConnectionHealth:
+    """How a connection does. The latency is the last day's: that of a week takes long to sort."""
+
     connection: ErpConnection
     traffic: Traffic
     oldest_waiting: datetime | None
@@ -147,7 +149,7 @@ def connection_health(user: AnyUser, *, now: datetime) -> list[ConnectionHealth]
     )
     ids = [connection.id for connection in connections]
     tallies = _tallies(ids, now, "erp_connection")
-    latencies = ack_latencies(ids)
+    latencies = ack_latencies(ids, _DAY)
     return [
         ConnectionHealth(
             connection=connection,

@@ -28,18 +28,18 @@ class AckLatency:
 
 def ack_latency(connection: ErpConnection) -> AckLatency | None:
     """The latencies of orders accepted within the last PERIOD; None: there are none."""
-    return ack_latencies([connection.id]).get(connection.id)
+    return ack_latencies([connection.id], PERIOD).get(connection.id)
 
 
-def ack_latencies(connection_ids: Collection[UUID]) -> dict[UUID, AckLatency]:
-    """The same for many connections, as far as there are any.
+def ack_latencies(connection_ids: Collection[UUID], period: timedelta) -> dict[UUID, AckLatency]:
+    """The same for many connections and any period, as far as there are any.
 
     Percentiles by nearest rank, so each is one that occurred; counted by the database, which knows
     no percentiles in SQLite.
     """
     at_50, at_95 = ((F("count") * percent + 99) / 100 for percent in (50, 95))
     rows = (
-        ErpExport.objects.filter(erp_connection__in=connection_ids, acked_at__gt=db_now() - PERIOD)
+        ErpExport.objects.filter(erp_connection__in=connection_ids, acked_at__gt=db_now() - period)
         .annotate(
             latency=F("acked_at") - F("sent_at"),
             count=Window(Count("*"), partition_by="erp_connection"),
