@@ -22,7 +22,7 @@ from .copies import copy_answers, copy_exports, settle
 from .measuring import report, timed
 
 FEW, MANY = 10_000, 1_000_000  # exports in the table
-CUSTOMERS = 1000
+CUSTOMERS = 100
 NEIGHBOURS = 50  # one of so many exports is another org's
 ROUNDS = 20
 MOST = 3  # times as long as with few
