@@ -78,14 +78,15 @@ class OrgViewSet(GenericViewSet[Any]):
 
         Raises Http404, Problem (412).
         """
+        alone = self.get_queryset().select_related(None).prefetch_related(None)
         if not lock and "If-Match" not in self.request.headers:
             # Nothing of it is shown: what belongs to it need not be read.
-            alone = self.get_queryset().select_related(None).prefetch_related(None)
             yield get_object_or_404(alone, pk=self.kwargs["pk"])
             return
         with transaction.atomic():
-            queryset = self.get_queryset().select_for_update(of=["self"])
-            locked = get_object_or_404(queryset, pk=self.kwargs["pk"])
+            # First only locked: a query that waits for a row joins to it what was there before.
+            get_object_or_404(alone.select_for_update(), pk=self.kwargs["pk"])
+            locked = self.get_object()
             require_match(self.request, self.versioned(self.get_serializer(locked).data))
             yield locked
 

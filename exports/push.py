@@ -193,9 +193,11 @@ def _export(
 
 def _lock(order_ids: Collection[UUID]) -> list[DraftOrder]:
     """Lock orders, in one order so that two pushes of the same ones cannot block each other."""
-    orders = DraftOrder.objects.select_for_update(of=["self"]).filter(id__in=order_ids)
+    orders = DraftOrder.objects.filter(id__in=order_ids).order_by("id")
+    # First only locked: a query that waits for a row joins to it what was there before.
+    list(orders.select_for_update().values_list("id"))
     past = Prefetch("exports", ErpExport.objects.defer("payload"))
-    return list(with_content(orders).prefetch_related(past).order_by("id"))
+    return list(with_content(orders).prefetch_related(past))
 
 
 def _freeze(order: DraftOrder, *, actor: User) -> ErpExport:

@@ -75,11 +75,9 @@ def approve(order_id: UUID, *, actor: User, confirm_warnings: bool = False) -> D
     unless they are confirmed.
     """
     with transaction.atomic():
-        order = (
-            DraftOrder.objects.select_for_update(of=["self"])
-            .select_related("customer", "source_document")
-            .get(id=order_id)
-        )
+        # First only locked: a query that waits for a row joins to it what was there before.
+        DraftOrder.objects.select_for_update().get(id=order_id)
+        order = DraftOrder.objects.select_related("customer", "source_document").get(id=order_id)
         digest = content_hash(order)
         is_stale = order.status in (Status.APPROVED, Status.ERROR) and order.approved_hash != digest
         if order.status not in (Status.NEEDS_REVIEW, Status.READY) and not is_stale:

@@ -103,12 +103,12 @@ def test_writing_costs_the_same_for_any_length(owner: APIClient) -> None:
         body = ORDER | {"external_order_number": f"NEW-{size}", "lines": LINES[:size]}
         order = f"{ORDERS}/{create(owner, **body)['id']}"
         assert cost(owner, "POST", ORDERS, body) == 17
-        assert cost(owner, "PUT", order, body) == 25
-        assert cost(owner, "POST", f"{order}/approve", {"confirm_warnings": True}) == 17
-        assert cost(owner, "POST", f"{order}/push") == 16
+        assert cost(owner, "PUT", order, body) == 26
+        assert cost(owner, "POST", f"{order}/approve", {"confirm_warnings": True}) == 18
+        assert cost(owner, "POST", f"{order}/push") == 17
         export = owner.get(order).json()["latest_export"]["id"]
         assert cost(owner, "POST", f"{EXPORTS}/{export}/cancel") == 15
         # Under a key that it has not seen, and again under the same one.
-        for queries in (21, 8):
+        for queries in (22, 8):
             key = {"idempotency_key": f"retry-{size}"}
             assert cost(owner, "POST", f"{order}/retry-push", **key) == queries
