@@ -27,7 +27,9 @@ class Now(models.Func):
     def as_sqlite(
         self, compiler: SQLCompiler, connection: BaseDatabaseWrapper, **context: Any
     ) -> tuple[str, Any]:
-        template = "STRFTIME('%%%%Y-%%%%m-%%%%d %%%%H:%%%%M:%%%%f', 'NOW')"
+        # Times are compared as texts there: to the letter as Django writes the same time.
+        text = "STRFTIME('%%%%Y-%%%%m-%%%%d %%%%H:%%%%M:%%%%f000', 'NOW')"
+        template = f"REPLACE({text}, '.000000', '')"
         return self.as_sql(compiler, connection, template=template, **context)
 
 

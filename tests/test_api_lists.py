@@ -179,11 +179,14 @@ def test_a_parameter_that_makes_no_sense_is_named(
 
 
 # Pages.
-def test_pages_hold_every_row_once_though_all_are_of_one_moment(owner: APIClient) -> None:
+@pytest.mark.ledger
+@pytest.mark.parametrize("moment", [Now(), timezone.now(), timezone.now().replace(microsecond=0)])
+def test_pages_hold_every_row_once_though_all_are_of_one_moment(
+    owner: APIClient, moment: Any
+) -> None:
     for number in range(7):
         create(owner, external_order_number=f"PO-{number}")
-    now = timezone.now()
-    DraftOrder.objects.update(created_at=now, updated_at=now)
+    DraftOrder.objects.update(created_at=moment, updated_at=moment)
     expected = sorted((str(o.id) for o in DraftOrder.objects.all()), reverse=True)
     for ordering, wanted in {
         "-created_at": expected,
