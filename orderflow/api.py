@@ -40,14 +40,18 @@ class ExactJSONParser(BaseParser):
         if len(body) > MAX_BODY_BYTES:
             raise Problem(413, "too_large", f"The body is larger than {MAX_BODY_BYTES:,} bytes.")
         try:
-            return json.loads(
+            said = json.loads(
                 body.decode("utf-8-sig"),
                 parse_float=Decimal,
                 parse_constant=_refuse,
                 object_pairs_hook=_unique_keys,
             )
+            if rb"\u" in body:
+                # Half of a surrogate pair could be neither stored nor repeated in an answer.
+                json.dumps(said, ensure_ascii=False, default=str).encode()
         except (ValueError, ArithmeticError, RecursionError) as e:
             raise exceptions.ParseError(f"The body is not valid JSON: {e}") from e
+        return said
 
 
 def entity_tag(data: Any) -> str:

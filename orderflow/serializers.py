@@ -63,12 +63,8 @@ class StrictSerializer(serializers.Serializer[T]):
 
     def _unknown(self, data: Mapping[str, Any]) -> dict[str, str]:
         writable = {name for name, field in self.fields.items() if not field.read_only}
-        # A lone surrogate in a name could not be written into the answer.
-        return {
-            name.encode(errors="backslashreplace").decode(): "This field is unknown or read-only."
-            for name in data
-            if name not in writable
-        }
+        unknown = [name for name in data if name not in writable]
+        return dict.fromkeys(unknown, "This field is unknown or read-only.")
 
     @property
     def writable_data(self) -> dict[str, Any]:

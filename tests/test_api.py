@@ -140,7 +140,6 @@ def test_a_number_beyond_all_bounds_is_no_defect_of_ours(owner: APIClient) -> No
     ("body", "pointers"),
     [
         (ORDER | {"status": "APPROVED", "curency": "EUR"}, {"/status", "/curency"}),
-        (ORDER | {"\ud800": 1}, {r"/\ud800"}),
         (ORDER | {"lines": [LINE, LINE | {"line_no": 2, "id": 7}]}, {"/lines/1/id"}),
         (ORDER | {"customer": {"name": "A", "id": "x"}}, {"/customer/id"}),
         (ORDER | {"lines": [LINE, LINE]}, {"/lines"}),
@@ -149,7 +148,6 @@ def test_a_number_beyond_all_bounds_is_no_defect_of_ours(owner: APIClient) -> No
         (ORDER | {"lines": [LINE | {"line_no": n} for n in range(1, 10_002)]}, {"/lines"}),
         ({"currency": "EUR"}, {"/lines"}),
         (ORDER | {"notes": "a\0b"}, {"/notes"}),
-        (ORDER | {"lines": [LINE | {"description": "\udc00"}]}, {"/lines/0/description"}),
         (ORDER | {"currency": "eur"}, {"/currency"}),
         (ORDER | {"customer": {"erp_customer_number": "1", "name": None}}, {"/customer/name"}),
         (ORDER | {"source_document": DOCUMENT | {"sha256": "A" * 64}}, {"/source_document/sha256"}),

@@ -73,6 +73,11 @@ def test_what_cannot_be_read_or_written_is_refused(owner: APIClient) -> None:
     refusal(post(owner, ORDERS, "{"), 400, "parse_error")
     refusal(post(owner, ORDERS, '{"a": 1, "a": 2}'), 400, "parse_error")
     refusal(post(owner, ORDERS, "[" * 100_000), 400, "parse_error")
+    refusal(post(owner, ORDERS, ORDER | {"notes": "\ud83d"}), 400, "parse_error")
+    refusal(post(owner, ORDERS, {"\udc00": 1}), 400, "parse_error")
+    assert post(owner, ORDERS, ORDER | {"notes": "\U0001f600"}).status_code == 201
+    by_number = {"action": "push", "filter": {"external_order_number": "\ud800"}}
+    refusal(post(owner, "/api/v1/batches", by_number), 400, "parse_error")
     refusal(post(owner, ORDERS, '"' + "x" * 2**24 + '"'), 413, "too_large")
 
 
