@@ -232,8 +232,11 @@ class NewBatchSerializer(StrictSerializer[Any]):
 
     def validate_filter(self, given: dict[str, Any]) -> QuerySet[DraftOrder]:
         data = QueryDict(mutable=True)
-        for name, values in given.items():
-            data.setlist(name, [str(v) for v in (values if isinstance(values, list) else [values])])
+        for name, value in given.items():
+            values = value if isinstance(value, list) else [value]
+            if not all(isinstance(one, str) for one in values):
+                raise serializers.ValidationError({name: "Enter a text, or a list of texts."})
+            data.setlist(name, values)
         orders = DraftOrder.objects.filter(org=self.context["org"])
         try:
             return narrowed(orders, DraftOrderFilterSet, data)

@@ -44,6 +44,13 @@ def narrowed(
     ]
     if empty:
         raise WrongParameter(dict.fromkeys(empty, "Give it a value, or leave it out."))
+    repeated = [
+        name
+        for name, values in given.lists()
+        if len(values) > 1 and not isinstance(filterset.filters.get(name), AnyOfFilter)
+    ]
+    if repeated:
+        raise WrongParameter(dict.fromkeys(repeated, "Give it one value."))
     if not filterset.is_valid():
         raise WrongParameter(filterset.errors)
     found: QuerySet[M] = filterset.qs

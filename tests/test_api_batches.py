@@ -23,6 +23,7 @@ from tests.api import (
 pytestmark = [pytest.mark.django_db, pytest.mark.ledger]
 
 BATCHES = "/api/v1/batches"
+NUMBER = "/filter/external_order_number"
 SOME = str(uuid4())
 
 
@@ -141,6 +142,10 @@ def test_a_repeated_batch_is_one(owner: APIClient, orders: list[str]) -> None:
         ({"action": "push", "filter": {"statsu": "READY"}}, {"/filter/statsu"}),
         ({"action": "push", "filter": {"status": ["READY", "LOST"]}}, {"/filter/status"}),
         ({"action": "push", "filter": {"customer": {"a": 1}}}, {"/filter/customer"}),
+        ({"action": "push", "filter": {"external_order_number": 815}}, {NUMBER}),
+        ({"action": "push", "filter": {"external_order_number": None}}, {NUMBER}),
+        ({"action": "push", "filter": {"external_order_number": [["PO-1"]]}}, {NUMBER}),
+        ({"action": "push", "filter": {"external_order_number": ["PO-1", "PO-2"]}}, {NUMBER}),
         (
             {"action": "push", "filter": {"status": "READY"}, "orders": [SOME]},
             {"/orders/0"},

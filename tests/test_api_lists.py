@@ -161,6 +161,8 @@ def test_answers_of_the_erp_are_listed(
         ("created_after=yesterday", "created_after"),
         ("external_order_number=%00", "external_order_number"),
         ("ordering=status", "ordering"),
+        ("external_order_number=PO-1&external_order_number=PO-2", "external_order_number"),
+        ("page_size=10&page_size=20", "page_size"),
         ("page_size=0", "page_size"),
         ("page_size=201", "page_size"),
         ("page_size=%C2%B2", "page_size"),
