@@ -16,7 +16,7 @@ from accounts.scoped_admin import (
     link,
     person,
 )
-from connectors.admin import pause_reason, reads_acks
+from connectors.operating_admin import pause_reason, reads_acks
 from exports import workers
 from exports.ack_admin import AckInline
 from exports.batch_admin import BatchAdmin, BatchItemAdmin

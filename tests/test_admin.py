@@ -1107,8 +1107,8 @@ def test_pin_the_host_key_that_was_shown(sftp: ErpConnection, operator: User) ->
 
 
 def test_the_fingerprint_is_the_one_that_ssh_shows() -> None:
-    from connectors.admin import fingerprint
     from connectors.dropzone import ssh
+    from connectors.operating_admin import fingerprint
 
     assert fingerprint(HOST_KEY) == ssh.fingerprint(HOST_KEY)
     assert fingerprint("nonsense") == "unreadable"
