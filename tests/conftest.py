@@ -14,7 +14,9 @@ from typing import Any
 
 import pytest
 from django.conf import settings
+from django.contrib.auth.models import Group, Permission
 from django.db import connection
+from pytest_django import DjangoDbBlocker
 
 from tests.servers import AsyncSSHServer, Faults, OpenSSHServer, S3Server
 from tests.servers import openssh as sshd
@@ -33,13 +35,25 @@ REAL_PARTS = {
     "Chromium": "install chromium",
 }
 _exercised: set[str] = set()
+_roles: dict[Group, list[tuple[str, str, str]]] = {}
 
 
 # PostgreSQL is what every test with a database runs on.
 @pytest.fixture(scope="session")
-def django_db_setup(django_db_setup: None) -> None:
+def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> None:
     if connection.vendor == "postgresql":
         _exercised.add("PostgreSQL")
+    with django_db_blocker.unblock():
+        for group in Group.objects.all():
+            _roles[group] = [permission.natural_key() for permission in group.permissions.all()]
+
+
+@pytest.fixture
+def roles(transactional_db: None) -> None:
+    """The groups that migrations have made: a test that commits leaves an empty database."""
+    for group, permissions in _roles.items():
+        group.save()
+        group.permissions.set(Permission.objects.get_by_natural_key(*key) for key in permissions)
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ PAGE = (ROOT / "docs/api.md").read_text()
 BLOCKS = re.findall(r"```bash\n(.*?)```", PAGE, re.DOTALL)
 
 
-@pytest.mark.django_db(transaction=True, serialized_rollback=True)
+@pytest.mark.usefixtures("roles")
 def test_the_walk_through_works(
     live_server: LiveServer,
     child_env: dict[str, str],

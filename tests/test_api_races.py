@@ -20,7 +20,7 @@ from orders.creation import replace_order
 from orders.models import DraftOrder
 from tests.api import ORDERS, client, create, person, post, send
 
-pytestmark = pytest.mark.django_db(transaction=True, serialized_rollback=True)
+pytestmark = pytest.mark.usefixtures("roles")
 
 OTHER_CUSTOMER = {"erp_customer_number": "4712", "name": "Beispiel AG"}
 
