@@ -31,7 +31,8 @@ from orderflow.db import Now
 from orderflow.schema import refuses
 from orders.errors import Refused
 
-_SETTABLE = ("connector_type", "config", "active", "ack_deadline_seconds")
+# A secret that was replaced shows in who set it when.
+_SETTABLE = ("connector_type", "config", "secrets_set", "active", "ack_deadline_seconds")
 
 
 @extend_schema_view(list=extend_schema(summary="List connections"))

@@ -185,6 +185,11 @@ def test_only_what_was_read_is_changed(operator: APIClient) -> None:
     assert send(operator, "PATCH", path, {"active": False}, if_match=read).status_code == 200
     refusal(send(operator, "PATCH", path, body, if_match=read), 412, "precondition_failed")
     assert stored() == SFTP
+    read = operator.get(path)["ETag"]
+    assert send(operator, "PATCH", path, body, if_match=read).status_code == 200
+    body = {"config": {"password": "another"}}
+    refusal(send(operator, "PATCH", path, body, if_match=read), 412, "precondition_failed")
+    assert stored()["password"] == "new"
 
 
 def test_the_dropzone_stays_while_exports_are_staged_there(
