@@ -13,7 +13,9 @@ CONTENT_TYPE: Final = "application/problem+json"
 # For errors that come from outside the API's views: the code and a sentence.
 _GENERAL: Final = {
     400: ("bad_request", "The server does not understand the request."),
+    403: ("permission_denied", "This is not permitted."),
     404: ("not_found", "There is nothing here."),
+    405: ("method_not_allowed", "This method is not offered here."),
     500: ("error", "Something went wrong on our side. It was noted under this request's id."),
     503: ("unavailable", "The service is busy or down for a moment. Try again soon."),
 }

@@ -1,5 +1,6 @@
 """URLs. Every path of the API works with and without a trailing slash."""
 
+from functools import cache
 from typing import Any
 
 from django.contrib import admin
@@ -7,7 +8,12 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.urls import include, path, re_path
 from django.views.decorators.http import require_safe
-from drf_spectacular.views import SpectacularAPIView
+from drf_spectacular.generators import SchemaGenerator
+from drf_spectacular.renderers import (
+    OpenApiJsonRenderer,
+    OpenApiJsonRenderer2,
+    OpenApiYamlRenderer,
+)
 from rest_framework.exceptions import NotFound
 from rest_framework.request import Request
 from rest_framework.routers import SimpleRouter
@@ -19,6 +25,11 @@ from exports.api import BatchItemViewSet, BatchViewSet, ErpAckViewSet, ErpExport
 from orderflow.middleware import CONTENT_SECURITY_POLICY
 from orders.api import DraftOrderViewSet
 
+_DESCRIPTION_RENDERERS = {
+    renderer.media_type: renderer
+    for renderer in (OpenApiYamlRenderer, OpenApiJsonRenderer, OpenApiJsonRenderer2)
+}
+
 
 class UnknownPath(APIView):
     """404 as a problem, whatever the method and whoever asks."""
@@ -27,6 +38,21 @@ class UnknownPath(APIView):
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         raise NotFound("The API has no such path.")
+
+
+@cache
+def _description(media_type: str) -> bytes:
+    schema = SchemaGenerator().get_schema(public=True)
+    rendered: bytes = _DESCRIPTION_RENDERERS[media_type]().render(schema)
+    return rendered
+
+
+@require_safe
+def api_schema(request: HttpRequest) -> HttpResponse:
+    """The API's description. It is made once, because it takes long and anybody may ask for it."""
+    asked = request.get_preferred_type(list(_DESCRIPTION_RENDERERS))
+    media_type = asked or OpenApiYamlRenderer.media_type
+    return HttpResponse(_description(media_type), content_type=media_type)
 
 
 @require_safe
@@ -54,7 +80,7 @@ urlpatterns = [
     path("admin/", admin.site.urls),
     path("schemas/<name>.schema.json", schema, name="schema"),
     path("api/v1/", include(router.urls)),
-    re_path(r"^api/schema/?\Z", SpectacularAPIView.as_view(), name="api-schema"),
+    re_path(r"^api/schema/?\Z", api_schema, name="api-schema"),
     re_path(r"^api/docs/?\Z", api_docs, name="api-docs"),
     re_path(r"^api(/|\Z)", UnknownPath.as_view()),
 ]
