@@ -210,6 +210,8 @@ REST_FRAMEWORK = {
     "EXCEPTION_HANDLER": "orderflow.api.problem_details",
     "DEFAULT_SCHEMA_CLASS": "orderflow.schema.ApiSchema",
     "UNAUTHENTICATED_USER": None,
+    # Accept says what an answer shall be.
+    "URL_FORMAT_OVERRIDE": None,
 }
 SPECTACULAR_SETTINGS = {
     "OAS_VERSION": "3.1.0",

@@ -11,7 +11,7 @@ from django.test import Client
 from rest_framework.test import APIClient
 
 from orders.models import DraftOrder
-from tests.api import ORDER, ORDERS, post, refusal, send
+from tests.api import ORDER, ORDERS, create, post, refusal, send
 
 pytestmark = pytest.mark.django_db
 
@@ -86,6 +86,16 @@ def test_a_method_that_is_not_offered_names_those_that_are(owner: APIClient, met
     response = send(owner, method, ORDERS, {})
     refusal(response, 405, "method_not_allowed")
     assert set(response["Allow"].split(", ")) == {"GET", "HEAD", "POST"}
+
+
+@pytest.mark.parametrize("path", ["/api/schema", "/api/docs"])
+def test_the_description_can_only_be_read(path: str) -> None:
+    refusal(Client().options(path), 405, "method_not_allowed")
+    refusal(Client(enforce_csrf_checks=True).post(path), 403, "permission_denied")
+
+
+def test_a_parameter_does_not_say_in_which_form_to_answer(owner: APIClient) -> None:
+    assert owner.get(f"{ORDERS}/{create(owner)['id']}?format=xml").status_code == 200
 
 
 def test_answers_of_the_api_are_not_kept_by_caches(owner: APIClient) -> None:
