@@ -1,5 +1,6 @@
 """How exports, acks and batches look, the same in every list and on every page of the admin."""
 
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from exports.models import Batch, BatchItem, ErpAck, ErpExport
@@ -41,6 +42,17 @@ def verdict_badge(verdict: str) -> SafeString:
     verdict = ErpAck.Verdict(verdict)
     # One word fits into a list; beside it, or on the ack's page, stands the reason.
     return badge(verdict.lower(), _VERDICTS.get(verdict, Tone.BAD))
+
+
+def answer_badge(ack: ErpAck) -> SafeString:
+    """What an answer says about its order."""
+    if ack.is_accepted is None:
+        return badge("not understood", Tone.QUIET)
+    if ack.is_accepted:
+        label, tone, detail = "accepted", Tone.GOOD, ack.erp_order_id
+    else:
+        label, tone, detail = "refused", Tone.BAD, ack.error_code
+    return format_html("{} <span>{}</span>", badge(label, tone), detail or "")
 
 
 def state_badge(state: str) -> SafeString:
