@@ -33,7 +33,6 @@ _STATUS = (
     " WHEN mod(n, 200) < 7 THEN 'SENT' ELSE 'ACKED' END"
 )
 _ORDER_STATUS = "CASE {} WHEN 'PENDING' THEN 'PUSHING' WHEN 'FAILED' THEN 'ERROR' ELSE 'PUSHED' END"
-_AT = "now() + CASE WHEN mod(n, 2000) < 7 THEN interval '-1 hour' ELSE interval '1 day' END"
 _AT = "now() - n * interval '8 seconds'"
 
 PAGES = {
@@ -43,6 +42,9 @@ PAGES = {
     "exports": "/admin/exports/erpexport/",
     "exports that need a decision": "/admin/exports/erpexport/?needs_decision=yes",
     "overdue exports": "/admin/exports/erpexport/?overdue=yes",
+    "failures by cause": "/admin/exports/erpexport/failures/",
+    "answers": "/admin/exports/erpack/",
+    "answers that wait for a person": "/admin/exports/erpack/?open=yes",
     "search for a number": "/admin/search/?q=PO-77",
     "search for a customer": "/admin/search/?q=C-77",
     "search for an ERP number": "/admin/search/?q=SO-777",
