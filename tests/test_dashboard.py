@@ -300,6 +300,14 @@ def test_a_list_counts_only_so_far(acme: Shop, monkeypatch: pytest.MonkeyPatch) 
     assert "3 or more" not in client.get("/admin/orders/customer/").content.decode()
 
 
+def test_a_list_does_not_count_for_each_choice_of_a_filter(acme: Shop) -> None:
+    client = acme.client()
+    for asked in ("", "?_facets=True"):
+        page = client.get(f"/admin/exports/erpexport/{asked}").content.decode()
+        assert "Show counts" not in page
+        assert "Hide counts" not in page
+
+
 # Where is my order?
 
 
