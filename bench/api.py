@@ -9,11 +9,9 @@ No worker runs: it would take turns with the web server on the processors. So th
 in the queue until a worker hears it, is rung by one push a minute only.
 """
 
-import json
 import os
 import random
 import statistics
-import sys
 import time
 from base64 import urlsafe_b64encode
 from collections import defaultdict
@@ -21,7 +19,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from http.client import HTTPConnection
-from pathlib import Path
 from urllib.parse import urlencode
 
 from django.conf import settings
@@ -33,7 +30,8 @@ from orderflow.db import Now
 from orders.models import Customer
 from tests.api import EXPORTS, ORDERS, person
 from tests.builders import a_connection, an_approved_order, an_org, some_exports
-from tests.servers.process import HOST, free_port, kill_tree, scratch_folder, spawn
+from tests.processes import web
+from tests.servers.process import HOST, free_port, kill_tree
 
 from .copies import copy_answers, copy_exports, settle
 from .measuring import report
@@ -47,7 +45,6 @@ TIMEOUT = 10
 MOST = 4  # times as long as the bare view
 BARE, NOTHING, PUSH = "bare view of the API", "view without a database", "push"
 
-_PROJECT = Path(__file__).parent.parent
 # Of 200 exports one waits, three failed, three have no answer, and that of one in ten is overdue.
 _STATUS = (
     "CASE WHEN mod(n, 200) = 1 THEN 'PENDING' WHEN mod(n, 200) < 4 THEN 'FAILED'"
@@ -204,8 +201,6 @@ def _report(took: Mapping[str, Sequence[float]], exports: int) -> dict[str, floa
 def _gunicorn() -> Iterator[int]:
     """The web server as the image starts it, on a free port."""
     port = free_port()
-    command = json.loads((_PROJECT / "Dockerfile").read_text().rpartition("CMD ")[2])
-    options = [f"--bind={HOST}:{port}" if o.startswith("--bind") else o for o in command[1:]]
     env = {
         **os.environ,
         "DJANGO_SETTINGS_MODULE": "bench.settings",
@@ -215,13 +210,7 @@ def _gunicorn() -> Iterator[int]:
         # It counts, but lets everything through.
         "API_REQUESTS_PER_MINUTE": "1000000",
     }
-    server = spawn(
-        [sys.executable, "-m", command[0], *options],
-        log=scratch_folder("gunicorn") / "log",
-        ready="Booting worker",
-        env=env,
-        cwd=_PROJECT,
-    )
+    server = web(env, port)
     try:
         yield port
     finally:

@@ -1,10 +1,13 @@
 """The service's own processes, as in daily life."""
 
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from tests.servers.process import HOST, scratch_folder, spawn
 
 ROOT = Path(__file__).parent.parent
 
@@ -23,3 +26,16 @@ def worker(env: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
     finally:
         process.terminate()
         assert process.wait(40) == 0
+
+
+def web(env: dict[str, str], port: int, *options: str) -> subprocess.Popen[bytes]:
+    """Start the web server as the image does, with more options for gunicorn; it is ready."""
+    command = json.loads((ROOT / "Dockerfile").read_text().rpartition("CMD ")[2])
+    own = [f"--bind={HOST}:{port}" if o.startswith("--bind") else o for o in command[1:]]
+    return spawn(
+        [sys.executable, "-m", command[0], *own, *options],
+        log=scratch_folder("web") / "log",
+        ready="Booting worker",
+        env=env,
+        cwd=ROOT,
+    )
