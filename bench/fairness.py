@@ -1,17 +1,14 @@
 """Twenty dropzones, two workers, and then half of the servers fall silent."""
 
-import os
 import random
 import statistics
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from uuid import UUID
 
 from accounts.models import User
 from bench.measuring import report
+from bench.workers import working
 from connectors.models import ErpConnection
 from exports.models import ErpExport
 from tests.builders import a_connection, a_user, an_org, some_exports
@@ -37,7 +34,7 @@ def measure() -> None:
             )
             for i in range(CONNECTIONS)
         ]
-        stack.enter_context(_worker())
+        stack.enter_context(working())
         _push(connections, ann, seconds=5)
         _wait_for({c.id for c in connections})
         silent.stall()
@@ -56,17 +53,6 @@ def measure() -> None:
         target_p95_s=5,
         met=p95 < 5,
     )
-
-
-@contextmanager
-def _worker() -> Iterator[None]:
-    env = {**os.environ, "DJANGO_SETTINGS_MODULE": "orderflow.settings", "WORKERS": "2"}
-    process = subprocess.Popen([sys.executable, "manage.py", "worker"], env=env)
-    try:
-        yield
-    finally:
-        process.terminate()
-        process.wait()
 
 
 def _push(connections: list[ErpConnection], ann: User, *, seconds: float) -> list[UUID]:

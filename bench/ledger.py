@@ -1,15 +1,10 @@
 """From push to SENT: a real worker, a PostgreSQL that syncs, and OpenSSH, all on this machine."""
 
 import multiprocessing
-import os
 import resource
 import statistics
-import subprocess
-import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Sequence
 from uuid import UUID
 
 from django.contrib.auth.models import Group
@@ -25,18 +20,18 @@ from tests.dropzones import openssh_config
 from tests.servers import OpenSSHServer
 
 from .measuring import report
+from .workers import working
 
 ORDERS = 2000
 PUSHERS = 2  # processes
 SINGLE = 20
-_PROJECT = Path(__file__).parent.parent
 
 
 def measure() -> None:
     org = an_org("bench-push")
     ann = a_user(org, "push")
     ann.groups.add(Group.objects.get(name="Approver"))
-    with OpenSSHServer() as server, _worker():
+    with OpenSSHServer() as server, working():
         a_connection(org, openssh_config(server))
         _one_at_a_time(org, ann)
         _many(org, ann)
@@ -126,20 +121,3 @@ def _wait_until_sent(orders: Sequence[UUID]) -> None:
     while unsent.exists():
         assert time.monotonic() < ends, "not everything was sent in time"
         time.sleep(0.01)
-
-
-@contextmanager
-def _worker() -> Iterator[None]:
-    env = {
-        **os.environ,
-        "DJANGO_SETTINGS_MODULE": "orderflow.settings",
-        # As in production, but for dropzones on loopback.
-        "DEBUG": "false",
-        "SFTP_DENIED_NETWORKS": "169.254.0.0/16",
-    }
-    worker = subprocess.Popen([sys.executable, "manage.py", "worker"], cwd=_PROJECT, env=env)
-    try:
-        yield
-    finally:
-        worker.terminate()
-        worker.wait(60)
