@@ -93,7 +93,7 @@ format: .venv/installed ## Format the code and mend what ruff can mend
 	$(BIN)/ruff format
 
 .PHONY: bench
-bench: .venv/installed ## Measure; ONLY=steps,engine,ledger,fairness,acks,api,dashboard
+bench: .venv/installed ## Measure; ONLY=steps,engine,ledger,fairness,acks,api,dashboard,scale
 	@exec $(BIN)/python -m bench
 
 .PHONY: chaos

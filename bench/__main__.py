@@ -1,6 +1,7 @@
 """`make bench`: what the service does in a second, on real servers; one JSON object per line.
 
-ONLY=steps,engine,ledger,fairness,acks,api,dashboard chooses parts. Targets are those of the design.
+ONLY=steps,engine,ledger,fairness,acks,api,dashboard,scale chooses parts. Targets are those of the
+design.
 """
 
 import os
@@ -14,7 +15,7 @@ from django.db import connections
 from tests.servers import Postgres
 from tests.servers.postgres import URL_VARIABLE
 
-PARTS = "steps,engine,ledger,fairness,acks,api,dashboard"
+PARTS = "steps,engine,ledger,fairness,acks,api,dashboard,scale"
 
 
 def main() -> None:

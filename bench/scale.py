@@ -1,0 +1,199 @@
+"""What grows with the workers, and what must not grow with the table.
+
+First deliveries by 1, 2 and 4 workers to eight dropzones on one OpenSSH. Then, beside ten thousand,
+a hundred thousand and a million exports, what the ledger does all day, and the indexes by which the
+database finds what it needs for that.
+"""
+
+import json
+import re
+import statistics
+import time
+from collections.abc import Callable, Iterable
+from functools import partial
+from pathlib import Path
+
+from django.conf import settings
+from django.db import connection as database
+from django.db.models import QuerySet
+from django.test import override_settings
+from django.test.utils import CaptureQueriesContext
+
+from exports.acks import poll
+from exports.delivery import deliver
+from exports.models import ErpExport
+from exports.ring import due_connections, ring_due_connections
+from tests.api import EXPORTS, client, person
+from tests.builders import a_connection, a_user, an_org, some_exports
+from tests.dropzones import openssh_config
+from tests.servers import OpenSSHServer
+
+from .copies import copy_answers, copy_exports, settle
+from .measuring import report, seconds_of
+from .workers import working
+
+WORKERS = 1, 2, 4
+DROPZONES, WAITING = 8, 500  # exports wait for each of the dropzones
+SIZES = 10_000, 100_000, 1_000_000  # exports in the table
+AT_ONCE = 50  # exports and answers of a round
+ROUNDS = 11
+MOST = 2  # times as long as beside the fewest
+
+_INDEX = re.compile(r"Index (?:Only )?Scan(?: Backward)? using (\w+)|Bitmap Index Scan on (\w+)")
+_WHOLE = re.compile(r"Seq Scan on (erp_export|erp_export_event|erp_ack|draft_order)\b")
+
+
+def measure() -> None:
+    _workers()
+    _sizes()
+
+
+def _workers() -> None:
+    patterns, connections = [], []
+    with OpenSSHServer() as server:
+        for number in range(DROPZONES):
+            org = an_org(f"bench-workers-{number}")
+            folder = server.root / str(number)
+            folder.mkdir()
+            connections.append(a_connection(org, openssh_config(server, export_path=str(folder))))
+            patterns += some_exports(org, a_user(org, f"workers-{number}"), lines=10)
+        waiting = ErpExport.objects.filter(erp_connection__in=connections, status="PENDING")
+        for turn, workers in enumerate(WORKERS):
+            for pattern in patterns:
+                _copy(pattern, range(turn * WAITING + 1, (turn + 1) * WAITING + 1))
+            settle()
+            most = waiting.count()
+            with working(WORKERS=str(workers)):
+                ring_due_connections()
+                # From the first batches on, so that the start of the workers is not in it.
+                while (left := waiting.count()) > 0.9 * most:
+                    time.sleep(0.01)
+                took = seconds_of(partial(_wait_for_none, waiting))
+            report(
+                f"waiting exports of ten lines to {DROPZONES} dropzones, workers: {workers}",
+                exports_per_s=round(left / took),
+                exports=left,
+            )
+
+
+def _wait_for_none(waiting: "QuerySet[ErpExport]") -> None:
+    while waiting.exists():
+        time.sleep(0.02)
+
+
+def _copy(pattern: ErpExport, numbers: range) -> None:
+    """Add exports that wait."""
+    copy_exports(pattern, numbers, status="'PENDING'", next_attempt_at="now()", sent_at="NULL")
+
+
+class _Ledger:
+    """An org with many exports that are done, and some every now and then that are not."""
+
+    def __init__(self) -> None:
+        org = an_org("bench-scale")
+        root = Path(settings.DROPZONE_ROOTS[0]) / "scale"
+        self._acks = root / "acks"
+        for folder in (root / "exports", self._acks):
+            folder.mkdir(parents=True)
+        paths = {"export_path": str(root / "exports"), "ack_path": str(self._acks)}
+        self.connection = a_connection(org, {"mode": "filesystem", **paths})
+        user = person("scale", org, "Integration")
+        self._api = client(user, org)
+        (self._pattern,) = some_exports(org, user, lines=10)
+        # It stays what it is: the others are copies of it.
+        ErpExport.objects.filter(id=self._pattern.id).update(next_attempt_at=None)
+        self._last = 0
+
+    def remember(self, count: int) -> None:
+        """Add exports that were answered long ago."""
+        at = f"now() - (n - {self._last}) * interval '8 seconds'"
+        answered = {"status": "'ACKED'", "sent_at": at, "acked_at": at, "created_at": at}
+        answered["sent_evidence"] = "'OBSERVED'"
+        archived = {"payload": "NULL", "archived_at": "now()", "next_attempt_at": "NULL"}
+        copy_exports(self._pattern, self._next(count), **answered, **archived)
+        copy_answers(self.connection.id)
+        settle()
+
+    def wait(self) -> None:
+        """Let some exports wait to be delivered."""
+        _copy(self._pattern, self._next(AT_ONCE))
+
+    def answer(self) -> None:
+        """Let the ERP answer what was sent."""
+        for name in self._sent().values_list("filename", flat=True):
+            content = {"status": "ACKED", "erp_order_id": "SO-1"}
+            (self._acks / f"ack_{name}").write_text(json.dumps(content))
+
+    def look(self) -> None:
+        assert self.connection in due_connections()
+
+    def deliver(self) -> None:
+        assert deliver(self.connection.id).sent == AT_ONCE
+
+    def poll(self) -> None:
+        assert poll(self.connection.id).verdicts["APPLIED"] == AT_ONCE
+
+    @override_settings(ALLOWED_HOSTS=["testserver"])
+    def list(self) -> None:
+        assert self._api.get(EXPORTS).status_code == 200
+
+    def _sent(self) -> "QuerySet[ErpExport]":
+        return ErpExport.objects.filter(erp_connection=self.connection, status="SENT")
+
+    def _next(self, count: int) -> range:
+        first, self._last = self._last + 1, self._last + count
+        return range(first, self._last + 1)
+
+
+def _sizes() -> None:
+    ledger = _Ledger()
+    deeds: dict[str, tuple[Callable[[], None], Callable[[], None] | None]] = {
+        "find connections with something to send": (ledger.look, ledger.wait),
+        f"deliver {AT_ONCE} exports into a folder": (ledger.deliver, None),
+        f"read {AT_ONCE} answers": (ledger.poll, ledger.answer),
+        "the newest exports by the API": (ledger.list, None),
+    }
+    fewest: dict[str, float] = {}
+    for size in SIZES:
+        ledger.remember(size - ErpExport.objects.count())
+        took: dict[str, list[float]] = {name: [] for name in deeds}
+        queries: dict[str, list[str]] = {}
+        for _ in range(ROUNDS):
+            for name, (deed, prepare) in deeds.items():
+                if prepare:
+                    prepare()
+                if name not in queries:
+                    with CaptureQueriesContext(database) as captured:
+                        deed()
+                    queries[name] = [query["sql"] for query in captured]
+                else:
+                    took[name].append(1000 * seconds_of(deed))
+        for name, times in took.items():
+            # The fastest: between two sizes the machine may have got other things to do.
+            ratio = min(times) / fewest.setdefault(name, min(times))
+            report(
+                f"{name} beside {size} exports",
+                fastest_ms=round(min(times), 1),
+                median_ms=round(statistics.median(times), 1),
+                ratio=round(ratio, 2),
+                target=MOST,
+                met=ratio <= MOST,
+                **_found_by(queries[name]),
+            )
+
+
+def _found_by(queries: Iterable[str]) -> dict[str, list[str]]:
+    """The indexes that the queries are answered by; `whole`: tables that are read from end to end.
+
+    Tables that stay small are left out.
+    """
+    indexes, whole = set(), set()
+    with database.cursor() as cursor:
+        for query in queries:
+            if not query.startswith(("SELECT", "UPDATE")):
+                continue
+            cursor.execute(f"EXPLAIN {query}")
+            plan = "\n".join(row[0] for row in cursor.fetchall())
+            indexes |= {name for names in _INDEX.findall(plan) for name in names if name}
+            whole |= set(_WHOLE.findall(plan))
+    return {"indexes": sorted(n for n in indexes if n.startswith("idx_")), "whole": sorted(whole)}
