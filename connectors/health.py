@@ -30,7 +30,13 @@ def record_failure(connection: ErpConnection, error: ConnectorError) -> None:
     The wait doubles from 5 s to 10 min, with up to a fifth of jitter. An error of a configuration
     that has been replaced since says nothing of the present one: it is only logged.
     """
-    logger.warning("connection %s: %s", connection.id, error.log_line, exc_info=error)
+    logger.warning(
+        "connection %s: %s",
+        connection.id,
+        error.log_line,
+        exc_info=error,
+        extra=_ids(connection),
+    )
     with transaction.atomic():
         row = ErpConnection.objects.select_for_update(no_key=True).get(id=connection.id)
         if not _is_same_config(row, connection):
@@ -155,7 +161,12 @@ def run_test(
         if _is_same_config(row, connection):
             _record_test(row, report)
     if report.error:
-        logger.info("test of connection %s: %s", connection.id, report.error.log_line)
+        logger.info(
+            "test of connection %s: %s",
+            connection.id,
+            report.error.log_line,
+            extra=_ids(connection),
+        )
     return report
 
 
@@ -192,6 +203,10 @@ def _record_test(row: ErpConnection, report: ConnectionReport) -> None:
         _lift(Q(id=row.id, paused_at__isnull=False, paused_by=None))
     elif report.error and report.error.code == "DIR_MISSING":
         note_missing_folder(row.id)
+
+
+def _ids(connection: ErpConnection) -> dict[str, UUID]:
+    return {"connection_id": connection.id, "org_id": connection.org_id}
 
 
 def _is_same_config(row: ErpConnection, used: ErpConnection) -> bool:

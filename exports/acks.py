@@ -29,6 +29,7 @@ from exports.ring import ring_after_commit
 from exports.verdicts import judge
 from orderflow.db import Now, db_now, retried
 from orderflow.failpoints import failpoint
+from orderflow.logs import about
 
 logger = logging.getLogger(__name__)
 
@@ -80,8 +81,9 @@ def poll(connection_id: UUID) -> Summary:
         return summary
     try:
         connection = ErpConnection.objects.select_related("org").get(id=connection_id)
-        if health.may_read(connection):
-            _Poll(connection, held.renew, summary).run()
+        with about(connection_id=connection.id, org_id=connection.org_id):
+            if health.may_read(connection):
+                _Poll(connection, held.renew, summary).run()
     finally:
         held.release()
     return summary

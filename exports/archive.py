@@ -7,6 +7,7 @@ from connectors.errors import ConnectorError
 from connectors.port import ObjectStorage
 from connectors.storage import DjangoObjectStorage
 from exports.models import ErpExport
+from exports.transitions import ids_of
 from orderflow.db import Now
 from orderflow.failpoints import failpoint
 
@@ -38,7 +39,12 @@ def archive_pending(storage: ObjectStorage | None = None) -> int:
         try:
             storage.put(export.export_storage_key, content)
         except ConnectorError as e:
-            logger.warning("archive: export %s: %s", export.id, e.log_line)
+            logger.warning(
+                "archive: export %s: %s",
+                export.id,
+                e.log_line,
+                extra=ids_of(export),
+            )
             failures += e.code == "ARCHIVE_FAILED"
             continue
         failures = 0

@@ -27,6 +27,7 @@ from exports.decisions import DECISIONS, Outcome
 from exports.models import Batch, BatchItem, ErpExport
 from orderflow.db import Now, db_now, retried
 from orderflow.failpoints import failpoint
+from orderflow.logs import about
 from orders.errors import Refused
 from orders.models import DraftOrder, DraftOrderLine
 
@@ -183,8 +184,9 @@ def run(batch_id: UUID) -> None:
     this = _Run(batch_id, until)
     ends = time.monotonic() + RUN_SECONDS
     try:
-        while this.do_some() and time.monotonic() < ends:
-            pass
+        with about(batch_id=batch_id):
+            while this.do_some() and time.monotonic() < ends:
+                pass
     finally:
         this.release()
 

@@ -29,9 +29,10 @@ from connectors.models import ErpConnection
 from connectors.port import Delivery, Destination, Evidence, Session
 from exports import lanes
 from exports.models import ErpExport, ErpExportEvent
-from exports.transitions import advance
+from exports.transitions import advance, ids_of
 from orderflow.db import Now, db_now, retried
 from orderflow.failpoints import failpoint
+from orderflow.logs import about
 from orders import workflow
 from orders.models import DraftOrder
 
@@ -86,8 +87,11 @@ class _Run:
         self._is_reached = False
 
     def run(self) -> None:
-        if not self._may_deliver() or not self._take_batch():
-            return
+        with about(connection_id=self._connection.id, org_id=self._connection.org_id):
+            if self._may_deliver() and self._take_batch():
+                self._serve()
+
+    def _serve(self) -> None:
         try:
             self._run()
         except ConnectorError as e:
@@ -275,7 +279,14 @@ class _Run:
         is_healthy = True
         for export, error in failed:
             self._summary.errors[error.code] += 1
-            logger.warning("export %s: %s: %s", export.id, stage, error.log_line, exc_info=error)
+            logger.warning(
+                "export %s: %s: %s",
+                export.id,
+                stage,
+                error.log_line,
+                exc_info=error,
+                extra=ids_of(export),
+            )
             if error.code == "FOLDER_CHANGED":
                 health.note_missing_folder(self._connection.id)
             attempt = export.attempts + 1

@@ -14,7 +14,7 @@ from exports.inbox import open_conflicts
 from exports.models import ErpExport, ErpExportEvent
 from exports.rendering import render_order, with_content
 from exports.ring import ring_after_commit
-from exports.transitions import advance
+from exports.transitions import advance, log_after_commit
 from orderflow.db import Now, db_now, retried
 from orders import workflow
 from orders.errors import Refused
@@ -231,5 +231,6 @@ def _start(exports: Sequence[ErpExport]) -> None:
         to=OrderStatus.PUSHING,
     )
     assert moved == len(exports), "a locked order changed under its lock"
+    log_after_commit(ErpExportEvent.Kind.CREATED, exports)
     for connection_id in {e.erp_connection_id for e in exports}:
         ring_after_commit(connection_id)

@@ -1,6 +1,7 @@
 """The one function through which exports change, and with them their history."""
 
-from collections.abc import Collection, Mapping
+import logging
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -10,6 +11,8 @@ from django.db.models import Case, Q, Value, When
 from accounts.models import User
 from exports.models import ErpExport, ErpExportEvent
 from orderflow.db import Now, retried
+
+logger = logging.getLogger(__name__)
 
 
 @retried
@@ -33,7 +36,8 @@ def advance(
     with transaction.atomic():
         rows = ErpExport.objects.filter(where, id__in=ids)
         # In one order, so that two workers with overlapping batches cannot block each other.
-        held = dict(rows.select_for_update(no_key=True).order_by("id").values_list("id", "status"))
+        locked = rows.select_for_update(no_key=True).order_by("id")
+        held = {row.id: row for row in locked.only("id", "erp_connection", "org", "status")}
         for name, own in (values or {}).items():
             field = ErpExport._meta.get_field(name)
             assert isinstance(field, models.Field)
@@ -47,10 +51,31 @@ def advance(
             ErpExportEvent(
                 export_id=key,
                 kind=kind,
-                status=fields.get("status", status),
+                status=fields.get("status", row.status),
                 actor=actor,
                 detail=(details or {}).get(key, {}),
             )
-            for key, status in held.items()
+            for key, row in held.items()
         )
+        if "status" in fields:
+            log_after_commit(kind, list(held.values()))
     return set(held)
+
+
+def log_after_commit(kind: ErpExportEvent.Kind, exports: Sequence[ErpExport]) -> None:
+    """Let the log say, too, what became of exports, once it is certain."""
+
+    def log() -> None:
+        for export in exports:
+            logger.info("export %s: %s", export.id, kind.value, extra=ids_of(export))
+
+    transaction.on_commit(log, robust=True)
+
+
+def ids_of(export: ErpExport) -> dict[str, UUID]:
+    """An export's ids, as log lines about it carry them."""
+    return {
+        "export_id": export.id,
+        "connection_id": export.erp_connection_id,
+        "org_id": export.org_id,
+    }

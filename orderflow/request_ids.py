@@ -1,6 +1,5 @@
 """The id of a request: its answer carries it, and each log line written on the way."""
 
-import logging
 import re
 from contextvars import ContextVar
 from uuid import uuid4
@@ -22,11 +21,3 @@ def identify(sent: str) -> str:
     """Give the request that begins the id that its client sent, or else a new one."""
     _current.set(sent if _FOREIGN.fullmatch(sent) else uuid4().hex)
     return _current.get()
-
-
-class RequestIdFilter(logging.Filter):
-    """Sets `request_id` on each log record."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        record.request_id = request_id()
-        return True

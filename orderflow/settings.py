@@ -9,6 +9,7 @@ from pathlib import Path
 import environ
 from botocore.config import Config
 from django.core.exceptions import ImproperlyConfigured
+from pythonjsonlogger.core import RESERVED_ATTRS
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 VAR_DIR = BASE_DIR / "var"
@@ -236,24 +237,38 @@ SPECTACULAR_SETTINGS = {
     ],
 }
 
+# Logs: one line for each event, on standard error.
+LOG_FORMAT = env.str("LOG_FORMAT", default="text" if DEBUG else "json")
+if LOG_FORMAT not in ("json", "text"):
+    raise ImproperlyConfigured("LOG_FORMAT must be json or text.")
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
     "formatters": {
-        "line": {"format": "%(asctime)s %(levelname)s %(request_id)s %(name)s %(message)s"}
+        "json": {
+            "()": "pythonjsonlogger.json.JsonFormatter",
+            "fmt": ["levelname", "name", "message"],
+            "rename_fields": {"levelname": "level", "name": "logger"},
+            "timestamp": "at",
+            # Django adds the request itself, whose query is nobody's business.
+            "reserved_attrs": [*RESERVED_ATTRS, "request"],
+        },
+        "text": {"format": "%(asctime)s %(levelname)s %(request_id)s %(name)s %(message)s"},
     },
-    "filters": {"request_id": {"()": "orderflow.request_ids.RequestIdFilter"}},
+    "filters": {"ids": {"()": "orderflow.logs.IdsFilter"}},
     "handlers": {
         "stderr": {
             "class": "logging.StreamHandler",
-            "formatter": "line",
-            "filters": ["request_id"],
+            "formatter": LOG_FORMAT,
+            "filters": ["ids"],
         }
     },
     "root": {"handlers": ["stderr"], "level": env.str("LOG_LEVEL", default="INFO")},
     "loggers": {
         # Without the handlers that Django gives it: each line is written once.
         "django": {"level": "INFO"},
+        # A refused request has its line from orderflow.middleware already; a defect has its trace.
+        "django.request": {"level": "ERROR"},
         # Reaching a server is our own log's business; paramiko repeats each refusal with a trace.
         "paramiko": {"level": "CRITICAL"},
         "django-q": {"level": "WARNING"},

@@ -58,7 +58,7 @@ class Command(BaseCommand):
             start_new_session=True,
         )
         os.close(theirs)
-        self.stderr.write("worker: running; stop it with Ctrl-C")
+        logger.info("worker: running; stop it with Ctrl-C")
         try:
             while not stop.wait(_RING_SECONDS) and tasks.poll() is None and self._look_after():
                 pass
