@@ -1,6 +1,7 @@
 """The ledger: each push of an order, what happened to it and what the ERP answered; batches."""
 
 import uuid
+from datetime import timedelta
 
 from django.db import models
 from django.db.models import F, Q
@@ -254,6 +255,60 @@ class ErpExportEvent(models.Model):
 
     def __str__(self) -> str:
         return f"{self.get_kind_display()} at {self.at:%Y-%m-%d %H:%M:%S}"
+
+
+class Tally(models.Model):
+    """How many exports of a connection came to something, ever. `exports.tallies` counts.
+
+    `label`: of failures the error code; of what was sent or acknowledged, the seconds that it took
+    at most.
+    """
+
+    class Outcome(models.TextChoices):
+        CREATED = "created"
+        SENT = "sent"
+        ACKED = "acked"
+        FAILED = "failed"
+        CANCELLED = "cancelled"
+        ATTEMPT_FAILED = "attempt_failed"
+
+    erp_connection = models.ForeignKey(
+        ErpConnection, on_delete=models.PROTECT, related_name="+", db_index=False
+    )
+    outcome = models.CharField(max_length=20, choices=Outcome)
+    label = models.CharField(max_length=50, blank=True)
+    count = models.BigIntegerField(default=0)
+    took = models.DurationField(default=timedelta)
+
+    class Meta:
+        db_table = "tally"
+        default_permissions = ()
+        constraints = [
+            models.UniqueConstraint(
+                fields=["erp_connection", "outcome", "label"], name="tally_once"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.outcome} {self.label}: {self.count}"
+
+
+class TallyProgress(models.Model):
+    """The one row that says up to which event the tallies go: `counted`.
+
+    `noted`: the latest event at `noted_at`, up to which they may go once it is settled.
+    """
+
+    counted = models.BigIntegerField(default=0)
+    noted = models.BigIntegerField(default=0)
+    noted_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        db_table = "tally_progress"
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return f"counted up to {self.counted}"
 
 
 class Worker(models.Model):

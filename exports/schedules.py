@@ -9,6 +9,7 @@ _EVERY_MINUTE = (
     ("ack polls", "exports.tasks.ring_due_polls"),
     ("archive", "exports.tasks.archive_pending"),
     ("janitor", "exports.tasks.tidy"),
+    ("tallies", "exports.tasks.count_events"),
     ("batches", "exports.tasks.ring_waiting_batches"),
     ("connection tests", "exports.tasks.retest_connections"),
 )

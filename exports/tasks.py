@@ -4,7 +4,7 @@ from uuid import UUID
 
 from accounts import idempotency, throttling
 from connectors import health
-from exports import acks, archive, batches, connection_tests, delivery, janitor, ring
+from exports import acks, archive, batches, connection_tests, delivery, janitor, ring, tallies
 
 
 def deliver(connection_id: str) -> None:
@@ -26,6 +26,10 @@ def ring_due_polls() -> None:
 
 def archive_pending() -> None:
     archive.archive_pending()
+
+
+def count_events() -> None:
+    tallies.count_events()
 
 
 def run_batch(batch_id: str) -> None:
