@@ -1,4 +1,4 @@
-"""System checks of the queue: a task that is handed out twice runs twice."""
+"""System checks: what would send twice, and what would let anybody look."""
 
 from collections.abc import Sequence
 from math import ceil
@@ -7,6 +7,8 @@ from typing import Any
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, register
 from django.db import connections
+
+_TOKEN_LENGTH = 32
 
 
 @register()
@@ -21,6 +23,19 @@ def check_queue(**kwargs: Any) -> list[CheckMessage]:
                 f"but a task may wait and run for {least} s.",
                 hint="Raise retry, or lower timeout or queue_limit.",
                 id="exports.E001",
+            )
+        ]
+    return []
+
+
+@register(Tags.security)
+def check_metrics_token(**kwargs: Any) -> list[CheckMessage]:
+    if 0 < len(settings.METRICS_TOKEN) < _TOKEN_LENGTH:
+        return [
+            Error(
+                f"METRICS_TOKEN has less than {_TOKEN_LENGTH} characters: it could be guessed.",
+                hint="Take 32 random bytes, for instance what `openssl rand -hex 32` prints.",
+                id="exports.E003",
             )
         ]
     return []

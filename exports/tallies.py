@@ -33,9 +33,10 @@ _OUTCOME = Case(
     When(kind=_Kind.CANCELLED, then=Value(_Outcome.CANCELLED)),
     When(kind=_Kind.ATTEMPT_FAILED, then=Value(_Outcome.ATTEMPT_FAILED)),
 )
+_SENT_AT = Coalesce("export__sent_at", "export__created_at")
 _TOOK = Case(
     When(outcome=_Outcome.SENT, then=Greatest(F("at") - F("export__created_at"), _NONE)),
-    When(outcome=_Outcome.ACKED, then=Greatest(F("at") - F("export__sent_at"), _NONE)),
+    When(outcome=_Outcome.ACKED, then=Greatest(F("at") - _SENT_AT, _NONE)),
     output_field=DurationField(),
 )
 _LABEL = Case(

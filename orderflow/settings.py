@@ -61,6 +61,9 @@ FAILED_LOGINS_PER_USER = env.int("FAILED_LOGINS_PER_USER", default=5)
 FAILED_LOGINS_PER_ADDRESS = env.int("FAILED_LOGINS_PER_ADDRESS", default=50)
 TRUSTED_PROXIES = env.int("TRUSTED_PROXIES", default=0)
 
+# Whoever has it may read /metrics; without one nobody may.
+METRICS_TOKEN = env.str("METRICS_TOKEN", default="")
+
 # The house.
 INSTALLED_APPS = [
     "orderflow.apps.OrderflowAdminConfig",

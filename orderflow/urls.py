@@ -22,6 +22,7 @@ from rest_framework.views import APIView
 from connectors.api import ErpConnectionViewSet
 from connectors.views import schema
 from exports.api import BatchItemViewSet, BatchViewSet, ErpAckViewSet, ErpExportViewSet
+from exports.views import metrics
 from orderflow.middleware import CONTENT_SECURITY_POLICY
 from orders.api import DraftOrderViewSet
 
@@ -78,6 +79,7 @@ router.register(r"batches/(?P<batch>[^/.]+)/items", BatchItemViewSet, "batch-ite
 
 urlpatterns = [
     path("admin/", admin.site.urls),
+    path("metrics", metrics, name="metrics"),
     path("schemas/<name>.schema.json", schema, name="schema"),
     path("api/v1/", include(router.urls)),
     re_path(r"^api/schema/?\Z", api_schema, name="api-schema"),

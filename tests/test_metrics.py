@@ -1,0 +1,264 @@
+"""/metrics: who may read it, what it says, what it costs, and that its page says the same."""
+
+import re
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db import connection as database
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
+from prometheus_client.parser import text_string_to_metric_families as parse
+
+from connectors import health
+from connectors.models import ErpConnection
+from exports import tallies, workers
+from exports.checks import check_metrics_token
+from exports.metrics import REGISTRY
+from exports.models import ErpAck, ErpExport, ErpExportEvent, Worker
+from orderflow import db
+from orderflow.db import db_now
+from tests.builders import a_connection, a_user, an_org, some_exports
+from tests.processes import ROOT
+
+pytestmark = [pytest.mark.django_db, pytest.mark.ledger]
+
+TOKEN = "t" * 32
+CONFIG = {"mode": "sftp", "host": "erp.example", "username": "u", "password": "canary-4711"}
+CONFIG |= {"export_path": "/out", "host_keys": []}
+HOUR = timedelta(hours=1)
+
+
+@pytest.fixture(autouse=True)
+def _token(settings: Any) -> None:
+    settings.METRICS_TOKEN = TOKEN
+
+
+@pytest.fixture(autouse=True)
+def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is committed is settled."""
+    monkeypatch.setattr(db, "_LAG_SECONDS", 0)
+
+
+@pytest.fixture
+def erp() -> ErpConnection:
+    return a_connection(an_org(), CONFIG)
+
+
+def some(erp: ErpConnection, count: int, **fields: Any) -> list[ErpExport]:
+    """Exports that came as far as the fields say."""
+    first = ErpExport.objects.count()
+    exports = some_exports(erp.org, a_user(erp.org, f"ann-{first}"), count, first=first)
+    ErpExport.objects.filter(id__in=[e.id for e in exports]).update(**fields)
+    return exports
+
+
+def sent(erp: ErpConnection, count: int, **fields: Any) -> list[ErpExport]:
+    return some(erp, count, status="SENT", sent_at=db_now(), sent_evidence="OBSERVED", **fields)
+
+
+def note(exports: list[ErpExport], kind: str, status: str, **fields: Any) -> None:
+    for export in exports:
+        ErpExportEvent.objects.create(export=export, kind=kind, status=status, **fields)
+
+
+def scrape() -> str:
+    response = Client(headers={"Authorization": f"Bearer {TOKEN}"}).get("/metrics")
+    assert response.status_code == 200
+    return response.content.decode()
+
+
+def value(name: str, erp: ErpConnection | None = None, **labels: str) -> float | None:
+    """The one value that a scrape gives; None if there is none."""
+    if erp:
+        labels |= {"connection": str(erp.id), "org": erp.org.name}
+    found = [
+        sample.value
+        for family in parse(scrape())
+        for sample in family.samples
+        if sample.name == name and sample.labels == labels
+    ]
+    assert len(found) < 2
+    return found[0] if found else None
+
+
+# Who may read it.
+
+
+def test_without_a_token_in_the_settings_it_is_not_served(settings: Any) -> None:
+    settings.METRICS_TOKEN = ""
+    for header in ("Bearer ", "Bearer", f"Bearer {TOKEN}"):
+        client = Client(headers={"Authorization": header})
+        assert client.get("/metrics", REMOTE_ADDR="127.0.0.1").status_code == 404
+
+
+@pytest.mark.parametrize("header", ["", "Bearer", f"Bearer {TOKEN}x", TOKEN, "Bearer \xe4"])
+def test_a_wrong_token_reads_nothing(header: str) -> None:
+    response = Client(headers={"Authorization": header}).get("/metrics")
+    assert (response.status_code, response.content) == (401, b"")
+    assert response["WWW-Authenticate"].startswith("Bearer")
+
+
+def test_a_token_that_could_be_guessed_is_refused(settings: Any) -> None:
+    assert check_metrics_token() == []
+    settings.METRICS_TOKEN = "short"
+    assert [error.id for error in check_metrics_token()] == ["exports.E003"]
+
+
+def test_it_is_given_in_the_format_that_is_asked_for(erp: ErpConnection) -> None:
+    some(erp, 1)
+    accept = "application/openmetrics-text; version=1.0.0"
+    response = Client(headers={"Authorization": f"Bearer {TOKEN}", "Accept": accept}).get(
+        "/metrics"
+    )
+    assert response["Content-Type"].startswith("application/openmetrics-text")
+    assert list(parse_openmetrics(response.content.decode()))
+    assert "no-store" in response["Cache-Control"]
+
+
+# What it says.
+
+
+def test_what_waits_is_counted_by_connection(erp: ErpConnection) -> None:
+    other = a_connection(an_org("rival"), CONFIG)
+    some(erp, 2, created_at=db_now() - HOUR)
+    some(erp, 1, next_attempt_at=None)
+    sent(erp, 1)
+    sent(erp, 2, ack_due_at=db_now() + HOUR)
+    sent(erp, 3, ack_due_at=db_now() - HOUR)
+    ErpConnection.objects.update(last_poll_at=db_now())
+    for name, mine in {"pending": 3, "undecided": 1, "awaited": 5, "overdue": 3}.items():
+        assert value(f"orderflow_exports_{name}", erp) == mine, name
+        assert value(f"orderflow_exports_{name}", other) == 0, name
+    age = value("orderflow_oldest_pending_age_seconds", erp)
+    assert age and 3600 <= age < 3700
+    assert value("orderflow_oldest_pending_age_seconds", other) == 0
+
+
+def test_answers_that_wait_for_a_person_are_counted(erp: ErpConnection) -> None:
+    for number, (verdict, fields) in enumerate(
+        [("CONFLICT", {}), ("CONFLICT", {}), ("LATE", {"decided_at": db_now()}), ("APPLIED", {})]
+    ):
+        ErpAck.objects.create(
+            org=erp.org,
+            erp_connection=erp,
+            filename=f"ack_{number}.json",
+            sha256="0",
+            raw="{}",
+            verdict=verdict,
+            **fields,
+        )
+    assert value("orderflow_acks_open", erp, verdict="CONFLICT") == 2
+    assert value("orderflow_acks_open", erp, verdict="LATE") == 0
+    assert value("orderflow_acks_open", erp, verdict="APPLIED") is None
+
+
+def test_connections_in_use_say_how_they_do(erp: ErpConnection) -> None:
+    assert value("orderflow_connection_paused", erp, reason="") == 0
+    assert value("orderflow_connection_poll_age_seconds", erp) is None
+    ErpConnection.objects.update(failures=4, last_poll_at=db_now() - HOUR)
+    assert value("orderflow_connection_failures", erp) == 4
+    assert (value("orderflow_connection_poll_age_seconds", erp) or 0) >= 3600
+    health.pause(erp.id, reason="AUTH_FAILED", actor=None)
+    assert value("orderflow_connection_paused", erp, reason="AUTH_FAILED") == 1
+    health.pause(erp.id, reason="Ms Private is ill", actor=a_user(erp.org))
+    assert value("orderflow_connection_paused", erp, reason="PERSON") == 1
+    assert "Private" not in scrape()
+    ErpConnection.objects.update(active=False)
+    assert value("orderflow_connection_paused", erp, reason="PERSON") is None
+
+
+def test_what_was_done_is_counted_for_ever(erp: ErpConnection) -> None:
+    exports = some(erp, 3, created_at=db_now() - HOUR)
+    ErpExport.objects.update(sent_at=db_now())
+    note(exports, "ATTEMPT_FAILED", "PENDING", detail={"code": "DNS"})
+    for export, seconds in zip(exports, (1, 7, 10_000), strict=True):
+        export.refresh_from_db()
+        assert export.sent_at
+        note([export], "SENT", "SENT", at=export.created_at + timedelta(seconds=seconds))
+        note([export], "ACKED", "ACKED", at=export.sent_at + timedelta(minutes=2))
+    note(exports[:1], "REFUSED", "FAILED")
+    assert value("orderflow_exports_total", erp, outcome="sent") == 0
+    assert value("orderflow_events_uncounted") == ErpExportEvent.objects.latest("id").id
+    for _ in range(2):
+        tallies.count_events()
+    ErpExportEvent.objects.all().delete()
+    for outcome, count in {"created": 3, "sent": 3, "acked": 3, "failed": 1}.items():
+        assert value("orderflow_exports_total", erp, outcome=outcome) == count, outcome
+    assert value("orderflow_export_failures_total", erp, code="ERP_REFUSED") == 1
+    assert value("orderflow_attempt_failures_total", erp, code="DNS") == 3
+    for bound, count in {"1": 1, "5": 1, "10": 2, "3600": 2, "14400": 3, "+Inf": 3}.items():
+        assert value("orderflow_send_duration_seconds_bucket", erp, le=bound) == count, bound
+    assert value("orderflow_send_duration_seconds_count", erp) == 3
+    assert value("orderflow_send_duration_seconds_sum", erp) == 10_008
+    assert value("orderflow_ack_duration_seconds_sum", erp) == pytest.approx(360)
+    assert value("orderflow_events_uncounted") == 0
+
+
+def test_the_machinery_says_how_it_does(erp: ErpConnection) -> None:
+    assert value("orderflow_workers") == 0
+    worker, died = workers.register(), workers.register()
+    labels = {"host": worker.host, "pid": str(worker.pid)}
+    Worker.objects.filter(id=died.id).update(beat_at=db_now() - HOUR)
+    assert value("orderflow_workers") == 1
+    assert (value("orderflow_worker_heartbeat_age_seconds", **labels) or 0) < 60
+    some(erp, 2, created_at=db_now() - HOUR)
+    some(erp, 1, archived_at=db_now(), created_at=db_now() - 2 * HOUR)
+    assert value("orderflow_archive_backlog") == 2
+    assert 3600 <= (value("orderflow_archive_oldest_age_seconds") or 0) < 3700
+
+
+def test_an_org_may_be_called_anything(erp: ErpConnection) -> None:
+    erp.org.name = 'Müller "&" Söhne\\\n} 1'
+    erp.org.save()
+    assert value("orderflow_exports_pending", erp) == 0
+
+
+def test_no_secret_is_told(erp: ErpConnection) -> None:
+    some(erp, 1)
+    text = scrape()
+    assert "canary" not in text and "erp.example" not in text and TOKEN not in text
+
+
+# What it costs.
+
+
+def test_a_scrape_takes_the_same_few_queries_for_any_number_of_connections(
+    erp: ErpConnection,
+) -> None:
+    def queries() -> int:
+        with CaptureQueriesContext(database) as captured:
+            scrape()
+        return len(captured)
+
+    some(erp, 1)
+    few = queries()
+    for number in range(5):
+        some(a_connection(an_org(f"org-{number}"), CONFIG), 3)
+    for _ in range(2):
+        tallies.count_events()
+    assert queries() == few < 20
+
+
+# What is written about it.
+
+
+def test_every_metric_is_documented_as_it_is() -> None:
+    page = (ROOT / "docs" / "metrics.md").read_text()
+    documented = {
+        (name, kind, labels, text)
+        for name, kind, labels, text in re.findall(
+            r"^\| `(orderflow_\w+)` \| (\w+) \| (.*?) \| (.*?) \|$", page, re.MULTILINE
+        )
+    }
+    exposed = {
+        (
+            f"{family.name}_total" if family.type == "counter" else family.name,
+            family.type,
+            ", ".join(family._labelnames),
+            family.documentation,
+        )
+        for family in REGISTRY.collect()
+    }
+    assert documented == exposed
