@@ -5,13 +5,9 @@ import logging
 import subprocess
 import sys
 from collections.abc import Iterator
-from io import StringIO
-from logging.config import dictConfig
 from pathlib import Path
-from typing import Any
 
 import pytest
-from django.conf import settings as project
 from django.db import transaction
 from django.test import Client
 from rest_framework.test import APIClient
@@ -24,31 +20,14 @@ from exports.push import push_order
 from orderflow.logs import about
 from tests.api import EXPORTS, ORDERS, create_approved, post
 from tests.builders import a_connection, a_user, an_approved_order, an_org, some_exports
+from tests.logs import Log, logged
 from tests.processes import ROOT
-
-
-class Log:
-    """What was logged as JSON."""
-
-    def __init__(self, stream: StringIO) -> None:
-        self._stream = stream
-
-    @property
-    def lines(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in self._stream.getvalue().splitlines()]
-
-    def of(self, logger: str) -> list[dict[str, Any]]:
-        return [line for line in self.lines if line["logger"] == logger]
 
 
 @pytest.fixture
 def log() -> Iterator[Log]:
-    config = project.LOGGING
-    stream = StringIO()
-    stderr = config["handlers"]["stderr"] | {"formatter": "json", "stream": stream}
-    dictConfig(config | {"handlers": {"stderr": stderr}})
-    yield Log(stream)
-    dictConfig(config)
+    with logged() as log:
+        yield log
 
 
 def test_an_event_is_one_line_whatever_is_in_it(log: Log) -> None:
