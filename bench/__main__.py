@@ -22,6 +22,8 @@ def main() -> None:
     with Postgres(is_durable=True) as database:
         os.environ[URL_VARIABLE] = database.url
         os.environ["DJANGO_SETTINGS_MODULE"] = "tests.settings"
+        # A line for each request would come between the figures.
+        os.environ.setdefault("LOG_LEVEL", "WARNING")
         django.setup()
         # It would note every query.
         settings.DEBUG = False

@@ -3,6 +3,7 @@
 Everything is checked, and everything that was done stays done when the demo is repeated.
 """
 
+import logging
 import os
 import secrets
 import signal
@@ -60,6 +61,8 @@ class Command(BaseCommand):
         parser.add_argument("--port", type=int, default=8000, help="of the admin (default: 8000)")
 
     def handle(self, *args: Any, **options: Any) -> None:
+        # People read what it prints; the log would come in between.
+        logging.getLogger().setLevel(logging.WARNING)
         # Whoever stops the demo by a signal wants all that it started stopped, too.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         folder: Path = options["folder"]
@@ -206,7 +209,8 @@ class Command(BaseCommand):
         command = ["-m", "gunicorn", "orderflow.wsgi", "--bind", f"127.0.0.1:{port}"]
         self.stdout.write(f"http://127.0.0.1:{port}/admin/   user admin, password {password}")
         self.stdout.write("The password is new at each start. Stop with Ctrl-C.\n")
-        web = subprocess.Popen([sys.executable, *command, "--log-level", "warning"])
+        quiet = {**os.environ, "LOG_LEVEL": "WARNING"}
+        web = subprocess.Popen([sys.executable, *command, "--log-level", "warning"], env=quiet)
         try:
             if code := web.wait():
                 raise CommandError(f"The web server ended with code {code}.")
