@@ -1,9 +1,10 @@
-"""The start page of the admin, its lists and its search, beside ten thousand exports and a million.
+"""What people and Prometheus look at, beside ten thousand exports and a million.
 
 Both times the same share of the exports waits, has failed or is overdue, and an export is pushed
 every eight seconds: with a million there is more to count, and more of everything to leave aside.
 """
 
+import time
 from collections.abc import Mapping
 
 from django.conf import settings
@@ -13,8 +14,9 @@ from django.test import Client, override_settings
 
 from accounts.models import User
 from connectors.models import ErpConnection
-from exports.models import ErpExport
-from orderflow.db import Now
+from exports import tallies
+from exports.models import ErpExport, TallyProgress
+from orderflow.db import Now, settled_before
 from orders.models import Customer
 from tests.builders import a_connection, a_user, an_org, some_exports
 
@@ -113,12 +115,14 @@ def measure() -> None:
     for exports in (FEW, MANY):
         for owner, share in shares.items():
             owner.remember(range(int(before * share) + 1, int(exports * share) + 1))
+        _count_events(exports - before)
         settle()
         fastest[exports] = {
             f"{page}, seen by who sees {who}": _fastest(person, path)
             for who, person in people.items()
             for page, path in PAGES.items()
         }
+        fastest[exports]["metrics"] = _fastest_scrape()
         before = exports
     for name, few in fastest[FEW].items():
         many = fastest[MANY][name]
@@ -138,7 +142,30 @@ def _fastest(person: User, path: str) -> float:
     client = Client()
     client.force_login(person)
 
+    return _fastest_answer(client, path)
+
+
+@override_settings(ALLOWED_HOSTS=["testserver"], METRICS_TOKEN="bench")
+def _fastest_scrape() -> float:
+    return _fastest_answer(Client(headers={"Authorization": "Bearer bench"}), "/metrics")
+
+
+def _fastest_answer(client: Client, path: str) -> float:
     def look(_: int) -> None:
         assert client.get(path).status_code == 200
 
     return min(timed(look, rounds=ROUNDS))
+
+
+def _count_events(exports: int) -> None:
+    """Let the tallies catch up, as a worker does once a minute."""
+    tallies.count_events()
+    noted = TallyProgress.objects.get()
+    while settled_before() <= noted.noted_at:
+        time.sleep(0.1)
+    began = time.perf_counter()
+    while tallies.count_events():
+        pass
+    seconds = time.perf_counter() - began
+    events = TallyProgress.objects.get().counted - noted.counted
+    report(f"count the events of {exports} exports", events_per_s=round(events / seconds))
