@@ -16,7 +16,7 @@ from pathlib import Path
 from django.conf import settings
 from django.db import connection as database
 from django.db.models import QuerySet
-from django.test import override_settings
+from django.test import Client, override_settings
 from django.test.utils import CaptureQueriesContext
 
 from exports.acks import poll
@@ -137,6 +137,11 @@ class _Ledger:
     def list(self) -> None:
         assert self._api.get(EXPORTS).status_code == 200
 
+    @override_settings(ALLOWED_HOSTS=["testserver"], METRICS_TOKEN="bench")
+    def scrape(self) -> None:
+        headers = {"Authorization": "Bearer bench"}
+        assert Client().get("/metrics", headers=headers).status_code == 200
+
     def _sent(self) -> "QuerySet[ErpExport]":
         return ErpExport.objects.filter(erp_connection=self.connection, status="SENT")
 
@@ -152,6 +157,7 @@ def _sizes() -> None:
         f"deliver {AT_ONCE} exports into a folder": (ledger.deliver, None),
         f"read {AT_ONCE} answers": (ledger.poll, ledger.answer),
         "the newest exports by the API": (ledger.list, None),
+        "a scrape of the metrics": (ledger.scrape, None),
     }
     fewest: dict[str, float] = {}
     for size in SIZES:
