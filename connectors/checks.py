@@ -1,14 +1,20 @@
 """System checks: a wrong setting is found at start, not during a delivery."""
 
 import ipaddress
+from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, register
+from django.db import connections
 
 from connectors import registry
+from connectors.errors import ConnectorError
+from connectors.models import ErpConnection
 
 MINIMUM_KEY_LENGTH = 32
+_MINIMUM_DIFFERENT_CHARACTERS = 5
 
 
 @register(Tags.security)
@@ -22,10 +28,16 @@ def check_fernet_keys(**kwargs: Any) -> list[CheckMessage]:
                 id="connectors.E001",
             )
         ]
-    if any(len(key) < MINIMUM_KEY_LENGTH or key == settings.SECRET_KEY for key in keys):
+    if any(
+        len(key) < MINIMUM_KEY_LENGTH
+        or len(set(key)) < _MINIMUM_DIFFERENT_CHARACTERS
+        or key == settings.SECRET_KEY
+        for key in keys
+    ):
         return [
             Error(
-                f"A key in FERNET_KEYS is SECRET_KEY or shorter than {MINIMUM_KEY_LENGTH}.",
+                f"A key in FERNET_KEYS is SECRET_KEY, shorter than {MINIMUM_KEY_LENGTH} or of few "
+                "different characters.",
                 hint='Make one with: python -c "import secrets; print(secrets.token_urlsafe())"',
                 id="connectors.E002",
             )
@@ -59,5 +71,49 @@ def check_denied_networks(**kwargs: Any) -> list[CheckMessage]:
         for text in settings.SFTP_DENIED_NETWORKS:
             ipaddress.ip_network(text)
     except ValueError as e:
-        return [Error(f"SFTP_DENIED_NETWORKS: {e}", id="connectors.E005")]
+        return [
+            Error(
+                f"SFTP_DENIED_NETWORKS: {e}.",
+                hint="Write networks like 10.0.0.0/8 or fd00::/8, without host bits.",
+                id="connectors.E005",
+            )
+        ]
     return []
+
+
+@register(Tags.database)
+def check_dropzone_roots(
+    databases: Sequence[str] | None = None, **kwargs: Any
+) -> list[CheckMessage]:
+    if settings.DROPZONE_ROOTS:
+        return []
+    return [
+        Error(
+            f"DROPZONE_ROOTS is empty, but {name} has its dropzone in a mounted folder, which "
+            "lies below none of them.",
+            hint="Set DROPZONE_ROOTS to the folders below which dropzones are mounted.",
+            id="connectors.E006",
+        )
+        for alias in databases or []
+        for name in _connections_to_folders(alias)
+    ]
+
+
+def _connections_to_folders(alias: str) -> list[str]:
+    # `migrate` checks before it makes the table.
+    if ErpConnection._meta.db_table not in connections[alias].introspection.table_names():
+        return []
+    found = []
+    # No other column: those of a later release may be missing as well.
+    active = (
+        ErpConnection.objects.using(alias)
+        .filter(active=True)
+        .select_related("org")
+        .only("connector_type", "config_encrypted", "org__name")
+    )
+    for connection in active:
+        # One whose configuration cannot be read says so itself.
+        with suppress(ConnectorError):
+            if connection.config.get("mode") == "filesystem":
+                found.append(str(connection))
+    return found

@@ -14,7 +14,19 @@ from pythonjsonlogger.core import RESERVED_ATTRS
 BASE_DIR = Path(__file__).resolve().parent.parent
 VAR_DIR = BASE_DIR / "var"
 
-env = environ.FileAwareEnv()
+
+class _Environment(environ.fileaware_mapping.FileAwareMapping):  # type: ignore[misc]  # untyped library
+    def __getitem__(self, name: str) -> str:
+        # Editors and `echo` end a file with a line break, which belongs to no secret.
+        value: str = super().__getitem__(name)
+        return value.rstrip("\r\n")
+
+
+class _Env(environ.Env):  # type: ignore[misc]  # untyped library
+    ENVIRON = _Environment()
+
+
+env = _Env()
 environ.Env.read_env(BASE_DIR / ".env")
 
 
@@ -134,6 +146,9 @@ if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
 else:
     DATABASES["default"]["CONN_MAX_AGE"] = env.int("CONN_MAX_AGE", default=60)
     DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
+
+# Nothing of ours is cached; django-q2 notes there what its monitors show.
+CACHES = {"default": env.cache_url("CACHE_URL", default="dummycache://")}
 
 # The archive of exports: a bucket if one is named, else a folder.
 ARCHIVE_BUCKET = env.str("ARCHIVE_BUCKET", default="")
