@@ -61,6 +61,7 @@ test: .venv/installed ## Run the tests on PostgreSQL, then those of the ledger o
 	@packages=
 	PATH=$$PATH:/usr/sbin command -v sshd >/dev/null || packages+=" openssh-server"
 	for name in strace faketime curl jq; do command -v $$name >/dev/null || packages+=" $$name"; done
+	command -v systemd-analyze >/dev/null || packages+=" systemd"
 	command -v chromium >/dev/null || packages+=" chromium"
 	if [ -n "$$packages" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
 		echo "installing$$packages"
@@ -79,6 +80,7 @@ check: .venv/installed ## Lint, format, types, imports, migrations, OpenAPI, set
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec compose.yaml
 	$(BIN)/python manage.py makemigrations --check --dry-run
 	$(BIN)/python manage.py check --deploy --fail-level WARNING
 	$(BIN)/python $(SCHEMA) | diff openapi.yaml - || { set +x; echo "openapi.yaml is not what the code says. Run: make openapi" >&2; exit 1; }
@@ -99,6 +101,13 @@ bench: .venv/installed ## Measure; ONLY=steps,engine,ledger,fairness,acks,api,da
 .PHONY: chaos
 chaos: .venv/installed ## Deliver while everything breaks; MODE, ORDERS, KILLS, SEED, SOAK=1
 	@exec $(BIN)/python -m chaos
+
+.PHONY: image
+image: .venv/installed ## Build the images and try them; ENGINE=podman, BASE=another base image
+	@export BUILDAH_FORMAT=docker IMAGE_ENGINE=$${ENGINE:-docker}
+	"$$IMAGE_ENGINE" build $(BASE:%=--build-arg=BASE=%) --tag orderflow .
+	"$$IMAGE_ENGINE" build $(BASE:%=--build-arg=BASE=%) --tag orderflow-sftp deploy/sftp
+	$(BIN)/pytest tests/test_image.py
 
 .PHONY: lock
 lock: .venv/installed ## Pin the newest packages that requirements*.in allow

@@ -30,6 +30,7 @@ REAL_PARTS = {
     "strace": "install strace",
     "faketime": "install faketime",
     "curl and jq": "install curl and jq",
+    "systemd-analyze": "install systemd",
     "asyncssh": "install requirements-dev.txt",
     "S3": "install requirements-dev.txt",
     "Chromium": "install chromium",
@@ -120,6 +121,16 @@ def curl_and_jq() -> None:
     if not shutil.which("curl") or not shutil.which("jq"):
         pytest.skip("no curl or jq is installed")
     _exercised.add("curl and jq")
+
+
+@pytest.fixture
+def systemd_analyze() -> str:
+    """The program that says what systemd would make of a unit."""
+    program = shutil.which("systemd-analyze")
+    if program is None:
+        pytest.skip("no systemd is installed")
+    _exercised.add("systemd-analyze")
+    return program
 
 
 @pytest.fixture(scope="session")
