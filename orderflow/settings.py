@@ -200,6 +200,8 @@ ACK_POLL_INTERVAL_SECONDS = env.int("ACK_POLL_INTERVAL_SECONDS", default=60)
 
 # The queue is a doorbell: rows in the database decide what is done.
 _WORKERS = env.int("WORKERS", default=2)
+if _WORKERS < 1:
+    raise ImproperlyConfigured("WORKERS must be 1 or more.")
 _TASK_TIMEOUT = 120
 Q_CLUSTER = {
     "name": "orderflow",

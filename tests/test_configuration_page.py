@@ -75,15 +75,22 @@ def test_a_secret_may_come_in_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert env.str("A_SECRET") == "from a file"
 
 
-@pytest.mark.parametrize("name", ["SECRET_KEY", "FERNET_KEYS"])
-def test_without_a_key_nothing_starts(name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "value", "objection"),
+    [
+        ("SECRET_KEY", "", "SECRET_KEY is not set. `make .env` writes"),
+        ("FERNET_KEYS", "", "FERNET_KEYS is not set. `make .env` writes"),
+        ("WORKERS", "0", "WORKERS must be 1 or more."),
+    ],
+)
+def test_nothing_starts_without_a_key_or_a_worker(name: str, value: str, objection: str) -> None:
     result = subprocess.run(
         [sys.executable, "manage.py", "check"],
         check=False,
         cwd=ROOT,
-        env={**os.environ, "DJANGO_SETTINGS_MODULE": "orderflow.settings", name: ""},
+        env={**os.environ, "DJANGO_SETTINGS_MODULE": "orderflow.settings", name: value},
         capture_output=True,
         text=True,
     )
     assert result.returncode != 0
-    assert f"{name} is not set. `make .env` writes" in result.stderr
+    assert objection in result.stderr

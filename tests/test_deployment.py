@@ -81,12 +81,14 @@ def test_the_compose_file_has_no_secret_in_it(secrets: Path) -> None:
                 assert value.removeprefix("/run/secrets/") in service["secrets"]
 
 
-def test_the_environment_of_the_compose_file_is_fit_for_production(secrets: Path) -> None:
+def test_the_environment_of_the_compose_file_is_fit_for_production(
+    secrets: Path, image_files: Path
+) -> None:
     env = {
         name: re.sub(r"\$\{\w+:-(.*)\}", r"\1", value).replace("/run/secrets", str(secrets))
         for name, value in COMPOSE["services"]["web"]["environment"].items()
     }
-    run("python", "manage.py", "check", "--deploy", "--fail-level=WARNING", cwd=ROOT, **env)
+    run("python", "manage.py", "check", "--deploy", "--fail-level=WARNING", cwd=image_files, **env)
 
 
 def unit(path: Path) -> dict[str, str]:
