@@ -1,6 +1,6 @@
 # One image for the web server and the worker. It runs with a read-only root file system and writes
 # to /tmp, to /dev/shm and to the volumes that its settings name.
-ARG BASE=docker.io/library/python:3.11-slim
+ARG BASE=python:3.11-slim
 
 FROM ${BASE} AS build
 ENV PATH=/opt/venv/bin:$PATH
@@ -26,4 +26,4 @@ EXPOSE 8000
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s \
     CMD ["python", "-c", "import urllib.request as r; r.urlopen('http://127.0.0.1:8000/healthz')"]
 # GUNICORN_CMD_ARGS adds options. The worker's command is: python manage.py worker
-CMD ["gunicorn", "orderflow.wsgi", "--bind=0.0.0.0:8000", "--workers=3", "--threads=4", "--worker-tmp-dir=/dev/shm", "--no-control-socket", "--access-logfile=-"]
+CMD ["gunicorn", "orderflow.wsgi", "--bind=0.0.0.0:8000", "--workers=3", "--threads=4", "--worker-tmp-dir=/dev/shm", "--no-control-socket"]
