@@ -84,7 +84,9 @@ def change_config(
         new_identity = dict(connector.identity(parsed))
         changed = [n for n, value in new_identity.items() if old_identity.get(n) != value]
         held = _held(holders, old_identity)
-        if holders and (leaving := [n for n, value in held.items() if new_identity[n] != value]):
+        if holders and (
+            leaving := [n for n, value in held.items() if new_identity.get(n) != value]
+        ):
             reason = (
                 "cannot be changed while exports are staged there: "
                 f"{', '.join(holders)}. Let them finish first, or settle them by hand."

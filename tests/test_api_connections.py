@@ -207,6 +207,19 @@ def test_the_dropzone_stays_while_exports_are_staged_there(
     assert export["filename"] in error_at(response)["/config/export_path"]
 
 
+def test_another_mode_is_refused_while_exports_are_staged(
+    operator: APIClient, owner: APIClient, acme: Org, dropzone_root: Path
+) -> None:
+    path = set_up(operator)
+    post(owner, f"{create_approved(owner)}/push")
+    staged = {"mode": "sftp", "host": SFTP["host"], "port": 22, "folder": SFTP["export_path"]}
+    ErpExport.objects.update(staged_path="x", staged_at=timezone.now(), destination=staged)
+    config = {"mode": "filesystem", "export_path": str(dropzone_root)}
+    response = send(operator, "PATCH", path, {"config": config})
+    assert "/config/mode" in error_at(response)
+    assert stored() == SFTP
+
+
 def test_a_test_is_asked_for_and_followed(operator: APIClient, dropzone: ErpConnection) -> None:
     path = f"{CONNECTIONS}/{dropzone.id}"
     response = post(operator, f"{path}/test")
