@@ -117,7 +117,7 @@ def merged_config(
     foreign = {
         field.name
         for field in connection.connector.config_form
-        if merged.get("mode") not in list(field.modes)
+        if not field.is_in(merged.get("mode"))
     }
     config = {n: v for n, v in merged.items() if n in changes or n not in foreign}
     secrets = connection.connector.secret_fields

@@ -45,9 +45,9 @@ class ConfigForm(forms.ModelForm):  # type: ignore[type-arg]
             if field.kind != "secret":
                 stored = self.stored.get(field.name)
                 self.initial.setdefault(PREFIX + field.name, _initial(field, stored))
-        mode = self[PREFIX + MODE].value()
+        mode = self[PREFIX + MODE].value() if PREFIX + MODE in self.fields else None
         for field in self.connector.config_form:
-            is_required = field.is_required and mode in field.modes
+            is_required = field.is_required and field.is_in(mode)
             self.fields[PREFIX + field.name].required = is_required
 
     @property
@@ -60,7 +60,7 @@ class ConfigForm(forms.ModelForm):  # type: ignore[type-arg]
         self.config, self.cleared = {}, set()
         for field in self.connector.config_form:
             value = data.get(PREFIX + field.name)
-            is_foreign = mode not in field.modes
+            is_foreign = not field.is_in(mode)
             if field.kind == "secret" and (is_foreign or data.get(PREFIX + field.name + CLEAR)):
                 self.cleared.add(field.name)
             if field.kind == "lines":
@@ -103,14 +103,12 @@ def fieldsets(
         name = PREFIX + field.name
         is_clearable = field.kind == "secret" and field.name in stored
         groups.setdefault(field.modes, []).append((name, name + CLEAR) if is_clearable else name)
+    own = ["org", "connector_type", "active", "ack_deadline"]
     drawn: list[tuple[str | None, dict[str, Any]]] = [
-        (
-            None,
-            {"fields": ["org", "connector_type", "active", "ack_deadline", PREFIX + MODE]},
-        )
+        (None, {"fields": [*own, PREFIX + MODE] if labels else own})
     ]
     for modes, names in groups.items():
-        is_common = modes >= labels.keys()
+        is_common = not modes or modes >= labels.keys()
         title = "Folders and files" if is_common else " / ".join(labels[m] for m in sorted(modes))
         classes = [] if is_common else ["for-modes", *(f"for-mode-{m}" for m in sorted(modes))]
         drawn.append((title, {"fields": names, "classes": classes}))

@@ -261,13 +261,17 @@ class ConfigError(ValueError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConfigField:
-    """One field of a connector's configuration, enough to parse it and to draw a form of it."""
+    """One field of a connector's configuration, enough to parse it and to draw a form of it.
+
+    `modes`: where it has a meaning; empty, in every one. A connector that has modes declares a
+    choice of the name `mode`.
+    """
 
     name: str
     kind: Literal["text", "path", "secret", "integer", "number", "boolean", "lines", "choice"]
     label: str
     help: str = ""
-    modes: frozenset[str]
+    modes: frozenset[str] = frozenset()
     is_required: bool = False
     is_identity: bool = False
     is_multiline: bool = False
@@ -275,6 +279,10 @@ class ConfigField:
     choices: tuple[tuple[str, str], ...] = ()
     minimum: float | None = None
     maximum: float | None = None
+
+    def is_in(self, mode: object) -> bool:
+        # Whatever a client gives as the mode, hashable or not.
+        return not self.modes or mode in tuple(self.modes)
 
 
 # The one-call export of the guide.

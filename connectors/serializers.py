@@ -68,7 +68,7 @@ class ConfigurationExtension(OpenApiSerializerFieldExtension):
 
 def _described(field: ConfigField) -> dict[str, Any]:
     """A field of a configuration as JSON Schema; null is as good as leaving it out."""
-    modes = "" if len(field.modes) > 1 else f"In mode `{min(field.modes)}`."
+    modes = f"In mode `{min(field.modes)}`." if len(field.modes) == 1 else ""
     schema: dict[str, Any] = {
         "description": " ".join(text for text in (f"{field.label}.", field.help, modes) if text),
         "type": _JSON_TYPES.get(field.kind, "string"),
