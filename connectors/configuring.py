@@ -13,17 +13,6 @@ from connectors.port import ConfigError, Destination
 from connectors.secrets import MASK
 from orderflow.db import Now, db_now
 
-_SERVER_FIELDS = ("mode", "host", "port", "username")
-# What a destination says, by the names of the configuration.
-_DESTINATION_FIELDS = {
-    "mode": "mode",
-    "host": "host",
-    "port": "port",
-    "username": "username",
-    "folder": "export_path",
-    "staging_folder": "tmp_path",
-}
-
 
 def create_connection(
     org: Org,
@@ -72,9 +61,11 @@ def change_config(
         new = _without_empty(config)
         missing = [n for n in connector.secret_fields if n in old and n not in new]
         kept = {name: old[name] for name in missing if name not in clear}
-        defaults = {field.name: field.default for field in connector.config_form}
         moved = [
-            n for n in _SERVER_FIELDS if old.get(n, defaults.get(n)) != new.get(n, defaults.get(n))
+            field.name
+            for field in connector.config_form
+            if field.is_server
+            and old.get(field.name, field.default) != new.get(field.name, field.default)
         ]
         if kept and moved:
             reason = f"must be entered again because {', '.join(moved)} changed."
@@ -83,7 +74,10 @@ def change_config(
         parsed = connector.parse_config(new)
         new_identity = dict(connector.identity(parsed))
         changed = [n for n, value in new_identity.items() if old_identity.get(n) != value]
-        held = _held(holders, old_identity)
+        held = old_identity
+        if holders and not held:
+            # They hold it fast even if the old configuration is unreadable.
+            held = dict(connector.identity_at(next(iter(holders.values()))))
         if holders and (
             leaving := [n for n, value in held.items() if new_identity.get(n) != value]
         ):
@@ -136,12 +130,10 @@ def leads_to(connection: ErpConnection, destination: Destination) -> bool:
 
     Raises ConnectorError.
     """
-    identity = connection.connector.identity(connection.parse_config())
-    return all(
-        identity[field] == destination[name]
-        for name, field in _DESTINATION_FIELDS.items()
-        if name in destination
-    )
+    connector = connection.connector
+    identity = connector.identity(connection.parse_config())
+    there = connector.identity_at(destination)
+    return all(identity.get(name) == value for name, value in there.items())
 
 
 def masked_config(connection: ErpConnection) -> dict[str, Any]:
@@ -149,20 +141,6 @@ def masked_config(connection: ErpConnection) -> dict[str, Any]:
     secret_fields = connection.connector.secret_fields
     return {
         name: MASK if name in secret_fields else value for name, value in connection.config.items()
-    }
-
-
-def _held(
-    holders: Mapping[str, Destination] | None, old_identity: Mapping[str, Any]
-) -> Mapping[str, Any]:
-    """The identity that staged exports hold fast, even if the old configuration is unreadable."""
-    if old_identity or not holders:
-        return old_identity
-    destination = next(iter(holders.values()))
-    return {
-        field: destination[name]
-        for name, field in _DESTINATION_FIELDS.items()
-        if name in destination
     }
 
 

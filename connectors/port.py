@@ -99,7 +99,11 @@ class Evidence(StrEnum):
 
 
 Destination = dict[str, str | int | None]
-"""Where files are staged: mode, host, port, user and folder identity; never a secret."""
+"""Where files are staged, as the connector tells it; never a secret.
+
+`folder` is what stands before the file name in a final path. What ends in `_identity` sets a folder
+apart from another one in its place, and is None while it is missing.
+"""
 
 
 # The ERP's answers.
@@ -264,7 +268,8 @@ class ConfigField:
     """One field of a connector's configuration, enough to parse it and to draw a form of it.
 
     `modes`: where it has a meaning; empty, in every one. A connector that has modes declares a
-    choice of the name `mode`.
+    choice of the name `mode`. `is_identity`: it says which dropzone this is, `is_server`: on which
+    server that lies. Secrets do not follow to another server.
     """
 
     name: str
@@ -274,6 +279,7 @@ class ConfigField:
     modes: frozenset[str] = frozenset()
     is_required: bool = False
     is_identity: bool = False
+    is_server: bool = False
     is_multiline: bool = False
     default: Any = None
     choices: tuple[tuple[str, str], ...] = ()
@@ -339,6 +345,9 @@ class ERPConnectorPort(Protocol):
 
     def identity(self, config: Any) -> Mapping[str, Any]:
         """The fields that say which dropzone this is; locked while files are staged there."""
+
+    def identity_at(self, destination: Destination) -> Mapping[str, Any]:
+        """What `identity` was where files were staged, as far as the destination tells."""
 
     def render(self, order: OrderSnapshot, org: OrgSnapshot) -> Document:
         """Return the order as a document. No I/O. Raises ConnectorError (NOT_EXPORTABLE)."""

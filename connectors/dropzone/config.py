@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Final
 
-from connectors.port import ConfigError, ConfigField
+from connectors.port import ConfigError, ConfigField, Destination
 from connectors.secrets import Secret
 
 _BOTH: Final = frozenset({"sftp", "filesystem"})
@@ -21,10 +21,17 @@ FIELDS: Final = (
         modes=_BOTH,
         is_required=True,
         is_identity=True,
+        is_server=True,
         choices=(("sftp", "SFTP server"), ("filesystem", "Mounted folder")),
     ),
     ConfigField(
-        name="host", kind="text", label="Host", modes=_SFTP, is_required=True, is_identity=True
+        name="host",
+        kind="text",
+        label="Host",
+        modes=_SFTP,
+        is_required=True,
+        is_identity=True,
+        is_server=True,
     ),
     ConfigField(
         name="port",
@@ -32,6 +39,7 @@ FIELDS: Final = (
         label="Port",
         modes=_SFTP,
         is_identity=True,
+        is_server=True,
         default=22,
         minimum=1,
         maximum=65535,
@@ -43,6 +51,7 @@ FIELDS: Final = (
         modes=_SFTP,
         is_required=True,
         is_identity=True,
+        is_server=True,
     ),
     ConfigField(
         name="password",
@@ -163,6 +172,15 @@ class SftpConfig:
 
 DropzoneConfig = SftpConfig | FilesystemConfig
 
+# What a destination says, by the names of the configuration.
+_DESTINATION_FIELDS: Final = {
+    "mode": "mode",
+    "host": "host",
+    "port": "port",
+    "username": "username",
+    "folder": "export_path",
+    "staging_folder": "tmp_path",
+}
 _CLASSES: Final = {"sftp": SftpConfig, "filesystem": FilesystemConfig}
 _HOST_KEY = re.compile(r"(ssh-|ecdsa-sha2-)[a-z0-9-]+ [A-Za-z0-9+/]+={0,2}\Z")
 
@@ -211,6 +229,15 @@ def identity(config: DropzoneConfig) -> dict[str, Any]:
     return {
         "mode": "sftp" if isinstance(config, SftpConfig) else "filesystem",
         **{f.name: getattr(config, f.name) for f in fields(config) if f.name in names},
+    }
+
+
+def identity_at(destination: Destination) -> dict[str, Any]:
+    """The same values as far as a destination tells them."""
+    return {
+        field: destination[name]
+        for name, field in _DESTINATION_FIELDS.items()
+        if name in destination
     }
 
 

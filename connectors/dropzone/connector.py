@@ -28,6 +28,7 @@ from connectors.port import (
     ConnectionReport,
     ConnectorMetadata,
     Delivery,
+    Destination,
     Document,
     Evidence,
     ExportResult,
@@ -74,6 +75,9 @@ class DropzoneJsonV1Connector:
 
     def identity(self, config: DropzoneConfig) -> dict[str, Any]:
         return configuration.identity(config)
+
+    def identity_at(self, destination: Destination) -> dict[str, Any]:
+        return configuration.identity_at(destination)
 
     def render(self, order: OrderSnapshot, org: OrgSnapshot) -> Document:
         filename = naming.export_filename(order.id, now=datetime.now(UTC), suffix=uuid.uuid4())
