@@ -1,6 +1,7 @@
 """The port: what the ledger asks of a connector, and the values that cross between them."""
 
 import hashlib
+import mimetypes
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -8,6 +9,7 @@ from datetime import date, datetime
 from decimal import Decimal
 from enum import StrEnum
 from functools import cached_property
+from pathlib import PurePosixPath
 from typing import Any, Literal, Protocol
 from uuid import UUID
 
@@ -72,6 +74,11 @@ class Document:
     @cached_property
     def sha256(self) -> str:
         return hashlib.sha256(self.content).hexdigest()
+
+
+def media_type(filename: str) -> str:
+    """Return what kind of document a file is, by the end of its name."""
+    return mimetypes.guess_type(filename)[0] or "application/octet-stream"
 
 
 # Files on their way.
@@ -321,9 +328,9 @@ class ObjectStorage(Protocol):
         """Return the bytes under a key. Raises ConnectorError (ARCHIVE_FAILED)."""
 
 
-def export_storage_key(org_id: UUID, sha256: str) -> str:
+def export_storage_key(org_id: UUID, document: Document) -> str:
     """The archive key of a document. Same bytes, same key: that is the deduplication."""
-    return f"exports/{org_id}/{sha256}.json"
+    return f"exports/{org_id}/{document.sha256}{PurePosixPath(document.filename).suffix}"
 
 
 class ERPConnectorPort(Protocol):

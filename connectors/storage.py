@@ -12,6 +12,7 @@ from django.core.files.storage import FileSystemStorage, Storage, storages
 from storages.backends.s3 import S3Storage
 
 from connectors.errors import ConnectorError
+from connectors.port import media_type
 
 
 class DjangoObjectStorage:
@@ -45,7 +46,7 @@ def _create_object(backend: S3Storage, key: str, content: bytes) -> bool:
             Bucket=backend.bucket_name,
             Key=key,
             Body=content,
-            ContentType="application/json",
+            ContentType=media_type(key),
             IfNoneMatch="*",
         )
     except ClientError as e:

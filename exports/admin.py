@@ -17,6 +17,7 @@ from accounts.scoped_admin import (
     person,
 )
 from connectors.operating_admin import pause_reason, reads_acks
+from connectors.port import media_type
 from exports import workers
 from exports.ack_admin import AckInline
 from exports.batch_admin import BatchAdmin, BatchItemAdmin
@@ -145,7 +146,7 @@ class ErpExportAdmin(ExportListing, ExportDeciding, Failures):
             raise Http404
         return HttpResponse(
             export.content,
-            content_type="application/json",
+            content_type=media_type(export.filename),
             headers={"Content-Disposition": content_disposition_header(True, export.filename)},
         )
 

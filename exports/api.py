@@ -15,6 +15,7 @@ from rest_framework.serializers import BaseSerializer
 
 from accounts.api import RETRY_AFTER, OrgViewSet, idempotent
 from connectors.models import ErpConnection
+from connectors.port import media_type
 from exports.batches import cancel as cancel_batch
 from exports.batches import create_batch, preview_batch
 from exports.filters import (
@@ -99,7 +100,7 @@ class ErpExportViewSet(OrgViewSet):
             )
         return HttpResponse(
             export.content,
-            content_type="application/json",
+            content_type=media_type(export.filename),
             headers={
                 "Content-Disposition": content_disposition_header(True, export.filename),
                 "ETag": f'"{export.payload_sha256}"',

@@ -1,10 +1,10 @@
-"""JSON for people: indented and marked up, every character of it as it is."""
+"""Documents for people: JSON indented and marked up, every character of it as it is."""
 
 import re
 from typing import Final
 
 import msgspec
-from django.utils.html import format_html, format_html_join
+from django.utils.html import escape, format_html, format_html_join
 from django.utils.safestring import SafeString
 
 # A page with more would be slow to look at.
@@ -19,9 +19,14 @@ _TOKEN: Final = re.compile(
 
 
 def highlighted(document: bytes) -> SafeString:
-    """A JSON document as HTML. Its numbers are not read, so that none can change."""
-    text = msgspec.json.format(document, indent=2).decode()
-    shown = format_html_join("", "{}", ((_marked(m),) for m in _TOKEN.finditer(text[:_SHOWN])))
+    """A document as HTML. Its numbers are not read, so that none can change."""
+    try:
+        text = msgspec.json.format(document, indent=2).decode()
+    except msgspec.DecodeError:
+        text = document.decode(errors="replace")
+        shown = escape(text[:_SHOWN])
+    else:
+        shown = format_html_join("", "{}", ((_marked(m),) for m in _TOKEN.finditer(text[:_SHOWN])))
     if len(text) > _SHOWN:
         return format_html("{}\n… The rest is in the download.", shown)
     return shown

@@ -207,7 +207,7 @@ def _freeze(order: DraftOrder, *, actor: User) -> ErpExport:
         erp_connection=connection,
         draft_order=order,
         export_format_version=connection.connector.export_format_version,
-        export_storage_key=export_storage_key(order.org_id, document.sha256),
+        export_storage_key=export_storage_key(order.org_id, document),
         filename=document.filename,
         payload=document.content,
         payload_sha256=document.sha256,

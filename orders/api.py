@@ -13,6 +13,7 @@ from rest_framework.response import Response
 from rest_framework.serializers import BaseSerializer
 
 from accounts.api import RETRY_AFTER, OrgViewSet, idempotent
+from connectors.port import media_type
 from exports.api import as_shown
 from exports.models import ErpExport
 from exports.push import push_order, retry_order
@@ -149,7 +150,7 @@ class DraftOrderViewSet(OrgViewSet):
     def preview(self, request: Request, pk: str) -> HttpResponse:
         """Get the document that a push would deliver, to the byte."""
         document = preview_order(self.get_object().id)
-        return HttpResponse(document.content, content_type="application/json")
+        return HttpResponse(document.content, content_type=media_type(document.filename))
 
     def _replace(self, request: Request, *, is_partial: bool = False) -> Response:
         # Two clients that change different fields must not undo each other's change.

@@ -126,7 +126,7 @@ class DropzoneJsonV1Connector:
             parsed = self.parse_config(config)
             rendered = self.render(draft_order, org)
             filename = rendered.filename
-            key = export_storage_key(org.id, rendered.sha256)
+            key = export_storage_key(org.id, rendered)
             self._storage.put(key, rendered.content)
             with self.open(parsed) as session:
                 path = session.final_path(filename)
