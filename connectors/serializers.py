@@ -96,7 +96,6 @@ class SecondsField(serializers.IntegerField):
 class ErpConnectionSerializer(
     StrictSerializer[ErpConnection], serializers.ModelSerializer[ErpConnection]
 ):
-    connector_type = serializers.ChoiceField(choices=registry.choices())
     config = ConfigurationField()
     active = TrueOrFalse(required=False, help_text="An inactive connection takes no new pushes.")
     ack_deadline_seconds = SecondsField(
