@@ -47,7 +47,8 @@ class ConfigForm(forms.ModelForm):  # type: ignore[type-arg]
                 self.initial.setdefault(PREFIX + field.name, _initial(field, stored))
         mode = self[PREFIX + MODE].value() if PREFIX + MODE in self.fields else None
         for field in self.connector.config_form:
-            is_required = field.is_required and field.is_in(mode)
+            is_kept = field.kind == "secret" and field.name in self.stored
+            is_required = field.is_required and field.is_in(mode) and not is_kept
             self.fields[PREFIX + field.name].required = is_required
 
     @property
