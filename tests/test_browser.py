@@ -8,6 +8,7 @@ from playwright.sync_api import Page, expect
 from pytest_django.live_server_helper import LiveServer
 
 from accounts.models import User
+from connectors import registry
 from connectors.models import ErpConnection
 from exports.models import ErpExport
 from tests.builders import an_order, an_org
@@ -77,3 +78,17 @@ def test_from_an_empty_dropzone_to_a_sent_order(
     admin.reload()
     expect(admin.get_by_text("sent", exact=True).first).to_be_visible()
     assert (dropzone_root / "exports" / export.filename).read_bytes() == export.content
+
+
+def test_another_type_has_other_fields(
+    admin: Page, live_server: LiveServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line = ("S3 bucket (CSV files)", "tests.s3_dropzone.S3CsvConnector")
+    monkeypatch.setitem(registry.CONNECTORS, "S3_CSV_V1", line)
+    an_org()
+    admin.goto(f"{live_server.url}/admin/connectors/erpconnection/add/")
+    admin.get_by_label("Org:").select_option(label="Acme")
+    admin.get_by_label("Connector type:").select_option(label="S3 bucket (CSV files)")
+    expect(admin.get_by_label("Bucket:")).to_be_visible()
+    expect(admin.get_by_label("Host:")).to_have_count(0)
+    expect(admin.get_by_label("Org:").locator("option:checked")).to_have_text("Acme")
