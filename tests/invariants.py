@@ -7,7 +7,7 @@ from itertools import pairwise
 from exports.models import ErpAck, ErpExport
 
 Status = ErpExport.Status
-_LEGAL = {
+LEGAL = {
     (Status.PENDING, Status.SENT),
     (Status.PENDING, Status.FAILED),
     (Status.SENT, Status.ACKED),
@@ -50,7 +50,7 @@ def _assert_history(export: ErpExport, where: str) -> None:
     """Replay the events."""
     events = list(export.events.all())
     assert (events[0].kind, events[-1].status) == ("CREATED", export.status), f"{where}: {events}"
-    assert set(pairwise(e.status for e in events)) <= _LEGAL, f"{where}: {events}"
+    assert set(pairwise(e.status for e in events)) <= LEGAL, f"{where}: {events}"
     elected = [e.detail["path"] for e in events if e.kind == "STAGED"]
     assert elected == [export.staged_path] * (export.staged_path is not None), f"{where}: elections"
     assert sum(e.kind == "SENT" for e in events) == (export.sent_at is not None), f"{where}: sent"
