@@ -53,8 +53,8 @@ demo: .venv/installed .env ## Approve and send six orders to an SFTP server on t
 	@exec $(BIN)/python manage.py demo
 
 .PHONY: run
-run: .venv/installed .env ## The same, then serve the admin and deliver until Ctrl-C
-	@exec $(BIN)/python manage.py demo --serve
+run: .venv/installed .env ## The same, then serve the admin and deliver until Ctrl-C; PORT=8000
+	@exec $(BIN)/python manage.py demo --serve $(if $(PORT),--port $(PORT))
 
 .PHONY: test
 test: .venv/installed ## Run the tests on PostgreSQL, then those of the ledger on SQLite
