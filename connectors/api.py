@@ -104,6 +104,7 @@ class ErpConnectionViewSet(OrgViewSet):
 
     @extend_schema(request=None, responses={202: ConnectionTestSerializer})
     @action(detail=True, methods=["post"])
+    @refuses("OTHER_INSTANCE")
     def test(self, request: Request, pk: str) -> Response:
         """Test a connection.
 

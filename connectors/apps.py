@@ -1,4 +1,8 @@
+from typing import Any
+
 from django.apps import AppConfig
+from django.apps import apps as all_apps
+from django.db.models.signals import post_migrate
 
 
 class ConnectorsConfig(AppConfig):
@@ -7,3 +11,13 @@ class ConnectorsConfig(AppConfig):
 
     def ready(self) -> None:
         from connectors import checks  # noqa: F401  registers the system checks
+
+        post_migrate.connect(_claim_new, sender=self)
+
+
+def _claim_new(apps: Any = all_apps, **kwargs: Any) -> None:
+    from connectors import instance
+
+    # After a migration backwards there may be no such table.
+    if "deliveryinstance" in apps.all_models["connectors"]:
+        instance.claim_new()

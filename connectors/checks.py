@@ -81,6 +81,19 @@ def check_denied_networks(**kwargs: Any) -> list[CheckMessage]:
     return []
 
 
+@register()
+def check_delivery_instance(**kwargs: Any) -> list[CheckMessage]:
+    if settings.DELIVERY_INSTANCE:
+        return []
+    return [
+        Error(
+            "DELIVERY_INSTANCE is empty: copies of this database could not be told from it.",
+            hint="Set it to a name of this installation, or leave it out.",
+            id="connectors.E007",
+        )
+    ]
+
+
 @register(Tags.database)
 def check_dropzone_roots(
     databases: Sequence[str] | None = None, **kwargs: Any

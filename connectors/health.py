@@ -10,6 +10,7 @@ from django.db import transaction
 from django.db.models import Q
 
 from accounts.models import User
+from connectors import instance
 from connectors.errors import CATALOGUE, ConnectorError, Kind
 from connectors.models import NEVER_TESTED, ErpConnection
 from connectors.port import ConnectionReport, ReportStep
@@ -148,8 +149,9 @@ def run_test(
 ) -> ConnectionReport:
     """Test a connection now and record the outcome; success lifts a pause by the system.
 
-    Raises nothing: an unreadable or invalid configuration is a failed first step.
+    An unreadable or invalid configuration is a failed first step. Raises OtherInstance alone.
     """
+    instance.require()
     try:
         config = connection.parse_config()
     except ConnectorError as e:
@@ -176,6 +178,7 @@ def retest_due() -> int:
     Wrong credentials and host keys are never tried again without a person: accounts get locked.
     """
     due = ErpConnection.objects.filter(
+        instance.is_ours(),
         Q(last_test_at=None) | Q(last_test_at__lt=db_now() - _RETEST_AFTER),
         paused_at__lt=db_now() - _RETEST_AFTER,
         paused_by=None,

@@ -1,4 +1,4 @@
-"""The lease of a connection: one worker at a time serves it."""
+"""The lease of a connection: one worker at a time serves it, and none of another installation."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -6,6 +6,7 @@ from uuid import UUID
 
 from django.db.models import Q
 
+from connectors import instance
 from connectors.models import ErpConnection
 from orderflow.db import db_now
 
@@ -24,7 +25,9 @@ class Lease:
     def renew(self) -> bool:
         """Extend from now. False: it ran out and another worker has it."""
         until = db_now() + DURATION
-        held = ErpConnection.objects.filter(id=self.connection_id, lease_until=self.until)
+        held = ErpConnection.objects.filter(
+            instance.is_ours(), id=self.connection_id, lease_until=self.until
+        )
         if not held.update(lease_until=until):
             return False
         self.until = until
@@ -37,8 +40,10 @@ class Lease:
 
 
 def acquire(connection_id: UUID) -> Lease | None:
-    """Return a new lease, or None while another worker holds one."""
+    """Return a new lease, or None while another worker holds one or nothing may be delivered."""
     now = db_now()
     lease = Lease(connection_id, now + DURATION)
-    free = ErpConnection.objects.filter(Q(lease_until=None) | Q(lease_until__lte=now))
+    free = ErpConnection.objects.filter(
+        Q(lease_until=None) | Q(lease_until__lte=now), instance.is_ours()
+    )
     return lease if free.filter(id=connection_id).update(lease_until=lease.until) else None

@@ -122,6 +122,28 @@ class ErpConnection(models.Model):
         return self.paused_at is not None
 
 
+class DeliveryInstance(models.Model):
+    """The one installation that delivers from this database; connectors.instance has the rules."""
+
+    ONLY = 1
+
+    id = models.PositiveSmallIntegerField(primary_key=True, default=ONLY)
+    name = models.TextField()
+    # Which database it was when it was claimed.
+    database = models.TextField()
+    claimed_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        db_table = "delivery_instance"
+        default_permissions = ()
+        constraints = [
+            models.CheckConstraint(condition=Q(id=1), name="delivery_instance_only_one"),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
 class ConnectionTest(models.Model):
     """A connection test that a person has asked for, and how far a worker has come with it.
 

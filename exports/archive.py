@@ -3,6 +3,7 @@
 import logging
 import time
 
+from connectors import instance
 from connectors.errors import ConnectorError
 from connectors.port import ObjectStorage
 from connectors.storage import DjangoObjectStorage
@@ -27,7 +28,9 @@ def archive_pending(storage: ObjectStorage | None = None) -> int:
     storage = storage or DjangoObjectStorage()
     ends = time.monotonic() + _RUN_SECONDS
     count = failures = 0
-    waiting = ErpExport.objects.filter(archived_at=None).order_by("created_at", "id")
+    waiting = ErpExport.objects.filter(instance.is_ours(), archived_at=None).order_by(
+        "created_at", "id"
+    )
     ids = list(waiting.values_list("id", flat=True)[:_AT_ONCE])
     for export in (ErpExport.objects.get(id=key) for key in ids):
         if time.monotonic() > ends or failures == _FAILURES_IN_A_ROW:

@@ -10,7 +10,7 @@ from django_q.tasks import async_task
 
 from accounts import throttling
 from accounts.models import User
-from connectors import health
+from connectors import health, instance
 from connectors.models import ConnectionTest, ErpConnection
 from connectors.port import ReportStep
 from exports import lanes
@@ -27,8 +27,10 @@ _TESTS_PER_MINUTE = 10
 def request_test(connection: ErpConnection, *, actor: User) -> ConnectionTest:
     """Ask a worker for a test; return the one that is on its way already, if there is one.
 
-    Raises Refused TOO_MANY_TESTS with the seconds to wait as `retry_after`.
+    Raises Refused: OTHER_INSTANCE; TOO_MANY_TESTS with the seconds to wait as `retry_after`.
     """
+    if objection := instance.objection():
+        raise Refused("OTHER_INSTANCE", objection)
     if wait := throttling.count(
         "connection tests", str(actor.pk), limit=_TESTS_PER_MINUTE, seconds=60
     ):

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from django.conf import settings
 from django.db.models import Q
 
-from connectors import health
+from connectors import health, instance
 from connectors.errors import ConnectorError
 from connectors.models import ErpConnection
 from exports import lanes
@@ -90,6 +90,7 @@ def give_up() -> int:
     """
     oldest = db_now() - timedelta(hours=settings.EXPORT_GIVE_UP_HOURS)
     hopeless = ErpExport.objects.filter(
+        instance.is_ours(),
         status=ErpExport.Status.PENDING,
         staged_path=None,
         created_at__lt=oldest,

@@ -8,6 +8,7 @@ from django.db import transaction
 from django.db.models import Exists, F, OuterRef, Q, QuerySet
 from django_q.tasks import async_task
 
+from connectors import instance
 from connectors.models import ErpConnection
 from exports import lanes
 from exports.models import ErpExport
@@ -50,6 +51,7 @@ def ring_due_polls(*only: UUID) -> int:
     now = db_now()
     unanswered = ErpExport.objects.filter(erp_connection=OuterRef("id"), status="SENT")
     due = ErpConnection.objects.filter(
+        instance.is_ours(),
         Q(retry_at=None) | Q(retry_at__lte=now),
         Q(active=True) | Exists(unanswered),
         Q(poll_rung_at=None) | Q(poll_rung_at__lte=now - _POLL_LOST_AFTER),
@@ -77,6 +79,7 @@ def due_connections() -> QuerySet[ErpConnection]:
         next_attempt_at__lte=now,
     )
     return ErpConnection.objects.filter(
+        instance.is_ours(),
         Q(retry_at=None) | Q(retry_at__lte=now),
         Q(lease_until=None) | Q(lease_until__lte=now),
         Exists(due),

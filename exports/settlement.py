@@ -8,7 +8,7 @@ from django.db import models, transaction
 from django.db.models import F, Q
 
 from accounts.models import User
-from connectors import health, lease
+from connectors import health, instance, lease
 from connectors.configuring import leads_to
 from connectors.errors import ConnectorError
 from connectors.lease import Lease
@@ -55,7 +55,7 @@ def settle(
 
     Where the dropzone can be reached it is asked first: a file that lies there is not settled
     away, and a staged file is removed, so that it cannot become visible afterwards. Raises Refused:
-    NOT_SETTLEABLE, BUSY, LIES_THERE, NOT_REACHABLE, and what retry_order raises.
+    NOT_SETTLEABLE, OTHER_INSTANCE, BUSY, LIES_THERE, NOT_REACHABLE, and what retry_order raises.
     """
     export = ErpExport.objects.select_related("erp_connection").get(id=export_id)
     if outcome not in possible_outcomes(export):
@@ -66,6 +66,8 @@ def settle(
     if outcome is Outcome.DELIVERED:
         _confirm(export, actor=actor, reason=reason)
         return
+    if objection := instance.objection():
+        raise Refused("OTHER_INSTANCE", objection)
     with rehearsal():
         # A push that would be refused is refused before anything is touched.
         _fail(export, outcome, actor=actor)

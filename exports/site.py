@@ -17,6 +17,7 @@ from django.utils.formats import date_format
 from django.utils.safestring import SafeString
 
 from accounts.login import ThrottledLoginSite
+from connectors import instance
 from connectors.models import ErpConnection
 from exports import dashboard, workers
 from exports.dashboard import ConnectionHealth, Tally
@@ -96,6 +97,12 @@ class OrderflowAdminSite(ThrottledLoginSite):
             path("search/", self.admin_view(self.search_view), name="search"),
             *super().get_urls(),
         ]
+
+    def each_context(self, request: HttpRequest) -> dict[str, Any]:
+        context = super().each_context(request)
+        if context["has_permission"]:
+            context["other_instance"] = instance.objection()
+        return context
 
     def index(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None

@@ -45,6 +45,21 @@ class RandomUUID(models.Func):
         return self.as_sql(compiler, connection, template="LOWER(HEX(RANDOMBLOB(16)))", **context)
 
 
+class DatabaseIdentity(models.Func):
+    """Which database this is: a restored dump is another one. SQLite cannot tell."""
+
+    template = (
+        "(SELECT system_identifier || '/' || oid FROM PG_CONTROL_SYSTEM(), pg_database"
+        " WHERE datname = CURRENT_DATABASE())"
+    )
+    output_field = models.TextField()
+
+    def as_sqlite(
+        self, compiler: SQLCompiler, connection: BaseDatabaseWrapper, **context: Any
+    ) -> tuple[str, Any]:
+        return self.as_sql(compiler, connection, template="'SQLite'", **context)
+
+
 def db_now() -> datetime:
     """The time on the database's clock: the one clock that workers on several machines share."""
     with connection.cursor() as cursor:

@@ -195,6 +195,7 @@ SFTP_DENIED_NETWORKS = env.list(
 )
 
 # Exports.
+DELIVERY_INSTANCE = env.str("DELIVERY_INSTANCE", default="development" if DEBUG else "production")
 EXPORT_GIVE_UP_HOURS = env.int("EXPORT_GIVE_UP_HOURS", default=72)
 ACK_POLL_INTERVAL_SECONDS = env.int("ACK_POLL_INTERVAL_SECONDS", default=60)
 

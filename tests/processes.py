@@ -17,6 +17,19 @@ def manage(env: dict[str, str], *arguments: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen([sys.executable, "manage.py", *arguments], cwd=ROOT, env=env)
 
 
+def run(env: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a management command to its end, whatever its exit code."""
+    return subprocess.run(
+        [sys.executable, "manage.py", *arguments],
+        cwd=ROOT,
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
 @contextmanager
 def worker(env: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
     """A worker that has to end well when it is told to."""

@@ -34,6 +34,7 @@ def found(*databases: str) -> dict[str, CheckMessage]:
         ("connectors.E002", {"FERNET_KEYS": ["x7Kw9" * 6]}),
         ("connectors.E002", {"FERNET_KEYS": ["k" * 43]}),
         ("connectors.E002", {"FERNET_KEYS": [real_settings.SECRET_KEY]}),
+        ("connectors.E007", {"DELIVERY_INSTANCE": ""}),
         ("connectors.E005", {"SFTP_DENIED_NETWORKS": ["10.0.0.0/8", "10.0.0.1/8"]}),
         ("exports.E003", {"METRICS_TOKEN": "x7Kw9" * 6}),
         ("exports.E001", {"Q_CLUSTER": {**real_settings.Q_CLUSTER, "retry": 1}}),

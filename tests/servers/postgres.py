@@ -60,6 +60,11 @@ def kill_backends(url: str) -> int:
         ).rowcount
 
 
+def client(program: str, *arguments: str) -> None:
+    """Run one of PostgreSQL's own programs, say pg_dump. Raises CalledProcessError."""
+    subprocess.run([_binaries() / program, *arguments], check=True, capture_output=True)
+
+
 class Postgres:
     """A server of its own, for tests that stop it. `stop()` keeps the data, leaving `with` not.
 

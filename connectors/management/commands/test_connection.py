@@ -7,6 +7,7 @@ from uuid import UUID
 from django.core.management.base import BaseCommand, CommandError
 
 from connectors import health
+from connectors.instance import OtherInstance
 from connectors.models import ErpConnection
 
 
@@ -20,7 +21,10 @@ class Command(BaseCommand):
         connection = ErpConnection.objects.filter(id=options["connection"]).first()
         if connection is None:
             raise CommandError(f"There is no connection {options['connection']}.")
-        report = health.run_test(connection)
+        try:
+            report = health.run_test(connection)
+        except OtherInstance as e:
+            raise CommandError(str(e)) from e
         for step in report.steps:
             line = f"{step.outcome:8}{step.milliseconds:6} ms  {step.name:18}{step.note}"
             self.stdout.write(line.rstrip())

@@ -6,6 +6,7 @@ from uuid import UUID
 
 from django.core.management.base import BaseCommand, CommandError
 
+from connectors import instance
 from connectors.models import ErpConnection
 from exports import archive, delivery, janitor
 from exports.ring import due_connections
@@ -18,6 +19,8 @@ class Command(BaseCommand):
         parser.add_argument("--connection", type=UUID, metavar="ID", help="only this connection")
 
     def handle(self, *args: Any, **options: Any) -> None:
+        if objection := instance.objection():
+            raise CommandError(objection)
         connections = due_connections()
         if only := options["connection"]:
             chosen = ErpConnection.objects.filter(id=only).first()

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from django.core.management.base import BaseCommand, CommandError
 
-from connectors import health
+from connectors import health, instance
 from connectors.models import ErpConnection
 from exports import acks
 
@@ -18,6 +18,8 @@ class Command(BaseCommand):
         parser.add_argument("--connection", type=UUID, metavar="ID", help="only this connection")
 
     def handle(self, *args: Any, **options: Any) -> None:
+        if objection := instance.objection():
+            raise CommandError(objection)
         connections = ErpConnection.objects.select_related("org").order_by("org__name")
         if only := options["connection"]:
             connections = connections.filter(id=only)

@@ -18,6 +18,7 @@ from django.db import Error as DatabaseFailure
 from django.db import close_old_connections
 from django_q.models import OrmQ
 
+from connectors import instance
 from exports import batches, cluster, connection_tests, workers
 from exports.models import Worker
 from exports.ring import ring_due_connections, ring_due_polls
@@ -51,6 +52,8 @@ class Command(BaseCommand):
         create_schedules()
         self._worker = workers.register()
         self._started = self._beaten = time.monotonic()
+        self._objection = ""
+        self._look_whose_it_is()
         theirs, ours = os.pipe()
         tasks = subprocess.Popen(
             [sys.executable, sys.argv[0], "worker", "--tasks", str(theirs)],
@@ -78,6 +81,7 @@ class Command(BaseCommand):
             if now - self._beaten > workers.BEAT_SECONDS:
                 workers.beat(self._worker)
                 self._beaten = now
+                self._look_whose_it_is()
             if now - self._started > _DEAF_AFTER.total_seconds() and _is_deaf():
                 logger.error("worker: no task was taken for %s; starting anew", _DEAF_AFTER)
                 return False
@@ -88,6 +92,12 @@ class Command(BaseCommand):
         except DatabaseFailure:
             logger.exception("worker: the database is away; trying again")
         return True
+
+    def _look_whose_it_is(self) -> None:
+        """Log when deliveries are barred because of whose database this is, and when no longer."""
+        before, self._objection = self._objection, instance.objection()
+        if self._objection != before:
+            logger.warning("worker: %s", self._objection or "delivering from this database now")
 
 
 def _is_deaf() -> bool:
