@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, ClassVar
 from uuid import UUID
 
@@ -33,8 +34,8 @@ class SealedConfig:
     def open(self, *, owner: UUID) -> dict[str, Any]:
         """Return the configuration. Raises ConnectorError (CONFIG_UNREADABLE)."""
         try:
-            document = json.loads(self._fernet.decrypt(self.ciphertext.encode()))
-        except (InvalidToken, ValueError) as e:
+            document = json.loads(self.decrypt())
+        except ValueError as e:
             raise ConnectorError("CONFIG_UNREADABLE", detail=type(e).__name__) from e
         if document.get("owner") != str(owner):
             raise ConnectorError(
@@ -43,6 +44,22 @@ class SealedConfig:
             )
         config: dict[str, Any] = document["config"]
         return config
+
+    def is_same(self, other: "SealedConfig") -> bool:
+        """Whether both hold the same, whenever and with whichever key they were encrypted."""
+        if self.ciphertext == other.ciphertext:
+            return True
+        try:
+            return self.decrypt() == other.decrypt()
+        except ConnectorError:
+            return False
+
+    def decrypt(self) -> bytes:
+        """Return the plaintext, of whichever row. Raises ConnectorError (CONFIG_UNREADABLE)."""
+        try:
+            return self._fernet.decrypt(self.ciphertext.encode())
+        except InvalidToken as e:
+            raise ConnectorError("CONFIG_UNREADABLE", detail=type(e).__name__) from e
 
 
 class EncryptedConfigField(EncryptedTextField):  # type: ignore[misc]  # untyped library
@@ -60,6 +77,17 @@ class EncryptedConfigField(EncryptedTextField):  # type: ignore[misc]  # untyped
         """Return a configuration encrypted for one row."""
         plaintext = json.dumps({"owner": str(owner), "config": config})
         return SealedConfig(self.fernet.encrypt(plaintext.encode()).decode(), self.fernet)
+
+    def resealed(self, sealed: SealedConfig) -> SealedConfig | None:
+        """Return it encrypted with the first key; None if it is that already.
+
+        Raises ConnectorError (CONFIG_UNREADABLE) if no key opens it.
+        """
+        first = Fernet(self.fernet_keys[0])
+        with suppress(InvalidToken):
+            first.decrypt(sealed.ciphertext.encode())
+            return None
+        return SealedConfig(first.encrypt(sealed.decrypt()).decode(), self.fernet)
 
     def to_python(self, value: Any) -> Any:
         return SealedConfig(value, self.fernet) if isinstance(value, str) else value

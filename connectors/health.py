@@ -213,7 +213,7 @@ def _ids(connection: ErpConnection) -> dict[str, UUID]:
 
 
 def _is_same_config(row: ErpConnection, used: ErpConnection) -> bool:
-    return bool(row.config_encrypted.ciphertext == used.config_encrypted.ciphertext)
+    return row.config_encrypted.is_same(used.config_encrypted)
 
 
 def _configuration_failed(error: ConnectorError) -> ConnectionReport:

@@ -80,7 +80,7 @@ class _Run:
         self._lease = held
         self._summary = summary
         self._connection = ErpConnection.objects.get(id=held.connection_id)
-        self._opened = self._connection.config_encrypted.ciphertext
+        self._opened = self._connection.config_encrypted
         # What comes later has rung for itself: one by one it would cost many times as much.
         self._began = db_now()
         self._batch: list[ErpExport] = []
@@ -128,7 +128,7 @@ class _Run:
 
     def _is_as_opened(self, connection: ErpConnection) -> bool:
         """Whether the configuration is still the one this run's session was opened with."""
-        return bool(connection.config_encrypted.ciphertext == self._opened)
+        return connection.config_encrypted.is_same(self._opened)
 
     def _take_batch(self) -> bool:
         """Load the oldest due exports, within the bounds of a batch; False if none is due.
