@@ -1,0 +1,107 @@
+"""All connections can be paused at once, and those alone resumed."""
+
+from pathlib import Path
+
+import pytest
+from django.core.management import CommandError, call_command
+
+from accounts.models import User
+from connectors import health
+from connectors.models import NEVER_TESTED, ErpConnection
+from exports.delivery import deliver
+from tests.builders import a_connection, a_user, an_org, some_exports
+
+pytestmark = [pytest.mark.django_db, pytest.mark.ledger]
+
+REASON = "Moving to another server"
+
+
+@pytest.fixture
+def ann() -> User:
+    return a_user(an_org("staff"))
+
+
+def connection(slug: str, folder: Path, *, paused: bool = False) -> ErpConnection:
+    config = {"mode": "filesystem", "export_path": str(folder)}
+    return a_connection(an_org(slug), config, paused=paused)
+
+
+def reasons() -> dict[str, str]:
+    return dict(ErpConnection.objects.values_list("org__slug", "pause_reason"))
+
+
+def pause(*which: str) -> None:
+    call_command("pause_connections", *which, "--reason", REASON, "--user", "ann")
+
+
+def test_nothing_is_delivered_until_they_are_resumed(
+    ann: User, dropzone_root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    acme, other = connection("acme", dropzone_root), connection("other", dropzone_root)
+    pause("--all")
+    assert capsys.readouterr().out == f"{acme}: paused\n{other}: paused\n"
+    some_exports(acme.org, ann)
+    assert deliver(acme.id).sent == 0
+    # No test lifts what a person has paused.
+    assert health.run_test(acme).success
+    assert reasons() == {"acme": REASON, "other": REASON}
+
+    call_command("resume_connections", "--reason", REASON)
+    assert capsys.readouterr().out == f"{acme}: resumed\n{other}: resumed\n"
+    assert deliver(acme.id).sent == 1
+
+
+def test_a_pause_by_the_system_is_taken_over(ann: User, dropzone_root: Path) -> None:
+    erp = connection("acme", dropzone_root)
+    health.pause(erp.id, reason="DIR_MISSING", actor=None)
+    pause("--all")
+    assert health.retest_due() == 0
+    assert reasons() == {"acme": REASON}
+
+
+def test_what_a_person_had_paused_stays_paused(
+    ann: User, dropzone_root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    theirs = connection("acme", dropzone_root)
+    connection("other", dropzone_root)
+    health.pause(theirs.id, reason="The ERP is being upgraded", actor=ann)
+    pause("--all")
+    assert f"{theirs}: a person had paused it already" in capsys.readouterr().out
+    call_command("resume_connections", "--reason", REASON)
+    assert reasons() == {"acme": "The ERP is being upgraded", "other": ""}
+
+
+def test_what_was_never_tested_waits_for_its_test(
+    ann: User, dropzone_root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    connection("acme", dropzone_root, paused=True)
+    pause("--all")
+    call_command("resume_connections", "--reason", REASON)
+    assert "not resumed: it waits for its test to pass" in capsys.readouterr().out
+    assert reasons() == {"acme": NEVER_TESTED}
+
+
+def test_one_org_alone(ann: User, dropzone_root: Path) -> None:
+    for slug in ("acme", "other"):
+        connection(slug, dropzone_root)
+    pause("--org", "acme")
+    assert reasons() == {"acme": REASON, "other": ""}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--reason", "x", "--user", "ann"], "one of the arguments --all --org is required"),
+        (["--all", "--reason", " ", "--user", "ann"], "--reason is empty"),
+        (["--all", "--reason", "x", "--user", "nobody"], "There is no user nobody"),
+        (["--org", "none", "--reason", "x", "--user", "ann"], "none has no connections"),
+    ],
+)
+def test_what_is_missing_is_said(ann: User, arguments: list[str], said: str) -> None:
+    with pytest.raises(CommandError, match=said):
+        call_command("pause_connections", *arguments)
+
+
+def test_no_such_reason() -> None:
+    with pytest.raises(CommandError, match="No connection is paused for that reason"):
+        call_command("resume_connections", "--reason", "x")
