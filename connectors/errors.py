@@ -238,6 +238,12 @@ CATALOGUE: Final[dict[str, ErrorSpec]] = {
     "ARCHIVE_FAILED": ErrorSpec(
         _F, _US, "The object storage did not take the export.", "Check the object storage."
     ),
+    "ARCHIVE_MISSING": ErrorSpec(
+        _F,
+        _US,
+        "The object storage does not have this object.",
+        "Restore the object from a backup of the storage.",
+    ),
     "ARCHIVE_CONFLICT": ErrorSpec(
         _P,
         _US,

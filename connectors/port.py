@@ -325,7 +325,10 @@ class ObjectStorage(Protocol):
         """
 
     def get(self, key: str) -> bytes:
-        """Return the bytes under a key. Raises ConnectorError (ARCHIVE_FAILED)."""
+        """Return the bytes under a key.
+
+        Raises ConnectorError: ARCHIVE_FAILED; ARCHIVE_MISSING if nothing lies there.
+        """
 
 
 def export_storage_key(org_id: UUID, document: Document) -> str:

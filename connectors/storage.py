@@ -35,8 +35,17 @@ class DjangoObjectStorage:
         return is_new
 
     def get(self, key: str) -> bytes:
-        with _translated(key), self._backend.open(key) as stream:
-            content: bytes = stream.read()
+        with _translated(key):
+            if isinstance(self._backend, S3Storage):
+                return _read_object(self._backend, key)
+            try:
+                with self._backend.open(key) as stream:
+                    content: bytes = stream.read()
+            except FileNotFoundError:
+                # A disk that is not mounted has lost no object.
+                if Path(self._backend.path("")).is_dir():
+                    raise ConnectorError("ARCHIVE_MISSING", detail=key) from None
+                raise
         return content
 
 
@@ -54,6 +63,18 @@ def _create_object(backend: S3Storage, key: str, content: bytes) -> bool:
             return False
         raise
     return True
+
+
+def _read_object(backend: S3Storage, key: str) -> bytes:
+    # Not by open(): it asks by HEAD, which cannot tell a missing object from a missing bucket.
+    try:
+        found = backend.connection.meta.client.get_object(Bucket=backend.bucket_name, Key=key)
+    except ClientError as e:
+        if e.response["Error"]["Code"] == "NoSuchKey":
+            raise ConnectorError("ARCHIVE_MISSING", detail=key) from None
+        raise
+    content: bytes = found["Body"].read()
+    return content
 
 
 def _create_file(path: Path, content: bytes) -> bool:

@@ -1,7 +1,10 @@
 """The archive: a copy of every export in object storage, whatever became of it."""
 
+import hashlib
 import logging
 import time
+from collections.abc import Iterator
+from enum import StrEnum
 
 from connectors import instance
 from connectors.errors import ConnectorError
@@ -17,6 +20,15 @@ logger = logging.getLogger(__name__)
 _RUN_SECONDS = 45
 _AT_ONCE = 5000
 _FAILURES_IN_A_ROW = 3
+_LISTED_AT_ONCE = 1000
+
+
+class Condition(StrEnum):
+    """How an object of the archive was found."""
+
+    WHOLE = "whole"
+    MISSING = "missing"
+    DIFFERENT = "different"
 
 
 def archive_pending(storage: ObjectStorage | None = None) -> int:
@@ -56,3 +68,30 @@ def archive_pending(storage: ObjectStorage | None = None) -> int:
             archived_at=Now(), updated_at=Now()
         )
     return count
+
+
+def verify(*, after: str = "") -> Iterator[tuple[str, Condition]]:
+    """Read every object that the ledger says is archived; yield its key and condition.
+
+    In the order of the keys, beginning after one of them. Raises ConnectorError (ARCHIVE_FAILED)
+    if the storage cannot be asked.
+    """
+    storage = DjangoObjectStorage()
+    archived = ErpExport.objects.filter(archived_at__isnull=False)
+    archived = archived.order_by("export_storage_key")
+    objects = archived.values_list("export_storage_key", "payload_sha256").distinct()
+    while page := list(objects.filter(export_storage_key__gt=after)[:_LISTED_AT_ONCE]):
+        for key, sha256 in page:
+            yield key, _condition(storage, key, sha256)
+            after = key
+
+
+def _condition(storage: ObjectStorage, key: str, sha256: str) -> Condition:
+    try:
+        content = storage.get(key)
+    except ConnectorError as e:
+        if e.code == "ARCHIVE_MISSING":
+            return Condition.MISSING
+        raise
+    is_whole = hashlib.sha256(content).hexdigest() == sha256
+    return Condition.WHOLE if is_whole else Condition.DIFFERENT

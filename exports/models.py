@@ -146,6 +146,7 @@ class ErpExport(models.Model):
                 condition=Q(archived_at=None),
                 name="idx_erp_export_unarchived",
             ),
+            models.Index(fields=["export_storage_key"], name="idx_erp_export_storage_key"),
             models.Index(
                 fields=["erp_connection"],
                 condition=Q(swept_at=None, attempts__gt=1) | Q(swept_at=None, status="FAILED"),

@@ -5,7 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.core.files.base import ContentFile
 from django.core.files.storage import storages
+from django.core.management import CommandError, call_command
 from django.test import override_settings
 
 from connectors.errors import ConnectorError
@@ -60,10 +62,23 @@ def test_other_bytes_are_not_overwritten(storage: DjangoObjectStorage) -> None:
     assert storage.get("exports/a/1.json") == b"{}"
 
 
-def test_a_missing_object_is_an_archive_error(storage: DjangoObjectStorage) -> None:
+def test_a_missing_object_is_not_an_outage(storage: DjangoObjectStorage) -> None:
     with pytest.raises(ConnectorError) as raised:
         storage.get("exports/a/none.json")
-    assert raised.value.code == "ARCHIVE_FAILED"
+    assert raised.value.code == "ARCHIVE_MISSING"
+
+
+def test_a_missing_archive_is_an_outage(s3: S3Server, tmp_path: Path) -> None:
+    for missing in (
+        storage_with("storages.backends.s3.S3Storage", options(s3, "no-such-bucket")),
+        storage_with(
+            "django.core.files.storage.FileSystemStorage", {"location": str(tmp_path / "unmounted")}
+        ),
+    ):
+        for storage in missing:
+            with pytest.raises(ConnectorError) as raised:
+                storage.get("exports/a/1.json")
+            assert raised.value.code == "ARCHIVE_FAILED"
 
 
 def test_wrong_credentials_show_no_secret(s3: S3Server, bucket: str) -> None:
@@ -117,3 +132,93 @@ def test_an_outage_of_the_archive_is_made_up_for(s3: S3Server, dropzone_root: Pa
     for storage in storage_with("storages.backends.s3.S3Storage", refused):
         assert archive_pending(storage) == 0
     assert archive_pending() == 1
+
+
+# Verifying.
+
+
+@pytest.fixture
+def archived(storage: DjangoObjectStorage, dropzone_root: Path) -> list[ErpExport]:
+    """Archived exports, in the order of their keys."""
+    org = an_org()
+    ann = a_user(org)
+    a_connection(org, {"mode": "filesystem", "export_path": str(dropzone_root)})
+    some_exports(org, ann, 4)
+    archive_pending(storage)
+    return list(ErpExport.objects.order_by("export_storage_key"))
+
+
+def replace(key: str, content: bytes | None) -> None:
+    """Put something else under a key, or nothing."""
+    backend = storages["archive"]
+    backend.delete(key)
+    if content is not None:
+        backend.save(key, ContentFile(content))
+
+
+@pytest.mark.django_db
+def test_an_archive_that_is_whole_is_verified(
+    archived: list[ErpExport], capsys: pytest.CaptureFixture[str]
+) -> None:
+    call_command("verify_archive")
+    assert capsys.readouterr().out.startswith("4 objects: 4 whole, 0 missing, 0 different")
+
+
+@pytest.mark.django_db
+def test_missing_and_different_objects_are_named(
+    archived: list[ErpExport], capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second, *_ = (export.export_storage_key for export in archived)
+    replace(first, None)
+    replace(second, archived[1].content[:-1] + b" ")
+    with pytest.raises(CommandError) as failed:
+        call_command("verify_archive")
+    assert failed.value.returncode == 1
+    assert capsys.readouterr().out.splitlines()[:3] == [
+        f"missing: {first}",
+        f"different: {second}",
+        "4 objects: 2 whole, 1 missing, 1 different",
+    ]
+
+
+@pytest.mark.django_db
+def test_it_is_verified_in_parts(
+    archived: list[ErpExport],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("exports.archive._LISTED_AT_ONCE", 1)
+    *_, third, last = (export.export_storage_key for export in archived)
+    replace(last, None)
+    call_command("verify_archive", "--limit", "3")
+    told = capsys.readouterr().out
+    assert told == (
+        f"3 objects: 3 whole, 0 missing, 0 different\nTo go on from here: --after {third}\n"
+    )
+    with pytest.raises(CommandError):
+        call_command("verify_archive", "--after", third)
+    assert f"missing: {last}\n1 objects:" in capsys.readouterr().out
+
+
+@pytest.mark.django_db
+def test_a_shared_object_is_read_once(
+    archived: list[ErpExport], capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second, *_ = archived
+    ErpExport.objects.filter(id=second.id).update(
+        export_storage_key=first.export_storage_key, payload_sha256=first.payload_sha256
+    )
+    call_command("verify_archive")
+    assert capsys.readouterr().out.startswith("3 objects")
+
+
+@pytest.mark.django_db
+def test_an_outage_is_told_from_a_loss(
+    archived: list[ErpExport], s3: S3Server, capsys: pytest.CaptureFixture[str]
+) -> None:
+    refused = options(s3, "any", secret_key="wrong")
+    for _ in storage_with("storages.backends.s3.S3Storage", refused):
+        with pytest.raises(CommandError) as failed:
+            call_command("verify_archive")
+    assert failed.value.returncode == 2
+    assert capsys.readouterr().out.startswith("0 objects")
