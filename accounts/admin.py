@@ -55,6 +55,20 @@ class OrgAdmin(OrgScopedAdmin):
     list_display = ("name", "slug", "created_at")
     search_fields = ("name", "slug")
     prepopulated_fields = {"slug": ("name",)}
+    fieldsets = (
+        (None, {"fields": ("name", "slug")}),
+        (
+            "Days that finished exports are kept",
+            {
+                "fields": (
+                    "keep_payloads_days",
+                    "keep_archive_days",
+                    "keep_events_days",
+                    "keep_acks_days",
+                )
+            },
+        ),
+    )
 
 
 class ApiTokenForm(forms.ModelForm):  # type: ignore[type-arg]

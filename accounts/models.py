@@ -3,9 +3,13 @@
 import uuid
 
 from django.contrib.auth.models import AbstractUser
+from django.core.validators import MinValueValidator
 from django.db import models
+from django.db.models import Q
 
 from orderflow.db import Now, RandomUUID
+
+SHORTEST_RETENTION = 30
 
 
 class User(AbstractUser):
@@ -20,6 +24,16 @@ class User(AbstractUser):
         return self.email or self.username
 
 
+def _retention(what: str) -> "models.PositiveIntegerField[int | None, int | None]":
+    # Less would take away what the dashboard counts and what is still asked about.
+    return models.PositiveIntegerField(
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(SHORTEST_RETENTION)],
+        help_text=f"{what} Empty: for ever.",
+    )
+
+
 class Org(models.Model):
     """A company whose orders are exported. Nothing crosses from one org to another."""
 
@@ -31,12 +45,33 @@ class Org(models.Model):
         max_length=63, unique=True, help_text="Stands in every exported document as org_slug."
     )
     created_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    # For how many days what is finished is kept; without a number, for ever.
+    keep_payloads_days = _retention("The documents of exports, in the database.")
+    keep_archive_days = _retention(
+        "The documents of exports, in the archive. They leave the database too then."
+    )
+    keep_events_days = _retention("The histories of exports.")
+    keep_acks_days = _retention("The files that the ERP has answered with, as text.")
+
     users = models.ManyToManyField(User, through="Membership", related_name="orgs")
 
     class Meta:
         db_table = "org"
         ordering = ["name"]
         verbose_name = "organisation"
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(**{f"{name}__gte": SHORTEST_RETENTION}) | Q(**{name: None}),
+                name=f"org_{name}_not_too_short",
+            )
+            for name in (
+                "keep_payloads_days",
+                "keep_archive_days",
+                "keep_events_days",
+                "keep_acks_days",
+            )
+        ]
 
     def __str__(self) -> str:
         return self.name

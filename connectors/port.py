@@ -330,6 +330,9 @@ class ObjectStorage(Protocol):
         Raises ConnectorError: ARCHIVE_FAILED; ARCHIVE_MISSING if nothing lies there.
         """
 
+    def delete(self, key: str) -> None:
+        """Remove what may lie under a key. Raises ConnectorError (ARCHIVE_FAILED)."""
+
 
 def export_storage_key(org_id: UUID, document: Document) -> str:
     """The archive key of a document. Same bytes, same key: that is the deduplication."""

@@ -48,6 +48,10 @@ class DjangoObjectStorage:
                 raise
         return content
 
+    def delete(self, key: str) -> None:
+        with _translated(key):
+            self._backend.delete(key)
+
 
 def _create_object(backend: S3Storage, key: str, content: bytes) -> bool:
     try:

@@ -7,6 +7,7 @@ from django.db.models import QuerySet
 from django.db.models.functions import Left
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
+from django.utils.formats import localize
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
@@ -72,7 +73,7 @@ class AckInline(AckColumns, admin.TabularInline):  # type: ignore[type-arg]
     def text(self, ack: Any) -> SafeString:
         return format_html(
             '<details><summary>Show</summary><pre class="payload">{}</pre></details>',
-            ack.beginning or "empty",
+            ack.beginning or ("pruned" if ack.raw_pruned_at else "empty"),
         )
 
 
@@ -156,6 +157,8 @@ class ErpAckAdmin(AckColumns, CsvAdmin, AckDeciding):
 
     @admin.display(description="content")
     def content(self, ack: ErpAck) -> SafeString:
+        if ack.raw_pruned_at:
+            return format_html("Pruned on {}.", localize(ack.raw_pruned_at))
         return format_html('<pre class="payload">{}</pre>', ack.raw or "empty")
 
     def changelist_view(

@@ -8,6 +8,7 @@ from django.apps import apps
 from django.contrib import admin
 from django.http import Http404, HttpRequest, HttpResponse
 from django.urls import URLPattern, path
+from django.utils.formats import localize
 from django.utils.html import format_html, format_html_join
 from django.utils.http import content_disposition_header
 from django.utils.safestring import SafeString
@@ -96,7 +97,7 @@ class ErpExportAdmin(ExportListing, ExportDeciding, Failures):
     @admin.display(description="document")
     def document(self, export: ErpExport) -> SafeString | str:
         if export.content is None:
-            return "Cleared after its time; the archive has it."
+            return _pruned(export)
         return format_html(
             '<pre class="payload" tabindex="0">{}</pre>', highlighted(export.content)
         )
@@ -149,6 +150,13 @@ class ErpExportAdmin(ExportListing, ExportDeciding, Failures):
             content_type=media_type(export.filename),
             headers={"Content-Disposition": content_disposition_header(True, export.filename)},
         )
+
+
+def _pruned(export: ErpExport) -> str:
+    """What became of a document that is not in the database any more."""
+    if export.archive_pruned_at:
+        return f"Pruned on {localize(export.archive_pruned_at)}, from the archive too."
+    return f"Pruned on {localize(export.payload_pruned_at)}; the archive has it."
 
 
 def _timeline(export: ErpExport) -> Iterator[tuple[ErpExportEvent, str, Any, Any]]:

@@ -96,7 +96,7 @@ class ErpExportViewSet(OrgViewSet):
             raise Problem(
                 404,
                 "PAYLOAD_CLEARED",
-                "The payload was cleared when its retention ended; the archive has it.",
+                "The payload was cleared when its retention ended.",
             )
         return HttpResponse(
             export.content,

@@ -77,7 +77,7 @@ def verify(*, after: str = "") -> Iterator[tuple[str, Condition]]:
     if the storage cannot be asked.
     """
     storage = DjangoObjectStorage()
-    archived = ErpExport.objects.filter(archived_at__isnull=False)
+    archived = ErpExport.objects.filter(archived_at__isnull=False, archive_pruned_at=None)
     archived = archived.order_by("export_storage_key")
     objects = archived.values_list("export_storage_key", "payload_sha256").distinct()
     while page := list(objects.filter(export_storage_key__gt=after)[:_LISTED_AT_ONCE]):

@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 SETTLED_AFTER = timedelta(minutes=10)
 _AT_ONCE = 500
 
-_LOST = Q(swept_at=None) & (
+LOST = Q(swept_at=None) & (
     Q(staged_path__isnull=False, attempts__gt=1)
     | Q(status=ErpExport.Status.FAILED, staged_path=None, attempts__gt=0)
 )
@@ -33,7 +33,7 @@ def sweep(*, settled_after: timedelta = SETTLED_AFTER) -> int:
     Only names that a STAGING event noted are removed, the elected one once its export is sent.
     """
     before = db_now() - settled_after
-    dirty = ErpExport.objects.filter(_LOST, updated_at__lt=before)
+    dirty = ErpExport.objects.filter(LOST, updated_at__lt=before)
     connections = ErpConnection.objects.filter(
         Q(retry_at=None) | Q(retry_at__lte=db_now()),
         id__in=dirty.values("erp_connection"),
@@ -48,7 +48,7 @@ def _sweep_connection(connection: ErpConnection, before: datetime) -> int:
         return 0
     try:
         with lanes.open_session(connection) as session:
-            dirty = connection.exports.filter(_LOST, updated_at__lt=before)
+            dirty = connection.exports.filter(LOST, updated_at__lt=before)
             exports = list(dirty.order_by("created_at").prefetch_related("events")[:_AT_ONCE])
             names = {export.id: _lost_names(export) for export in exports}
             paths = [path for paths in names.values() for path in paths]
@@ -70,7 +70,7 @@ def _sweep_connection(connection: ErpConnection, before: datetime) -> int:
         advance(
             clean,
             kind=ErpExportEvent.Kind.SWEPT,
-            where=_LOST,
+            where=LOST,
             details={key: {"removed": names[key]} for key in clean},
             swept_at=db_now(),
         )

@@ -72,6 +72,11 @@ class ErpExport(models.Model):
     swept_at = models.DateTimeField(null=True)
     archived_at = models.DateTimeField(null=True)
 
+    # When retention has forgotten what.
+    payload_pruned_at = models.DateTimeField(null=True)
+    archive_pruned_at = models.DateTimeField(null=True)
+    events_pruned_at = models.DateTimeField(null=True)
+
     sent_at = models.DateTimeField(null=True)
     sent_evidence = models.CharField(max_length=10, choices=SentEvidence, blank=True)
     picked_up_at = models.DateTimeField(null=True)
@@ -370,6 +375,7 @@ class ErpAck(models.Model):
     decided_at = models.DateTimeField(null=True)
     decided_by = models.ForeignKey(User, on_delete=models.PROTECT, null=True, related_name="+")
     moved_at = models.DateTimeField(null=True)
+    raw_pruned_at = models.DateTimeField(null=True)
 
     # What may change when a waiting file is looked at again.
     LOOKED_AT_AGAIN = (

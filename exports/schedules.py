@@ -4,14 +4,15 @@ from django.db import connection, transaction
 from django_q.models import Schedule
 
 _LOCK = 4711_0815  # any number that is only used here
-_EVERY_MINUTE = (
-    ("deliver sweep", "exports.tasks.ring_due_connections"),
-    ("ack polls", "exports.tasks.ring_due_polls"),
-    ("archive", "exports.tasks.archive_pending"),
-    ("janitor", "exports.tasks.tidy"),
-    ("tallies", "exports.tasks.count_events"),
-    ("batches", "exports.tasks.ring_waiting_batches"),
-    ("connection tests", "exports.tasks.retest_connections"),
+_SCHEDULES = (  # name, task, every so many minutes
+    ("deliver sweep", "exports.tasks.ring_due_connections", 1),
+    ("ack polls", "exports.tasks.ring_due_polls", 1),
+    ("archive", "exports.tasks.archive_pending", 1),
+    ("janitor", "exports.tasks.tidy", 1),
+    ("tallies", "exports.tasks.count_events", 1),
+    ("batches", "exports.tasks.ring_waiting_batches", 1),
+    ("connection tests", "exports.tasks.retest_connections", 1),
+    ("retention", "exports.tasks.prune", 60),
 )
 
 
@@ -22,9 +23,14 @@ def create_schedules() -> None:
         if connection.vendor == "postgresql":
             with connection.cursor() as cursor:
                 cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
-        for name, func in _EVERY_MINUTE:
+        for name, func, minutes in _SCHEDULES:
             rows = Schedule.objects.filter(name=name).order_by("id")
-            wanted = {"func": func, "schedule_type": Schedule.MINUTES, "minutes": 1, "repeats": -1}
+            wanted = {
+                "func": func,
+                "schedule_type": Schedule.MINUTES,
+                "minutes": minutes,
+                "repeats": -1,
+            }
             first = rows.first() or Schedule.objects.create(name=name, **wanted)
             rows.exclude(id=first.id).delete()
             rows.update(**wanted)

@@ -3,8 +3,18 @@
 from uuid import UUID
 
 from accounts import idempotency, throttling
-from connectors import health
-from exports import acks, archive, batches, connection_tests, delivery, janitor, ring, tallies
+from connectors import health, instance
+from exports import (
+    acks,
+    archive,
+    batches,
+    connection_tests,
+    delivery,
+    janitor,
+    retention,
+    ring,
+    tallies,
+)
 
 
 def deliver(connection_id: str) -> None:
@@ -56,3 +66,8 @@ def tidy() -> None:
     janitor.sweep()
     throttling.prune()
     idempotency.prune()
+
+
+def prune() -> None:
+    if not instance.objection():
+        retention.prune()

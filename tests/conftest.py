@@ -21,7 +21,7 @@ from pytest_django import DjangoDbBlocker
 from tests.servers import AsyncSSHServer, Faults, OpenSSHServer, S3Server
 from tests.servers import openssh as sshd
 
-pytest_plugins = ["tests.api"]
+pytest_plugins = ["tests.api", "tests.storages"]
 
 # Part -> what to do when it is missing. A fixture notes its part when a test gets it.
 REAL_PARTS = {

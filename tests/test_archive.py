@@ -1,14 +1,11 @@
 """The archive: every export is stored once, under the address of its content."""
 
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from django.core.files.base import ContentFile
 from django.core.files.storage import storages
 from django.core.management import CommandError, call_command
-from django.test import override_settings
 
 from connectors.errors import ConnectorError
 from connectors.storage import DjangoObjectStorage
@@ -17,35 +14,7 @@ from exports.models import ErpExport
 from exports.push import cancel_export
 from tests.builders import a_connection, a_user, an_org, some_exports
 from tests.servers import S3Server
-
-
-def options(s3: S3Server, bucket: str, **changes: Any) -> dict[str, Any]:
-    return {
-        "bucket_name": bucket,
-        "endpoint_url": s3.endpoint_url,
-        "access_key": s3.access_key,
-        "secret_key": s3.secret_key,
-        "region_name": "us-east-1",
-        **changes,
-    }
-
-
-def storage_with(backend: str, backend_options: dict[str, Any]) -> Iterator[DjangoObjectStorage]:
-    changed = {**storages.backends, "archive": {"BACKEND": backend, "OPTIONS": backend_options}}
-    with override_settings(STORAGES=changed):
-        yield DjangoObjectStorage()
-
-
-@pytest.fixture(params=["folder", "s3"])
-def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[DjangoObjectStorage]:
-    if request.param == "folder":
-        yield from storage_with(
-            "django.core.files.storage.FileSystemStorage", {"location": str(tmp_path)}
-        )
-    else:
-        s3 = request.getfixturevalue("s3")
-        bucket = request.getfixturevalue("bucket")
-        yield from storage_with("storages.backends.s3.S3Storage", options(s3, bucket))
+from tests.storages import s3_options, storage_with
 
 
 def test_same_bytes_are_stored_once(storage: DjangoObjectStorage) -> None:
@@ -70,7 +39,7 @@ def test_a_missing_object_is_not_an_outage(storage: DjangoObjectStorage) -> None
 
 def test_a_missing_archive_is_an_outage(s3: S3Server, tmp_path: Path) -> None:
     for missing in (
-        storage_with("storages.backends.s3.S3Storage", options(s3, "no-such-bucket")),
+        storage_with("storages.backends.s3.S3Storage", s3_options(s3, "no-such-bucket")),
         storage_with(
             "django.core.files.storage.FileSystemStorage", {"location": str(tmp_path / "unmounted")}
         ),
@@ -82,7 +51,7 @@ def test_a_missing_archive_is_an_outage(s3: S3Server, tmp_path: Path) -> None:
 
 
 def test_wrong_credentials_show_no_secret(s3: S3Server, bucket: str) -> None:
-    wrong = options(s3, bucket, secret_key="canary-4711")
+    wrong = s3_options(s3, bucket, secret_key="canary-4711")
     for storage in storage_with("storages.backends.s3.S3Storage", wrong):
         with pytest.raises(ConnectorError) as raised:
             storage.put("exports/a/1.json", b"{}")
@@ -128,7 +97,7 @@ def test_an_outage_of_the_archive_is_made_up_for(s3: S3Server, dropzone_root: Pa
     ann = a_user(org)
     a_connection(org, {"mode": "filesystem", "export_path": str(dropzone_root)})
     some_exports(org, ann)
-    refused = options(s3, "any", secret_key="wrong")
+    refused = s3_options(s3, "any", secret_key="wrong")
     for storage in storage_with("storages.backends.s3.S3Storage", refused):
         assert archive_pending(storage) == 0
     assert archive_pending() == 1
@@ -216,7 +185,7 @@ def test_a_shared_object_is_read_once(
 def test_an_outage_is_told_from_a_loss(
     archived: list[ErpExport], s3: S3Server, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    refused = options(s3, "any", secret_key="wrong")
+    refused = s3_options(s3, "any", secret_key="wrong")
     for _ in storage_with("storages.backends.s3.S3Storage", refused):
         with pytest.raises(CommandError) as failed:
             call_command("verify_archive")

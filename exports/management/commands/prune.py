@@ -1,0 +1,39 @@
+"""Forget at once what the scheduled retention would forget in its time."""
+
+from argparse import ArgumentParser
+from collections import Counter
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+
+from connectors.errors import ConnectorError
+from connectors.instance import OtherInstance
+from exports import retention
+
+
+class Command(BaseCommand):
+    help = "Say what is older than its organisation keeps it; with --apply, forget it."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--apply", action="store_true", help="forget it, not only count it")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        if not options["apply"]:
+            self._tell("due", retention.count_due())
+            return
+        done: Counter[str] = Counter()
+        try:
+            while some := retention.prune():
+                done += some
+        except OtherInstance as e:
+            raise CommandError(str(e)) from e
+        except ConnectorError as e:
+            raise CommandError(f"The archive cannot be asked: {e.log_line}") from e
+        finally:
+            self._tell("forgotten", done)
+
+    def _tell(self, participle: str, counts: Counter[str]) -> None:
+        for what, count in counts.items():
+            self.stdout.write(f"{count} {what} {participle}")
+        if not counts.total():
+            self.stdout.write(f"nothing {participle}")
