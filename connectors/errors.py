@@ -199,6 +199,13 @@ CATALOGUE: Final[dict[str, ErrorSpec]] = {
         "It cannot be told whether the ERP has this file whole.",
         "Ask the ERP admin whether the order arrived, then settle the export by hand.",
     ),
+    "UNTRACED": ErrorSpec(
+        _P,
+        _OP,
+        "The database was restored, and nothing tells whether the export was sent before.",
+        "Ask the ERP admin whether the order arrived. If it did, settle the export by hand; if "
+        "not, deliver it again.",
+    ),
     # The order and its export.
     "NOT_EXPORTABLE": ErrorSpec(
         _O,

@@ -208,11 +208,19 @@ class Session(Protocol):
     def listing(self) -> Iterator[str]:
         """The names of the files in the export folder."""
 
+    def read_exports(
+        self, filenames: Sequence[str], *, limit: int
+    ) -> list[bytes | ConnectorError | None]:
+        """Up to `limit` bytes of what lies under each final name; None if nothing does."""
+
     def list_acks(self) -> Iterator[AckFile]:
         """The regular files in the ack folder as they come; none if there is no ack folder.
 
         Other operations may go on meanwhile. Raises ConnectorError.
         """
+
+    def list_settled_acks(self) -> Iterator[AckFile]:
+        """The like for the answers that were moved away, by names that `read_acks` takes."""
 
     def read_acks(self, names: Sequence[str]) -> list[bytes | ConnectorError | None]:
         """What the files hold, or more than an answer may hold; None for one that is gone."""
@@ -330,6 +338,9 @@ class ObjectStorage(Protocol):
         Raises ConnectorError: ARCHIVE_FAILED; ARCHIVE_MISSING if nothing lies there.
         """
 
+    def keys(self, prefix: str) -> Iterator[str]:
+        """All keys in a folder, which ends with a slash. Raises ConnectorError (ARCHIVE_FAILED)."""
+
     def delete(self, key: str) -> None:
         """Remove what may lie under a key. Raises ConnectorError (ARCHIVE_FAILED)."""
 
@@ -375,6 +386,9 @@ class ERPConnectorPort(Protocol):
 
     def reads_acks(self, config: Any) -> bool:
         """Whether the ERP may write answers. No I/O."""
+
+    def is_export_filename(self, filename: str) -> bool:
+        """Whether an export could have this name. No I/O."""
 
     def ack_subject(self, filename: str) -> AckName | None:
         """Return what a listed file answers, by its name; None if it is not an answer. No I/O."""

@@ -48,6 +48,19 @@ class DjangoObjectStorage:
                 raise
         return content
 
+    def keys(self, prefix: str) -> Iterator[str]:
+        with _translated(prefix):
+            if isinstance(self._backend, S3Storage):
+                client = self._backend.connection.meta.client
+                pages = client.get_paginator("list_objects_v2").paginate(
+                    Bucket=self._backend.bucket_name, Prefix=prefix
+                )
+                yield from (found["Key"] for page in pages for found in page.get("Contents", []))
+            else:
+                root = Path(self._backend.path(""))
+                files = (path for path in (root / prefix).rglob("*.json") if path.is_file())
+                yield from (path.relative_to(root).as_posix() for path in files)
+
     def delete(self, key: str) -> None:
         with _translated(key):
             self._backend.delete(key)

@@ -89,6 +89,30 @@ def poll(connection_id: UUID) -> Summary:
     return summary
 
 
+def match(connection: ErpConnection, files: Sequence[AckFile]) -> dict[str, UUID]:
+    """The exports of a connection that files answer, by the names of the files."""
+    subjects = {file.name: file.subject for file in files if file.subject}
+    exports = {
+        filename: (key, order_id)
+        for key, filename, order_id in connection.exports.filter(
+            filename__in={subject.export_filename for subject in subjects.values()}
+        ).values_list("id", "filename", "draft_order_id")
+    }
+    matched = {}
+    for name, subject in subjects.items():
+        key, order_id = exports.get(subject.export_filename, (None, None))
+        if key and subject.order_id in (None, order_id):
+            matched[name] = key
+    return matched
+
+
+def record_moved(connection: ErpConnection, file: AckFile, export_id: UUID, content: bytes) -> None:
+    """Let an answer count that was moved away already, as if it was read now."""
+    poll = _Poll(connection, lambda: True, Summary())
+    moves = poll._record([_Found(file, export_id, content)])
+    ErpAck.objects.filter(id__in=[move.receipt for move in moves]).update(moved_at=Now())
+
+
 class _Poll:
     """One worker reading the answers on one connection, under its lease."""
 
@@ -152,7 +176,7 @@ class _Poll:
             named = [file for file in files if file.subject]
             self._summary.foreign += len(files) - len(named)
             named = self._move_settled(session, named)
-            ours = self._match(named)
+            ours = match(self._connection, named)
             strangers += [file for file in named if file.name not in ours]
             for batch in _batches([(f, ours[f.name]) for f in named if f.name in ours]):
                 if self._seconds_left <= 0:
@@ -183,22 +207,6 @@ class _Poll:
             # Else it was tried in this poll, with the first of them.
             self._move(session, moves)
         return others
-
-    def _match(self, files: Sequence[AckFile]) -> dict[str, UUID]:
-        """The exports of this connection that files answer, by the names of the files."""
-        subjects = {file.name: file.subject for file in files if file.subject}
-        exports = {
-            filename: (key, order_id)
-            for key, filename, order_id in self._connection.exports.filter(
-                filename__in={subject.export_filename for subject in subjects.values()}
-            ).values_list("id", "filename", "draft_order_id")
-        }
-        matched = {}
-        for name, subject in subjects.items():
-            key, order_id = exports.get(subject.export_filename, (None, None))
-            if key and subject.order_id in (None, order_id):
-                matched[name] = key
-        return matched
 
     def _settle(self, session: Session, batch: Sequence[tuple[AckFile, UUID]]) -> None:
         contents = session.read_acks([file.name for file, _ in batch])

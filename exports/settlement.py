@@ -36,7 +36,8 @@ class Outcome(models.TextChoices):
 
 
 _SETTLED = {
-    Outcome.DELIVERED: Q(status=Status.PENDING, staged_path__isnull=False),
+    Outcome.DELIVERED: Q(status=Status.PENDING, staged_path__isnull=False)
+    | ErpExport.NEEDS_DECISION,
     Outcome.NOT_DELIVERED: Q(status=Status.PENDING, staged_path__isnull=False),
     Outcome.GIVEN_UP: Q(status=Status.SENT),
 }

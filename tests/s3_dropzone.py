@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, Final, TypeVar
 
 import boto3
@@ -45,6 +46,7 @@ R = TypeVar("R")
 
 _SECONDS: Final = 10
 _LARGEST_ACK: Final = 64 * 1024
+_EXPORT: Final = re.compile(r"sales_order_[0-9a-f]{8}_[0-9a-f]{8}\.csv")
 _ACK: Final = re.compile(r"(ack|error)_(sales_order_[0-9A-Za-z_]+\.csv)")
 _CODES: Final = {
     "NoSuchBucket": "DIR_MISSING",
@@ -137,6 +139,9 @@ class S3CsvConnector:
 
     def reads_acks(self, config: S3Config) -> bool:
         return config.ack_prefix is not None
+
+    def is_export_filename(self, filename: str) -> bool:
+        return _EXPORT.fullmatch(filename) is not None
 
     def ack_subject(self, filename: str) -> AckName | None:
         match = _ACK.fullmatch(filename)
@@ -315,12 +320,23 @@ class S3Session:
     def listing(self) -> Iterator[str]:
         return (name for name, _ in self._list(self._config.prefix))
 
+    def read_exports(
+        self, filenames: Sequence[str], *, limit: int
+    ) -> list[bytes | ConnectorError | None]:
+        return _each(lambda name: self._read(self.final_path(name), limit=limit), filenames)
+
     def list_acks(self) -> Iterator[AckFile]:
+        return self._list_acks("")
+
+    def list_settled_acks(self) -> Iterator[AckFile]:
+        return chain(self._list_acks("processed/"), self._list_acks("error/"))
+
+    def _list_acks(self, folder: str) -> Iterator[AckFile]:
         if self._config.ack_prefix is None:
             return
-        for name, found in self._list(self._config.ack_prefix):
+        for name, found in self._list(self._ack(folder).removesuffix("/")):
             yield AckFile(
-                name=name,
+                name=f"{folder}{name}",
                 subject=S3CsvConnector().ack_subject(name),
                 size=found["Size"],
                 modified_at=int(found["LastModified"].timestamp()),

@@ -1,6 +1,7 @@
 """A database that was copied, or restored from a backup, delivers nothing until it is claimed."""
 
 import logging
+import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -245,7 +246,8 @@ def restored(child_env: dict[str, str], dump: Path) -> Iterator[dict[str, str]]:
         session.execute(f"CREATE DATABASE {name}")
         try:
             url = f"{server}/{name}"
-            postgres.client("pg_restore", "--dbname", url, "--exit-on-error", str(dump))
+            restore = [postgres.programs() / "pg_restore", "--exit-on-error", "--dbname", url, dump]
+            subprocess.run(restore, check=True)
             yield {**child_env, "DATABASE_URL": url}
         finally:
             session.execute(f"DROP DATABASE {name} WITH (FORCE)")
@@ -260,7 +262,8 @@ def test_a_restored_dump_sends_nothing_again(
     (export,) = some_exports(erp.org, ann)
     dump = tmp_path / "backup.dump"
     url = child_env["DATABASE_URL"]
-    postgres.client("pg_dump", "--format=custom", "--dbname", url, "--file", str(dump))
+    backup = [postgres.programs() / "pg_dump", "--format=custom", "--dbname", url, "--file", dump]
+    subprocess.run(backup, check=True)
     deliver(erp.id)
     taken = dropzone.exports / export.filename
     taken.unlink()

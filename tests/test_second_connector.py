@@ -9,6 +9,7 @@ from unittest import mock
 
 import pytest
 from django.contrib.auth.models import Group
+from django.core.management import call_command
 from django.test import Client
 from django.urls import reverse
 
@@ -16,7 +17,7 @@ from accounts.models import Org, User
 from connectors import health, registry
 from connectors.checks import check_connectors
 from connectors.configuring import create_connection
-from connectors.models import ConnectionTest, ErpConnection
+from connectors.models import ConnectionTest, DeliveryInstance, ErpConnection
 from connectors.port import ConfigError, ERPConnectorPort, Session
 from connectors.secrets import MASK
 from exports import delivery, janitor
@@ -427,6 +428,34 @@ def test_giving_up_looks_where_the_file_was_put(
     settle(second.id, Outcome.GIVEN_UP, actor=ann, reason="It is not processed.")
     seen = reloaded(second).events.get(kind="SETTLED").detail["dropzone"]
     assert seen == "the connection leads to another dropzone by now"
+
+
+def test_a_restored_ledger_learns_what_was_sent_and_answered(
+    org: Org, ann: User, connection: ErpConnection, s3: S3Server, bucket: str
+) -> None:
+    exports = some_exports(org, ann, 3)
+    deliver(connection.id)
+    erp = Erp(s3, bucket)
+    lying, read, unread = exports
+    erp.answer(f"ack_{read.filename}", b"ACKED,4711")
+    poll(connection.id)
+    erp.answer(f"ack_{unread.filename}", b"ACKED,4712")
+    # The backup was made before all of this.
+    ErpAck.objects.all().delete()
+    ErpExport.objects.update(
+        status="PENDING",
+        staged_path=None,
+        staged_at=None,
+        destination=None,
+        next_attempt_at=db_now(),
+        erp_order_id=None,
+        acked_at=None,
+    )
+    DeliveryInstance.objects.update(database="the lost one")
+    call_command("reconcile", "--apply")
+    statuses = [reloaded(export).status for export in (lying, read, unread)]
+    assert statuses == ["SENT", "ACKED", "SENT"]
+    assert reloaded(read).erp_order_id == "4711"
 
 
 # The page that builds it.

@@ -96,6 +96,9 @@ class DropzoneJsonV1Connector:
     def reads_acks(self, config: DropzoneConfig) -> bool:
         return config.ack_path is not None
 
+    def is_export_filename(self, filename: str) -> bool:
+        return naming.is_export_filename(filename)
+
     def ack_subject(self, filename: str) -> AckName | None:
         return naming.parse_ack_filename(filename)
 

@@ -9,6 +9,7 @@ from uuid import UUID
 from connectors.port import AckName
 
 _LONGEST: Final = 255
+_EXPORT: Final = re.compile(r"sales_order_[0-9a-f]{8}_[0-9]{8}_[0-9]{6}_[0-9a-f]{8}\.json")
 _ACK: Final = re.compile(r"(ack|error)_(sales_order_[0-9A-Za-z_.-]*\.json)")
 _WITH_FULL_ID: Final = re.compile(
     r"sales_order_(?P<id>(?P<short>[0-9a-f]{8})(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})(?P<rest>_.*)"
@@ -19,6 +20,11 @@ def export_filename(order_id: UUID, *, now: datetime, suffix: UUID) -> str:
     """Return the name of an export's file; `suffix` is random and sets names of a second apart."""
     timestamp = now.astimezone(UTC).strftime("%Y%m%d_%H%M%S")
     return f"sales_order_{str(order_id)[:8]}_{timestamp}_{suffix.hex[:8]}.json"
+
+
+def is_export_filename(listed: str) -> bool:
+    """Whether a file of the export folder has the name of an export."""
+    return _EXPORT.fullmatch(listed) is not None
 
 
 def tmp_filename(filename: str, attempt: str) -> str:

