@@ -5,6 +5,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 from botocore.exceptions import BotoCoreError, ClientError
 from django.core.exceptions import ImproperlyConfigured
@@ -13,6 +14,9 @@ from storages.backends.s3 import S3Storage
 
 from connectors.errors import ConnectorError
 from connectors.port import media_type
+
+# How the names of files end that are not objects yet.
+_PASSING: Final = ".tmp"
 
 
 class DjangoObjectStorage:
@@ -58,8 +62,10 @@ class DjangoObjectStorage:
                 yield from (found["Key"] for page in pages for found in page.get("Contents", []))
             else:
                 root = Path(self._backend.path(""))
-                files = (path for path in (root / prefix).rglob("*.json") if path.is_file())
-                yield from (path.relative_to(root).as_posix() for path in files)
+                files = (path for path in (root / prefix).rglob("*") if path.is_file())
+                yield from (
+                    path.relative_to(root).as_posix() for path in files if path.suffix != _PASSING
+                )
 
     def delete(self, key: str) -> None:
         with _translated(key):
@@ -97,7 +103,7 @@ def _read_object(backend: S3Storage, key: str) -> bytes:
 def _create_file(path: Path, content: bytes) -> bool:
     path.parent.mkdir(parents=True, exist_ok=True)
     # Complete under a passing name first: a crash must not leave half an object under the key.
-    with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".tmp") as stream:
+    with tempfile.NamedTemporaryFile(dir=path.parent, suffix=_PASSING) as stream:
         stream.write(content)
         stream.flush()
         os.fsync(stream.fileno())
