@@ -1,12 +1,9 @@
 """Reaching an SFTP server: resolve, dial, verify the host key, authenticate, open SFTP."""
 
 import base64
-import ipaddress
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from io import StringIO
@@ -26,11 +23,9 @@ from paramiko.ssh_exception import (
     SSHException,
 )
 
+from connectors.addresses import Network, dial, resolve
 from connectors.dropzone.config import SftpConfig
 from connectors.errors import ConnectorError
-
-Address = tuple[socket.AddressFamily, tuple[str, int]]
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 class _Transport(paramiko.ServiceRequestingTransport):  # type: ignore[name-defined, misc]
@@ -120,9 +115,9 @@ def connect(
     `on_host_key` hears the key that the server shows, before it is compared.
     """
     on_phase("resolve")
-    addresses = _resolve(config, denied)
+    addresses = resolve(config.host, config.port, timeout=config.connect_timeout, denied=denied)
     on_phase("connect")
-    sock = _dial(addresses, config.connect_timeout)
+    sock = dial(addresses, config.connect_timeout)
     try:
         transport = _Transport(sock)
     except SSHException as e:
@@ -204,62 +199,6 @@ def _watchdog(transport: paramiko.Transport, seconds: float) -> Iterator[None]:
         yield
     finally:
         timer.cancel()
-
-
-def _resolve(config: SftpConfig, denied: Sequence[Network]) -> list[Address]:
-    host, port = config.host, config.port
-    answer: Future[list[Any]] = Future()
-
-    def ask() -> None:
-        try:
-            answer.set_result(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
-        except Exception as e:  # noqa: BLE001  it is raised where the answer is awaited
-            answer.set_exception(e)
-
-    # The system's resolver knows no time limit: it is left behind rather than waited for.
-    threading.Thread(target=ask, daemon=True).start()
-    try:
-        found = answer.result(config.connect_timeout)
-    except (OSError, UnicodeError) as e:
-        raise ConnectorError(
-            "DNS", public=f"The host name {host} could not be resolved.", detail=repr(e)
-        ) from e
-    addresses: list[Address] = [
-        (family, (str(address[0]), port)) for family, _, _, _, address in found
-    ]
-    for _, (ip, _) in addresses:
-        address = ipaddress.ip_address(ip.partition("%")[0])
-        if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
-            address = address.ipv4_mapped
-        if any(address in network for network in denied if network.version == address.version):
-            raise ConnectorError(
-                "ADDRESS_DENIED", public=f"{host} leads to {ip}, which connections must not use."
-            )
-    return addresses
-
-
-def _dial(addresses: Sequence[Address], timeout: float) -> socket.socket:
-    # The checked address itself is dialled: a second look-up could answer otherwise.
-    failure: OSError | None = None
-    ends = time.monotonic() + timeout
-    for left, (family, address) in zip(range(len(addresses), 0, -1), addresses, strict=True):
-        sock = socket.socket(family, socket.SOCK_STREAM)
-        try:
-            # A silent address must not use up the time of those that come after it.
-            sock.settimeout(max((ends - time.monotonic()) / left, 0.001))
-            sock.connect(address)
-            # Without it every small request waits 40 ms for the acknowledgement of the last.
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            return sock
-        except OSError as e:
-            sock.close()
-            failure = e
-    code = "CONNECT_TIMEOUT"
-    if isinstance(failure, ConnectionRefusedError):
-        code = "CONNECT_REFUSED"
-    elif isinstance(failure, ConnectionError):
-        code = "CONNECTION_LOST"
-    raise ConnectorError(code, detail=repr(failure)) from failure
 
 
 def _negotiate(transport: _Transport, config: SftpConfig) -> None:
