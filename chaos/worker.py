@@ -18,6 +18,7 @@ from chaos.strikes import Strikes
 from connectors import health, lease
 from exports import delivery, janitor
 from exports.ring import due_connections
+from orderflow import backoff
 
 # No worker lives so long, and no stall holds its last request back for the rest of it: whoever
 # noted a staging name so long ago will not write it any more.
@@ -54,7 +55,7 @@ def hurry(chance: random.Random) -> None:
     settings.DEBUG = False
     lease.DURATION = timedelta(seconds=chance.uniform(0.2, 1))
     delivery.BATCH_FILES = chance.randint(1, 8)
-    assert health._FIRST_RETRY and health._LAST_RETRY and delivery._RETRIES
+    assert health._FIRST_RETRY and health._LAST_RETRY and backoff._WAITS
     health._FIRST_RETRY = timedelta(seconds=0.05)
     health._LAST_RETRY = timedelta(seconds=0.5)
-    delivery._RETRIES = (timedelta(seconds=0.1),)
+    backoff._WAITS = (timedelta(seconds=0.1),)

@@ -30,6 +30,7 @@ from connectors.port import Delivery, Destination, Evidence, Session
 from exports import lanes
 from exports.models import ErpExport, ErpExportEvent
 from exports.transitions import advance, ids_of
+from orderflow.backoff import wait_after
 from orderflow.db import Now, db_now, retried
 from orderflow.failpoints import failpoint
 from orderflow.logs import about
@@ -42,7 +43,6 @@ BATCH_FILES = 64
 BATCH_BYTES = 4 * 1024 * 1024
 RUN_SECONDS = 20
 
-_RETRIES = tuple(timedelta(seconds=s) for s in (5, 30, 120, 600, 1800, 3600))
 _PENDING = Q(status=ErpExport.Status.PENDING)
 _UNSTAGED = _PENDING & Q(staged_path=None)
 Events = ErpExportEvent.Kind
@@ -290,7 +290,7 @@ class _Run:
             if error.code == "FOLDER_CHANGED":
                 health.note_missing_folder(self._connection.id)
             attempt = export.attempts + 1
-            wait: timedelta | None = _wait(attempt)
+            wait: timedelta | None = wait_after(attempt)
             if error.kind is Kind.DECISION:
                 wait = None
             elif error.kind in (Kind.DESTINATION, Kind.REACH):
@@ -309,7 +309,7 @@ class _Run:
         changes: dict[str, Any] = {"error_json": report}
         if self._is_reached and len(self._batch) == 1:
             # It was alone when the connection broke, so that others go first next time.
-            changes["next_attempt_at"] = db_now() + _wait(self._batch[0].attempts + 1)
+            changes["next_attempt_at"] = db_now() + wait_after(self._batch[0].attempts + 1)
         advance(
             [e.id for e in self._batch],
             kind=Events.ATTEMPT_FAILED,
@@ -367,10 +367,6 @@ def _caused(error: ConnectorError, cause: BaseException) -> ConnectorError:
     error.__cause__ = cause
     error.detail = type(cause).__name__
     return error
-
-
-def _wait(attempt: int) -> timedelta:
-    return _RETRIES[min(attempt, len(_RETRIES)) - 1]
 
 
 def _note_failure(
