@@ -7,6 +7,7 @@ from typing import Any
 from django.db import transaction
 
 from accounts.models import Org, User
+from connectors import signals
 from connectors.errors import ConnectorError
 from connectors.models import NEVER_TESTED, ErpConnection
 from connectors.port import ConfigError, Destination
@@ -94,7 +95,9 @@ def change_config(
             changing = ErpConnection.objects.filter(id=row.id)
             changing.update(last_test_success=None)
             changing.filter(paused_by=None).update(paused_at=Now(), pause_reason=NEVER_TESTED)
-    connection.refresh_from_db()
+        connection.refresh_from_db()
+        if connection.is_paused and not row.is_paused:
+            signals.paused.send(ErpConnection, connection=connection)
 
 
 def merged_config(

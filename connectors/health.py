@@ -1,4 +1,4 @@
-"""How a connection is doing: failures, pauses, tests. Each function is one conditional UPDATE."""
+"""How a connection is doing: failures, pauses, tests. Whoever changes a row holds it."""
 
 import logging
 import random
@@ -10,7 +10,7 @@ from django.db import transaction
 from django.db.models import Q
 
 from accounts.models import User
-from connectors import instance
+from connectors import instance, signals
 from connectors.errors import CATALOGUE, ConnectorError, Kind
 from connectors.models import NEVER_TESTED, ErpConnection
 from connectors.port import ConnectionReport, ReportStep
@@ -43,6 +43,7 @@ def record_failure(connection: ErpConnection, error: ConnectorError) -> None:
         if not _is_same_config(row, connection):
             return
         now = db_now()
+        was_paused = row.is_paused
         row.last_error = {**error.as_json(), "at": now.isoformat()}
         if error.code == "DIR_MISSING":
             row.folder_missing_at = now
@@ -67,6 +68,8 @@ def record_failure(connection: ErpConnection, error: ConnectorError) -> None:
                 "updated_at",
             ]
         )
+        if row.is_paused and not was_paused:
+            signals.paused.send(ErpConnection, connection=row)
 
 
 def may_read(connection: ErpConnection) -> bool:
@@ -114,8 +117,10 @@ def pause(connection_id: UUID, *, reason: str, actor: User | None) -> bool:
     A person's pause takes over the system's, so that no passing test lifts it.
     """
     pausable = ErpConnection.objects.filter(id=connection_id)
-    pausable = pausable.filter(paused_by=None) if actor else pausable.filter(paused_at=None)
-    return bool(
+    with transaction.atomic():
+        row = pausable.select_for_update(no_key=True).get()
+        if row.paused_by_id if actor else row.is_paused:
+            return False
         pausable.update(
             paused_at=Now(),
             pause_reason=reason,
@@ -123,7 +128,10 @@ def pause(connection_id: UUID, *, reason: str, actor: User | None) -> bool:
             failing_since=None,
             updated_at=Now(),
         )
-    )
+        if not row.is_paused:
+            row.refresh_from_db()
+            signals.paused.send(ErpConnection, connection=row)
+    return True
 
 
 def resume(connection_id: UUID) -> bool:
@@ -224,8 +232,11 @@ def _configuration_failed(error: ConnectorError) -> ConnectionReport:
 
 
 def _lift(which: Q) -> bool:
-    return bool(
-        ErpConnection.objects.filter(which).update(
+    with transaction.atomic():
+        row = ErpConnection.objects.filter(which).select_for_update(no_key=True).first()
+        if row is None:
+            return False
+        ErpConnection.objects.filter(id=row.id).update(
             paused_at=None,
             paused_by=None,
             pause_reason="",
@@ -234,4 +245,5 @@ def _lift(which: Q) -> bool:
             retry_at=None,
             updated_at=Now(),
         )
-    )
+        signals.recovered.send(ErpConnection, connection=row)
+    return True

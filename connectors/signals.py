@@ -1,0 +1,10 @@
+"""What connections tell the apps above them, within the transaction of the change.
+
+Each comes with the row as `connection`: with the pause that has begun, or with the one that has
+just ended. An error of a receiver takes the change back.
+"""
+
+from django.dispatch import Signal
+
+paused = Signal()
+recovered = Signal()
