@@ -82,6 +82,12 @@ class Membership(models.Model):
 
     user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="memberships")
     org = models.ForeignKey(Org, on_delete=models.PROTECT, related_name="memberships")
+    gets_mail = models.BooleanField(
+        "gets mail",
+        default=True,
+        db_default=True,
+        help_text="About what needs a person, if the user may receive it and has an address.",
+    )
 
     class Meta:
         db_table = "membership"

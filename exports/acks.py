@@ -24,6 +24,7 @@ from connectors.errors import ConnectorError, Kind
 from connectors.models import ErpConnection
 from connectors.port import Ack, AckFile, AckMove, Session
 from exports import answers, lanes, pickups
+from exports.announcing import announce_conflicts, announce_overdue
 from exports.models import ErpAck, ErpExport, ErpExportEvent
 from exports.ring import ring_after_commit
 from exports.verdicts import judge
@@ -144,11 +145,16 @@ class _Poll:
             self._summary.errors[e.code] += 1
             health.record_failure(connection, e)
             return
-        ErpConnection.objects.filter(id=connection.id).update(
-            ack_error=self._error and {**self._error.as_json(), "at": db_now().isoformat()},
-            **({"last_poll_at": began} if reads_acks and self._is_complete else {}),
-            **({} if self._is_complete or self._error else {"poll_due_at": Now()}),
-        )
+        is_all_read = reads_acks and self._is_complete
+        with transaction.atomic():
+            row = ErpConnection.objects.select_for_update(no_key=True).get(id=connection.id)
+            ErpConnection.objects.filter(id=connection.id).update(
+                ack_error=self._error and {**self._error.as_json(), "at": db_now().isoformat()},
+                **({"last_poll_at": began} if is_all_read else {}),
+                **({} if self._is_complete or self._error else {"poll_due_at": Now()}),
+            )
+            if is_all_read:
+                announce_overdue(row, began)
 
     def _go(self, session: Session) -> None:
         """What goes wrong from here on concerns the answers alone: no delivery is held up by it."""
@@ -321,6 +327,9 @@ class _Poll:
             )
             for ack in notable
             if ack.export
+        )
+        announce_conflicts(
+            self._connection.org_id, [a for a in notable if a.verdict == Verdict.CONFLICT]
         )
         if any(a.export and a.export.status == ErpExport.Status.PENDING for a in decided):
             ring_after_commit(self._connection.id)

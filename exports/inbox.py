@@ -9,6 +9,7 @@ from django.db import transaction
 from accounts.models import User
 from connectors.port import Ack
 from exports import answers
+from exports.announcing import announce_conflicts
 from exports.models import ErpAck, ErpExport
 from exports.verdicts import judge
 from orderflow.db import Now, db_now, retried
@@ -80,6 +81,8 @@ def assign(
         if verdict == Verdict.APPLIED:
             answers.apply([ack], expected=ErpExport.Status.SENT, actor=actor)
         _decide(ack, verdict, actor=actor, reason=f"{reason} {why}".strip())
+        if verdict == Verdict.CONFLICT:
+            announce_conflicts(ack.org_id, [ack], by_person=True)
     return ack
 
 

@@ -13,6 +13,9 @@ _SCHEDULES = (  # name, task, every so many minutes
     ("batches", "exports.tasks.ring_waiting_batches", 1),
     ("connection tests", "exports.tasks.retest_connections", 1),
     ("retention", "exports.tasks.prune", 60),
+    ("webhooks", "notifications.tasks.send_webhooks", 1),
+    ("mails", "notifications.tasks.send_mails", 1),
+    ("old notifications", "notifications.tasks.prune", 1),
 )
 
 

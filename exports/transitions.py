@@ -9,6 +9,7 @@ from django.db import models, transaction
 from django.db.models import Case, Q, Value, When
 
 from accounts.models import User
+from exports.announcing import announce_status
 from exports.models import ErpExport, ErpExportEvent
 from orderflow.db import Now, retried
 
@@ -58,7 +59,9 @@ def advance(
             for key, row in held.items()
         )
         if "status" in fields:
-            log_after_commit(kind, list(held.values()))
+            exports = list(held.values())
+            announce_status(fields["status"], exports, by_person=actor is not None)
+            log_after_commit(kind, exports)
     return set(held)
 
 

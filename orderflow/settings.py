@@ -91,6 +91,7 @@ INSTALLED_APPS = [
     "accounts",
     "orders",
     "connectors",
+    "notifications",
     "exports",
     "simulator",
 ]
@@ -198,6 +199,26 @@ SFTP_DENIED_NETWORKS = env.list(
 DELIVERY_INSTANCE = env.str("DELIVERY_INSTANCE", default="development" if DEBUG else "production")
 EXPORT_GIVE_UP_HOURS = env.int("EXPORT_GIVE_UP_HOURS", default=72)
 ACK_POLL_INTERVAL_SECONDS = env.int("ACK_POLL_INTERVAL_SECONDS", default=60)
+
+# Notifications. Without EMAIL_URL nobody gets mail.
+PUBLIC_URL = env.str("PUBLIC_URL", default="")
+WEBHOOK_ALLOW_HTTP = env.bool("WEBHOOK_ALLOW_HTTP", default=DEBUG)
+WEBHOOK_DENIED_NETWORKS = env.list(
+    "WEBHOOK_DENIED_NETWORKS",
+    default=[
+        *SFTP_DENIED_NETWORKS,
+        "10.0.0.0/8",
+        "100.64.0.0/10",
+        "172.16.0.0/12",
+        "192.168.0.0/16",
+        "64:ff9b::/96",
+        "fc00::/7",
+    ],
+)
+MAIL_BUNDLE_MINUTES = env.int("MAIL_BUNDLE_MINUTES", default=5)
+DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", default="orderflow@localhost")
+EMAIL_TIMEOUT = 10
+vars().update(env.email("EMAIL_URL", default="dummymail://"))
 
 # The queue is a doorbell: rows in the database decide what is done.
 _WORKERS = env.int("WORKERS", default=2)

@@ -12,6 +12,7 @@ _MODULES = {
     "Postgres": "postgres",
     "S3Server": "s3",
     "TcpProxy": "proxy",
+    "WebServer": "web",
 }
 
 __all__ = list(_MODULES)

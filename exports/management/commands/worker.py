@@ -23,11 +23,13 @@ from exports import batches, cluster, connection_tests, workers
 from exports.models import Worker
 from exports.ring import ring_due_connections, ring_due_polls
 from exports.schedules import create_schedules
+from notifications import sending
 from orderflow.db import db_now
 
 logger = logging.getLogger(__name__)
 
 _RING_SECONDS = 1.0
+_LAST_WEBHOOKS_SECONDS = 20.0
 _DEAF_AFTER = timedelta(minutes=3)
 
 
@@ -61,12 +63,15 @@ class Command(BaseCommand):
             start_new_session=True,
         )
         os.close(theirs)
+        webhooks = threading.Thread(target=_send_webhooks, args=(stop,), daemon=True)
+        webhooks.start()
         logger.info("worker: running; stop it with Ctrl-C")
         try:
             while not stop.wait(_RING_SECONDS) and tasks.poll() is None and self._look_after():
                 pass
         finally:
             exit_code = _stop(tasks, ours)
+            webhooks.join(_LAST_WEBHOOKS_SECONDS if stop.is_set() else 0)
             with suppress(DatabaseFailure):
                 Worker.objects.filter(id=self._worker.id).delete()
         if not stop.is_set():
@@ -98,6 +103,20 @@ class Command(BaseCommand):
         before, self._objection = self._objection, instance.objection()
         if self._objection != before:
             logger.warning("worker: %s", self._objection or "delivering from this database now")
+
+
+def _send_webhooks(stop: threading.Event) -> None:
+    """Beside the task queue, so that no delivery waits for a receiver that does not answer."""
+    while not stop.wait(_RING_SECONDS):
+        try:
+            close_old_connections()
+            while not stop.is_set() and sending.send_due():
+                pass
+        except DatabaseFailure:
+            logger.exception("worker: webhooks wait for the database")
+        except Exception:
+            # A defect of ours, which must not end them for good.
+            logger.exception("worker: webhooks failed")
 
 
 def _is_deaf() -> bool:

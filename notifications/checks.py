@@ -1,0 +1,43 @@
+"""System checks: what notifications lead to is found at start."""
+
+import ipaddress
+from typing import Any
+from urllib.parse import urlsplit
+
+from django.conf import settings
+from django.core.checks import CheckMessage, Error, Warning, register
+
+
+@register()
+def check_denied_networks(**kwargs: Any) -> list[CheckMessage]:
+    try:
+        for text in settings.WEBHOOK_DENIED_NETWORKS:
+            ipaddress.ip_network(text)
+    except ValueError as e:
+        return [Error(f"WEBHOOK_DENIED_NETWORKS: {e}", id="notifications.E001")]
+    return []
+
+
+@register()
+def check_mail(**kwargs: Any) -> list[CheckMessage]:
+    found: list[CheckMessage] = []
+    url = settings.PUBLIC_URL
+    if url and (urlsplit(url).scheme not in ("http", "https") or url.endswith("/")):
+        found.append(
+            Error(
+                f"PUBLIC_URL is {url}, from which no links can be made.",
+                hint="Write it like https://orders.example.com, without a slash at the end.",
+                id="notifications.E002",
+            )
+        )
+    if settings.MAIL_BUNDLE_MINUTES < 1:
+        found.append(Error("MAIL_BUNDLE_MINUTES must be at least 1.", id="notifications.E003"))
+    if settings.EMAIL_BACKEND == "django.core.mail.backends.smtp.EmailBackend" and not url:
+        found.append(
+            Warning(
+                "EMAIL_URL is set, but PUBLIC_URL is not: mails lead nowhere.",
+                hint="Set PUBLIC_URL to the address under which people reach the admin.",
+                id="notifications.W001",
+            )
+        )
+    return found

@@ -1,0 +1,51 @@
+"""Tells of connections that are paused and that deliver again."""
+
+from typing import Any
+
+from django.dispatch import receiver
+
+from connectors import signals
+from connectors.errors import CATALOGUE, ConnectorError
+from connectors.models import ErpConnection
+from notifications.models import EventType
+from notifications.outbox import announce
+
+
+@receiver(signals.paused)
+def _paused(connection: ErpConnection, **kwargs: Any) -> None:
+    by_system = connection.paused_by is None and connection.pause_reason in CATALOGUE
+    _announce(EventType.CONNECTION_PAUSED, connection, by_mail=by_system)
+
+
+@receiver(signals.recovered)
+def _recovered(connection: ErpConnection, **kwargs: Any) -> None:
+    # Also if it was paused anew meanwhile, until its test: those who heard of a pause want to know.
+    _announce(EventType.CONNECTION_RECOVERED, connection, by_mail=connection.paused_by is None)
+
+
+def _announce(event_type: EventType, connection: ErpConnection, *, by_mail: bool) -> None:
+    announce(
+        event_type,
+        connection.org_id,
+        lambda: [
+            {
+                "connection_id": connection.id,
+                "connector_type": connection.connector_type,
+                "paused_at": connection.paused_at,
+                "pause_reason": connection.pause_reason,
+                "paused_by": connection.paused_by and connection.paused_by.contact,
+                "error": _error(connection),
+            }
+        ],
+        by_mail=by_mail,
+    )
+
+
+def _error(connection: ErpConnection) -> dict[str, Any] | None:
+    """Why the system has paused it, in the words of then, if they were kept."""
+    if connection.paused_by or connection.pause_reason not in CATALOGUE:
+        return None
+    said = connection.last_error or {}
+    if said.get("code") == connection.pause_reason:
+        return said
+    return ConnectorError(connection.pause_reason).as_json()

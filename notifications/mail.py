@@ -1,0 +1,139 @@
+"""Mail to the operators of an org: one with all that needs them, not one for each thing."""
+
+import logging
+from collections import defaultdict
+from collections.abc import Sequence
+from datetime import timedelta
+from smtplib import SMTPException
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+from django.core.mail import EmailMessage
+from django.db import transaction
+from django.db.models import QuerySet
+from django.template.loader import render_to_string
+from django.urls import reverse
+
+from accounts.models import Org, User
+from connectors import instance
+from notifications.models import EventType, Notification
+from orderflow.db import Now, db_now
+from orderflow.failpoints import failpoint
+
+logger = logging.getLogger(__name__)
+
+# Longer than a mail takes; after a failure it is tried again then.
+LEASE = timedelta(minutes=10)
+GIVE_UP_AFTER = timedelta(days=3)
+_AT_ONCE = 10_000
+_TOLD_OF_EACH = 20
+
+# What to do where the error itself does not say it, and the page to do it on.
+_ADVICE = {
+    EventType.EXPORT_FAILED: "Look at the export, put right what it says and push it again.",
+    EventType.EXPORT_OVERDUE: "Ask the operators of the ERP whether they have the file. "
+    "Nothing is sent again by itself.",
+    EventType.ACK_CONFLICT: "Ask the operators of the ERP which answer is right, and decide.",
+    EventType.CONNECTION_PAUSED: "Its exports wait until the connection is repaired and tested.",
+    EventType.CONNECTION_RECOVERED: "Nothing to do: what was waiting is being delivered.",
+    EventType.WEBHOOK_DISABLED: "Have the receiver repaired, then make the webhook active again.",
+}
+_PAGES = {
+    EventType.EXPORT_FAILED: ("exports_erpexport", "export_id"),
+    EventType.EXPORT_OVERDUE: ("exports_erpexport", "export_id"),
+    EventType.ACK_CONFLICT: ("exports_erpack", "ack_id"),
+    EventType.CONNECTION_PAUSED: ("connectors_erpconnection", "connection_id"),
+    EventType.CONNECTION_RECOVERED: ("connectors_erpconnection", "connection_id"),
+    EventType.WEBHOOK_DISABLED: ("notifications_webhook", "webhook_id"),
+}
+
+
+def recipients(org_id: UUID) -> QuerySet[User]:
+    """Who gets the mail of an org: members with the permission and an address."""
+    if settings.EMAIL_BACKEND == "django.core.mail.backends.dummy.EmailBackend":
+        return User.objects.none()
+    people = User.objects.with_perm("notifications.receive_mail")
+    return people.filter(memberships__org=org_id, memberships__gets_mail=True).exclude(email="")
+
+
+def send_due() -> int:
+    """Mail each org what it is to hear by now, with all that came since; return how many mails."""
+    now = db_now()
+    waiting = Notification.objects.filter(instance.is_ours(), mail_due_at__isnull=False)
+    waiting.filter(created_at__lt=now - GIVE_UP_AFTER).update(mail_due_at=None)
+    count = 0
+    for org in Org.objects.filter(id__in=waiting.filter(mail_due_at__lte=now).values("org")):
+        claimed = _claim(org)
+        addresses = list(recipients(org.id).values_list("email", flat=True))
+        told = Notification.objects.filter(id__in=[notification.id for notification in claimed])
+        if claimed and addresses:
+            try:
+                _compose(org, claimed, addresses).send()
+            except (OSError, SMTPException) as e:
+                # The server is the same for all orgs.
+                logger.warning("mail: %s", type(e).__name__, extra={"org_id": org.id})
+                return count
+            failpoint("mailed")
+            told.update(mailed_at=Now())
+            count += 1
+        told.update(mail_due_at=None)
+    return count
+
+
+@transaction.atomic
+def _claim(org: Org) -> list[Notification]:
+    """All that waits, whether or not it is due: unless another worker was quicker."""
+    waiting = Notification.objects.filter(org=org, mail_due_at__isnull=False)
+    if not waiting.filter(mail_due_at__lte=db_now()).exists():
+        return []
+    rows = waiting.order_by("created_at").select_for_update(skip_locked=True)
+    claimed = list(rows[:_AT_ONCE])
+    waiting.filter(id__in=[row.id for row in claimed]).update(mail_due_at=db_now() + LEASE)
+    return claimed
+
+
+def _compose(org: Org, notifications: Sequence[Notification], to: list[str]) -> EmailMessage:
+    by_type: dict[EventType, list[Notification]] = defaultdict(list)
+    for notification in notifications:
+        by_type[EventType(notification.event_type)].append(notification)
+    sections = [
+        {
+            "title": f"{t.label} ({len(by_type[t])})",
+            "advice": _ADVICE[t],
+            "entries": [_entry(one) for one in by_type[t][:_TOLD_OF_EACH]],
+            "more": len(by_type[t]) - _TOLD_OF_EACH,
+        }
+        for t in _ADVICE
+        if by_type[t]
+    ]
+    subject = ", ".join(str(section["title"]) for section in sections)
+    text = render_to_string(
+        "notifications/mail.txt",
+        {"org": org, "sections": sections, "dashboard": _url("admin:index")},
+    )
+    return EmailMessage(_one_line(f"[Orderflow] {org.name}: {subject}"), text, to=to)
+
+
+def _entry(notification: Notification) -> dict[str, Any]:
+    data = notification.data
+    error = data.get("error") or {}
+    is_over = notification.event_type == EventType.CONNECTION_RECOVERED
+    page, key = _PAGES[EventType(notification.event_type)]
+    about = data.get("order_number") or data.get("connector_type") or data.get("url")
+    return {
+        "at": notification.created_at,
+        "about": _one_line(about),
+        "what": _one_line(error.get("message") or data.get("reason") or ""),
+        "hint": "" if is_over else _one_line(error.get("hint") or ""),
+        "url": _url(f"admin:{page}_change", data[key]),
+    }
+
+
+def _one_line(text: str) -> str:
+    """Texts of others make no lines of their own."""
+    return " ".join(text.split())
+
+
+def _url(name: str, *args: object) -> str:
+    return settings.PUBLIC_URL + reverse(name, args=args) if settings.PUBLIC_URL else ""

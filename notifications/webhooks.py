@@ -1,0 +1,98 @@
+"""Webhooks: set up, given secrets, tested, and asked to deliver something again."""
+
+from collections.abc import Collection
+from datetime import timedelta
+from uuid import UUID
+
+from django.db import transaction
+
+from accounts.models import Org, User
+from connectors.errors import ConnectorError
+from connectors.secrets import Secret
+from notifications.models import EventType, Notification, Webhook
+from notifications.signing import new_secret
+from orderflow.db import Now, db_now
+
+KEPT_FOR = timedelta(days=14)
+_PRUNED_AT_ONCE = 10_000
+
+
+def create_webhook(
+    org: Org, *, url: str, event_types: Collection[str], active: bool = True, actor: User
+) -> tuple[Webhook, Secret]:
+    """Return a new webhook and its secret, which cannot be read again."""
+    secret = new_secret()
+    webhook = Webhook(
+        org=org,
+        url=url,
+        event_types=list(event_types),
+        active=active,
+        secret_set_at=db_now(),
+        secret_set_by=actor,
+    )
+    webhook.seal(secret)
+    webhook.save(force_insert=True)
+    return webhook, secret
+
+
+def change_webhook(
+    webhook_id: UUID, *, url: str, event_types: Collection[str], active: bool
+) -> None:
+    """Change where and of what it tells. One that is active begins without its past failures."""
+    fresh = {"failures": 0, "failing_since": None, "retry_at": None, "last_error": ""}
+    enabled = {"disabled_at": None, "disabled_reason": "", **fresh} if active else {}
+    Webhook.objects.filter(id=webhook_id).update(
+        url=url, event_types=list(event_types), active=active, updated_at=Now(), **enabled
+    )
+
+
+def replace_secret(webhook_id: UUID, *, actor: User) -> Secret:
+    """Return a new secret, which cannot be read again; the former one signs for a day as well."""
+    secret = new_secret()
+    with transaction.atomic():
+        webhook = Webhook.objects.select_for_update().get(id=webhook_id)
+        try:
+            former = webhook.secrets[:1]
+        except ConnectorError:
+            # No key opens it any more: this is how to get out of that.
+            former = []
+        webhook.seal(secret, *former)
+        webhook.secret_set_at, webhook.secret_set_by = db_now(), actor
+        webhook.save(update_fields=["config_encrypted", "secret_set_at", "secret_set_by"])
+    return secret
+
+
+def send_test(webhook: Webhook) -> Notification:
+    """Put a message that means nothing into the outbox."""
+    now = db_now()
+    _wake(webhook.org_id)
+    return Notification.objects.create(
+        org_id=webhook.org_id,
+        event_type=EventType.WEBHOOK_TEST,
+        created_at=now,
+        data={},
+        webhook_due_at=now,
+    )
+
+
+def redeliver(notification: Notification) -> bool:
+    """Let a notification be delivered once more; False if its org has no active webhook."""
+    if not _wake(notification.org_id):
+        return False
+    Notification.objects.filter(id=notification.id).update(webhook_due_at=Now(), delivered_at=None)
+    return True
+
+
+def _wake(org_id: UUID) -> bool:
+    """Let the next attempt be made at once, whatever has failed."""
+    active = Webhook.objects.filter(org=org_id, active=True)
+    return bool(active.update(failures=0, retry_at=None))
+
+
+def prune() -> int:
+    """Delete what was told, or given up, long ago; some at once. Return how many."""
+    told = Notification.objects.filter(
+        created_at__lt=db_now() - KEPT_FOR, webhook_due_at=None, mail_due_at=None
+    )
+    some = list(told.order_by("created_at").values_list("id", flat=True)[:_PRUNED_AT_ONCE])
+    return Notification.objects.filter(id__in=some).delete()[1].get("notifications.Notification", 0)

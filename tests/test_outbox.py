@@ -1,0 +1,242 @@
+"""The outbox: each transition is noted once, in its transaction, for those who listen."""
+
+import json
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.db import connection as database
+from django.test.utils import CaptureQueriesContext
+
+from accounts.models import Org, User
+from connectors import configuring, health
+from connectors.errors import ConnectorError
+from connectors.models import ErpConnection
+from exports import inbox
+from exports.acks import poll
+from exports.delivery import deliver
+from exports.models import ErpAck, ErpExport
+from exports.push import cancel_export
+from exports.settlement import Outcome, settle
+from notifications.models import EventType, Notification, Webhook
+from notifications.webhooks import change_webhook, create_webhook, prune
+from orderflow.db import db_now
+from orderflow.rehearsal import rehearsal
+from tests.admins import a_member
+from tests.builders import a_connection, a_user, an_org, some_exports
+
+pytestmark = [pytest.mark.django_db, pytest.mark.ledger]
+
+NOWHERE = "http://localhost:9/"
+
+
+@pytest.fixture
+def org() -> Org:
+    return an_org()
+
+
+@pytest.fixture
+def ann(org: Org) -> User:
+    return a_user(org)
+
+
+@pytest.fixture
+def webhook(org: Org, ann: User) -> Webhook:
+    return create_webhook(org, url=NOWHERE, event_types=Webhook.CHOOSABLE, actor=ann)[0]
+
+
+@pytest.fixture
+def folder(dropzone_root: Path) -> Path:
+    for name in ("exports", "acks"):
+        (dropzone_root / name).mkdir()
+    return dropzone_root
+
+
+@pytest.fixture
+def erp(org: Org, folder: Path) -> ErpConnection:
+    paths = {f"{name[:-1]}_path": str(folder / name) for name in ("exports", "acks")}
+    connection = a_connection(org, {"mode": "filesystem", **paths})
+    Notification.objects.all().delete()
+    return connection
+
+
+def answer(folder: Path, export: ErpExport, **said: Any) -> None:
+    kind = "ack" if said["status"] == "ACKED" else "error"
+    (folder / "acks" / f"{kind}_{export.filename}").write_text(json.dumps(said))
+
+
+def noted() -> list[tuple[str, dict[str, Any]]]:
+    """What was noted since the last look, in the order in which it happened."""
+    rows = list(Notification.objects.order_by("created_at").values_list("event_type", "data"))
+    Notification.objects.all().delete()
+    return rows
+
+
+def types() -> list[str]:
+    return [event_type for event_type, _ in noted()]
+
+
+def test_what_becomes_of_an_export(
+    webhook: Webhook, erp: ErpConnection, folder: Path, org: Org, ann: User
+) -> None:
+    good, bad, late = some_exports(org, ann, 3)
+    assert types() == []
+    ErpConnection.objects.update(ack_deadline=timedelta(seconds=1))
+    deliver(erp.id)
+    sent = noted()
+    assert [event_type for event_type, _ in sent] == [EventType.EXPORT_SENT] * 3
+    data = next(data for _, data in sent if data["export_id"] == str(good.id))
+    assert data == {
+        "export_id": str(good.id),
+        "order_id": str(good.draft_order_id),
+        "order_number": "PO-0",
+        "connection_id": str(erp.id),
+        "filename": good.filename,
+        "status": "SENT",
+        "erp_order_id": None,
+        "sent_at": data["sent_at"],
+        "acked_at": None,
+        "ack_due_at": data["ack_due_at"],
+        "error": None,
+    }
+    answer(folder, good, status="ACKED", erp_order_id="SO-1")
+    answer(folder, bad, status="FAILED", error_code="NO_CUSTOMER", message="Who is that?")
+    poll(erp.id)
+    acked, failed = noted()
+    assert (acked[0], acked[1]["erp_order_id"]) == ("export.acked", "SO-1")
+    assert (failed[0], failed[1]["error"]["erp_code"]) == ("export.failed", "NO_CUSTOMER")
+    ErpExport.objects.filter(id=late.id).update(ack_due_at=db_now())
+    poll(erp.id)
+    [overdue] = noted()
+    assert (overdue[0], overdue[1]["export_id"]) == ("export.overdue", str(late.id))
+    # It stays overdue, which is no news.
+    poll(erp.id)
+    answer(folder, good, status="FAILED", error_code="OOPS", message="Rather not")
+    poll(erp.id)
+    [conflict] = noted()
+    assert (conflict[0], conflict[1]["export_id"]) == ("ack.conflict", str(good.id))
+    assert conflict[1]["ack_id"] == str(ErpAck.objects.get(verdict="CONFLICT").id)
+    assert conflict[1]["answer"]["error_code"] == "OOPS"
+    poll(erp.id)
+    assert types() == []
+
+
+def test_what_a_person_makes_of_exports(
+    webhook: Webhook, erp: ErpConnection, folder: Path, org: Org, ann: User
+) -> None:
+    cancelled, given_up, _ = some_exports(org, ann, 3)
+    cancel_export(cancelled.id, actor=ann, reason="no")
+    [(event_type, data)] = noted()
+    assert (event_type, data["error"]["code"]) == ("export.failed", "CANCELLED")
+    deliver(erp.id)
+    (folder / "exports" / given_up.filename).unlink()
+    noted()
+    settle(given_up.id, Outcome.GIVEN_UP, actor=ann, reason="lost")
+    assert types() == ["export.failed"]
+    (folder / "acks" / "ack_sales_order_typo.json").write_text('{"status": "ACKED"}')
+    poll(erp.id)
+    ack = ErpAck.objects.get()
+    inbox.assign(ack.id, given_up.id, actor=ann, reason="I know")
+    assert types() == ["ack.conflict"]
+    inbox.take(ack.id, actor=ann, reason="it is so")
+    assert types() == ["export.acked"]
+
+
+def test_what_becomes_of_a_connection(webhook: Webhook, erp: ErpConnection, ann: User) -> None:
+    error = ConnectorError("AUTH_FAILED", public="The server refuses the key.")
+    health.record_failure(erp, error)
+    health.record_failure(erp, error)
+    [(event_type, data)] = noted()
+    assert (event_type, data["connection_id"]) == ("connection.paused", str(erp.id))
+    assert (data["pause_reason"], data["paused_by"]) == ("AUTH_FAILED", None)
+    assert data["error"]["message"] == "The server refuses the key."
+    # Somebody takes the pause over, which is no other one.
+    assert health.pause(erp.id, reason="holiday", actor=ann)
+    assert types() == []
+    assert health.resume(erp.id)
+    [(event_type, data)] = noted()
+    assert (event_type, data["paused_by"]) == ("connection.recovered", "ann@acme.example")
+    assert not health.resume(erp.id)
+    assert health.pause(erp.id, reason="holiday", actor=ann)
+    assert not health.pause(erp.id, reason="again", actor=ann)
+    assert types() == ["connection.paused"]
+    health.resume(erp.id)
+    noted()
+    configuring.change_config(erp, {**erp.config, "export_path": erp.config["ack_path"]})
+    [(event_type, data)] = noted()
+    assert (event_type, data["pause_reason"]) == ("connection.paused", "NEVER_TESTED")
+    configuring.change_config(erp, {**erp.config, "file_mode": "0640"})
+    assert types() == []
+
+
+@pytest.mark.usefixtures("webhook")
+def test_what_is_rolled_back_is_not_noted(erp: ErpConnection, org: Org, ann: User) -> None:
+    [export] = some_exports(org, ann)
+    with rehearsal():
+        cancel_export(export.id, actor=ann, reason="no")
+        health.pause(erp.id, reason="no", actor=ann)
+        assert Notification.objects.count() == 2
+    assert types() == []
+
+
+def test_nothing_is_noted_for_nobody(erp: ErpConnection, org: Org, ann: User) -> None:
+    webhook, _ = create_webhook(org, url=NOWHERE, event_types=["export.acked"], actor=ann)
+    create_webhook(an_org("other"), url=NOWHERE, event_types=Webhook.CHOOSABLE, actor=ann)
+    some_exports(org, ann)
+    deliver(erp.id)
+    health.record_failure(erp, ConnectorError("AUTH_FAILED"))
+    assert types() == []
+    every = list(Webhook.CHOOSABLE)
+    change_webhook(webhook.id, url=NOWHERE, event_types=every, active=False)
+    health.resume(erp.id)
+    assert types() == []
+    change_webhook(webhook.id, url=NOWHERE, event_types=every, active=True)
+    health.pause(erp.id, reason="holiday", actor=ann)
+    assert types() == ["connection.paused"]
+
+
+def test_mail_is_for_what_no_person_has_done(erp: ErpConnection, org: Org, ann: User) -> None:
+    a_member(org, "oskar", "Operator")
+    exports = some_exports(org, ann, 3)
+    cancel_export(exports[0].id, actor=ann, reason="no")
+    health.pause(erp.id, reason="holiday", actor=ann)
+    health.resume(erp.id)
+    deliver(erp.id)
+    assert types() == []
+    health.record_failure(erp, ConnectorError("AUTH_FAILED"))
+    # Whoever mends it: the others want to know.
+    health.resume(erp.id)
+    rows = Notification.objects.order_by("created_at")
+    assert {row.webhook_due_at for row in rows} == {None}
+    assert all(row.mail_due_at for row in rows)
+    assert types() == ["connection.paused", "connection.recovered"]
+
+
+@pytest.mark.parametrize("count", [2, 64])
+def test_a_batch_is_noted_with_as_many_queries_as_one(
+    webhook: Webhook, erp: ErpConnection, org: Org, ann: User, count: int
+) -> None:
+    def queries(export_count: int, first: int) -> int:
+        some_exports(org, ann, export_count, first=first)
+        with CaptureQueriesContext(database) as captured:
+            deliver(erp.id)
+        return len(captured)
+
+    queries(1, 0)
+    one = queries(1, 1)
+    assert queries(count, 2) == one
+    change_webhook(webhook.id, url=NOWHERE, event_types=["export.acked"], active=True)
+    # Looking what is due, the time, and the rows.
+    assert one - queries(1, 2 + count) == 3
+
+
+def test_old_notifications_are_deleted(webhook: Webhook, erp: ErpConnection) -> None:
+    health.record_failure(erp, ConnectorError("AUTH_FAILED"))
+    long_ago = db_now() - timedelta(days=15)
+    health.resume(erp.id)
+    Notification.objects.update(created_at=long_ago)
+    assert prune() == 0, "they wait to be delivered"
+    Notification.objects.filter(event_type="connection.paused").update(webhook_due_at=None)
+    assert prune() == 1
+    assert types() == ["connection.recovered"]
