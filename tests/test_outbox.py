@@ -227,8 +227,8 @@ def test_a_batch_is_noted_with_as_many_queries_as_one(
     one = queries(1, 1)
     assert queries(count, 2) == one
     change_webhook(webhook.id, url=NOWHERE, event_types=["export.acked"], active=True)
-    # Looking what is due, the time, and the rows.
-    assert one - queries(1, 2 + count) == 3
+    # What there is to say, the rows and, where the database is asked for it, the time.
+    assert one - queries(1, 2 + count) == 2 + (database.vendor == "postgresql")
 
 
 def test_old_notifications_are_deleted(webhook: Webhook, erp: ErpConnection) -> None:
