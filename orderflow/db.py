@@ -85,7 +85,9 @@ def settled_before() -> datetime:
             "SELECT GREATEST(CLOCK_TIMESTAMP() - MAKE_INTERVAL(secs => %s),"
             " LEAST(CLOCK_TIMESTAMP() - MAKE_INTERVAL(secs => %s), MIN(xact_start)))"
             " FROM pg_stat_activity"
-            " WHERE datname = CURRENT_DATABASE() AND pid <> PG_BACKEND_PID()",
+            " WHERE datname = CURRENT_DATABASE() AND pid <> PG_BACKEND_PID()"
+            # The database's own, such as autovacuum, write no rows of ours.
+            " AND backend_type = 'client backend'",
             [_LONGEST_TRANSACTION_SECONDS, _LAG_SECONDS],
         )
         settled: datetime = cursor.fetchone()[0]
