@@ -202,7 +202,7 @@ def page(_browser: Any) -> Iterator[Any]:
     """A page in a fresh profile of Chromium: playwright.sync_api.Page."""
     _exercised.add("Chromium")
     context = _browser.new_context()
-    context.set_default_timeout(10_000)
+    context.set_default_timeout(30_000)
     yield context.new_page()
     context.close()
 

@@ -11,6 +11,7 @@ from accounts.models import User
 from connectors import registry
 from connectors.models import ErpConnection
 from exports.models import ErpExport
+from tests.browser import PASSWORD, log_in, watched
 from tests.builders import an_order, an_org
 from tests.processes import worker
 
@@ -20,18 +21,9 @@ pytestmark = pytest.mark.django_db(transaction=True)
 @pytest.fixture
 def admin(page: Page, live_server: LiveServer) -> Iterator[Page]:
     """The admin's start page after a login; at the end nothing must have gone wrong in it."""
-    User.objects.create_superuser("ann", email="ann@acme.example", password="correct horse")
-    failures: list[str] = []
-    page.on("pageerror", lambda error: failures.append(error.message))
-    page.on("requestfailed", lambda request: failures.append(request.url))
-    page.on("console", lambda said: failures.append(said.text) if said.type == "error" else None)
-    page.goto(f"{live_server.url}/admin/")
-    page.get_by_label("Username").fill("ann")
-    page.get_by_label("Password").fill("correct horse")
-    page.get_by_role("button", name="Log in").click()
-    expect(page.get_by_role("link", name="Draft orders")).to_be_visible()
-    yield page
-    assert failures == []
+    User.objects.create_superuser("ann", email="ann@acme.example", password=PASSWORD)
+    with watched(page.context):
+        yield log_in(page, live_server.url, "ann")
 
 
 @pytest.fixture

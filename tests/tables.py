@@ -1,0 +1,19 @@
+"""The content of the database, to be compared before and after."""
+
+from django.db import connection
+
+# Sessions alone: a request may renew one, and writes nothing else.
+_UNWATCHED = {"django_session"}
+
+
+def tables() -> dict[str, tuple[int, str]]:
+    """How many rows each table has, and a checksum of their content. PostgreSQL only."""
+    with connection.cursor() as cursor:
+        content = {}
+        for name in sorted(set(connection.introspection.table_names(cursor)) - _UNWATCHED):
+            cursor.execute(
+                f"SELECT count(*), md5(string_agg(t::text, '' ORDER BY t::text)) "
+                f'FROM "{name}" AS t'
+            )
+            content[name] = cursor.fetchone()
+    return content
