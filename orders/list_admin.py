@@ -130,7 +130,7 @@ class OrderListing(CsvAdmin):
         shown = " ".join(reasons[:_REASONS_SHOWN]) + (" …" if reasons[_REASONS_SHOWN:] else "")
         return format_html('{} <span class="quiet">{}</span>', self.status_badge(order), shown)
 
-    @admin.display(description="latest export", ordering="latest_export_status", empty_value="-")
+    @admin.display(description="latest export", empty_value="-")
     def latest_export(self, order: Any) -> SafeString | None:
         if order.latest_export_id is None:
             return None
