@@ -6,18 +6,18 @@ from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
-from django.db.models import ForeignKey, QuerySet
+from django.db.models import DateTimeField, ForeignKey, QuerySet
 from django.forms import ModelChoiceField
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils import timezone
 
 from accounts.models import ApiToken, Membership, Org, User
-from accounts.scoped_admin import OrgScopedAdmin, person
+from accounts.scoped_admin import DateAndTime, Inline, OrgScopedAdmin, person
 from accounts.tokens import LIFETIME, create_token, revoke_token
 
 
-class MembershipInline(admin.TabularInline):  # type: ignore[type-arg]
+class MembershipInline(Inline):
     model = Membership
     extra = 1
 
@@ -29,6 +29,7 @@ class UserAdmin(DjangoUserAdmin):  # type: ignore[type-arg]
     Users are not deleted but made inactive: histories name them.
     """
 
+    formfield_overrides = {DateTimeField: {"widget": DateAndTime}}
     inlines = (MembershipInline,)
     list_display = ("username", "email", "first_name", "last_name", "is_active", "last_login")
     list_filter = ("is_active", "is_staff", "is_superuser", "groups", "orgs")

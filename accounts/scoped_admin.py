@@ -6,10 +6,11 @@ from typing import Any, ClassVar
 from django import forms
 from django.contrib import admin
 from django.contrib.admin.views.main import ChangeList
+from django.contrib.admin.widgets import AdminSplitDateTime, RelatedFieldWidgetWrapper
 from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
-from django.db.models import ForeignKey, Model, Q, QuerySet
-from django.forms import ModelChoiceField
+from django.db.models import DateTimeField, ForeignKey, Model, Q, QuerySet
+from django.forms import BaseInlineFormSet, ModelChoiceField
 from django.http import HttpRequest
 from django.shortcuts import get_object_or_404
 from django.template.response import TemplateResponse
@@ -59,6 +60,15 @@ class BoundedChangeList(ChangeList):
             self.full_result_count = self.result_count
 
 
+class DateAndTime(AdminSplitDateTime):
+    """Tells its two fields apart for those who only hear them."""
+
+    def __init__(self, attrs: dict[str, Any] | None = None) -> None:
+        super().__init__(attrs)
+        for widget, name in zip(self.widgets, ("Date", "Time"), strict=True):
+            widget.attrs["aria-label"] = name
+
+
 class OrgScopedAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # generic in the stubs alone
     """Shows a user the objects of the user's orgs: in lists, under direct URLs and as choices.
 
@@ -71,6 +81,7 @@ class OrgScopedAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # generic in 
     show_full_result_count = False
     # They count the whole table once for each choice of each filter.
     show_facets = admin.ShowFacets.NEVER
+    formfield_overrides = {DateTimeField: {"widget": DateAndTime}}
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return BoundedChangeList
@@ -190,6 +201,26 @@ class ReasonForm(forms.Form):
     reason = forms.CharField(
         max_length=500, widget=LongText, help_text="It is kept, with your name."
     )
+
+
+class NamedRows(BaseInlineFormSet):  # type: ignore[type-arg]
+    """Rows of fields that are named for those who only hear them, not just by the table's head."""
+
+    def add_fields(self, form: "forms.ModelForm[Any]", index: int | None) -> None:
+        super().add_fields(form, index)
+        for field in form.fields.values():
+            # Of a choice that can be added to, the wrapper does not pass on what it is told.
+            is_wrapped = isinstance(field.widget, RelatedFieldWidgetWrapper)
+            widget = field.widget.widget if is_wrapped else field.widget
+            if not widget.is_hidden:
+                widget.attrs["aria-label"] = field.label
+
+
+class Inline(admin.TabularInline):  # type: ignore[type-arg]
+    """A table of fields that may be wider than a phone: it scrolls by keyboard, too."""
+
+    formset = NamedRows
+    template = "admin/scrolled_inline.html"
 
 
 class ReadOnlyAdmin(OrgScopedAdmin):

@@ -12,7 +12,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from accounts.csv_admin import CsvAdmin
-from accounts.scoped_admin import ConditionFilter, VisibleFieldListFilter, link, person
+from accounts.scoped_admin import ConditionFilter, Inline, VisibleFieldListFilter, link, person
 from exports.badges import answer_badge, export_badge, verdict_badge
 from exports.inbox_admin import OFFERED, AckDeciding, both_answers
 from exports.models import ErpAck, ErpExport
@@ -47,7 +47,7 @@ class AckColumns:
         return answer_badge(ack)
 
 
-class AckInline(AckColumns, admin.TabularInline):  # type: ignore[type-arg]
+class AckInline(AckColumns, Inline):
     """The answers to an export, on its page."""
 
     model = ErpAck

@@ -10,7 +10,7 @@ from django.db import models
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 
-from accounts.scoped_admin import OrgScopedAdmin
+from accounts.scoped_admin import Inline, OrgScopedAdmin
 from orders import workflow
 from orders.errors import Refused
 from orders.models import DraftOrder, DraftOrderLine
@@ -31,7 +31,7 @@ class DraftOrderForm(forms.ModelForm):  # type: ignore[type-arg]
         return data
 
 
-class LineInline(admin.TabularInline):  # type: ignore[type-arg]
+class LineInline(Inline):
     model = DraftOrderLine
     extra = 1
     formfield_overrides = {models.DecimalField: {"form_class": PlainDecimalField}}
