@@ -138,7 +138,7 @@ class ConnectionOperating(OrgScopedAdmin):
             title="Connection test",
             original=connection,
             test=asked,
-            is_lost=is_lost(asked),
+            is_running=not asked.finished_at and not is_lost(asked),
             has_worker=workers.alive().exists(),
             steps=[
                 (step, badge(step["outcome"], _OUTCOME_TONES[step["outcome"]]))
