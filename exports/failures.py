@@ -11,15 +11,22 @@ from connectors.models import ErpConnection
 from exports.models import ErpExport
 from orders.models import DraftOrder
 
+_MESSAGE = KT("error_json__message")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FailureGroup:
-    """Exports of one connection with one error. Failed ones can be retried, others are decided."""
+    """Exports of one connection with one error. Failed ones can be retried, others are decided.
+
+    `message` is what is said of one of them, and of all if `is_said_of_all`.
+    """
 
     code: str
     spec: ErrorSpec | None
     connection: ErpConnection
     is_failed: bool
+    message: str
+    is_said_of_all: bool
     count: int
     oldest: datetime
     newest: datetime
@@ -46,7 +53,13 @@ def failure_groups(exports: QuerySet[ErpExport]) -> list[FailureGroup]:
         exports.filter(waits_for_person())
         .order_by()
         .values("erp_connection", "status", code=KT("error_json__code"))
-        .annotate(count=Count("id"), oldest=Min("created_at"), newest=Max("created_at"))
+        .annotate(
+            count=Count("id"),
+            oldest=Min("created_at"),
+            newest=Max("created_at"),
+            message=Max(_MESSAGE),
+            other_message=Min(_MESSAGE),
+        )
         .order_by("-count", "code", "erp_connection")
     )
     groups = list(rows)
@@ -59,6 +72,8 @@ def failure_groups(exports: QuerySet[ErpExport]) -> list[FailureGroup]:
             spec=CATALOGUE.get(row["code"]),
             connection=connections[row["erp_connection"]],
             is_failed=row["status"] == ErpExport.Status.FAILED,
+            message=row["message"] or "",
+            is_said_of_all=row["message"] == row["other_message"],
             count=row["count"],
             oldest=row["oldest"],
             newest=row["newest"],

@@ -85,6 +85,17 @@ def test_failures_are_grouped_and_led_to(org: Org, erp: ErpConnection, operator:
         assert f"{count} ERP export" in text(client.get(f"{EXPORTS}{query}"))
 
 
+def test_a_group_says_what_the_erp_said(org: Org, erp: ErpConnection, operator: User) -> None:
+    first, second = some_exports(org, operator, 2)
+    fail(first, public="The ERP refused the order: PERIOD_CLOSED")
+    client = logged_in(operator)
+    assert "<dt>Error</dt><dd>The ERP refused the order: PERIOD_CLOSED</dd>" in text(
+        client.get(FAILURES)
+    )
+    fail(second, public="The ERP refused the order: ITEM_UNKNOWN")
+    assert "<dt>One error</dt><dd>The ERP refused" in text(client.get(FAILURES))
+
+
 def test_a_group_is_retried_and_then_gone(org: Org, erp: ErpConnection, operator: User) -> None:
     first, second, other = some_exports(org, operator, 3)
     for export in (first, second):
