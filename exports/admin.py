@@ -1,7 +1,7 @@
 """Admin of exports with their history. They are looked at, not edited."""
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
 from uuid import UUID
 
 from django.apps import apps
@@ -33,6 +33,18 @@ from orderflow.durations import in_words
 
 admin.site.register(Batch, BatchAdmin)
 admin.site.register(BatchItem, BatchItemAdmin)
+
+# What is told of an event, where its own names are not words.
+_FACTS: Final = {
+    "ack": "answer",
+    "dropzone": "seen there",
+    "erp_code": "error code",
+    "erp_order_id": "ERP order number",
+    "path": "file",
+    "processed_at": "processed by the ERP",
+    "tmp": "written as",
+}
+_VALUES: Final = dict(ErpExport.SentEvidence.choices) | dict(ErpAck.Verdict.choices)
 
 # The queue is a doorbell: running or deleting its rows by hand helps nobody.
 for _model in apps.get_app_config("django_q").get_models():
@@ -86,12 +98,14 @@ class ErpExportAdmin(ExportListing, ExportDeciding, Failures):
     def connection(self, export: ErpExport) -> SafeString:
         return link("admin:connectors_erpconnection_change", export.erp_connection)
 
-    @admin.display(description="staged at")
+    @admin.display(description="staged in")
     def staged_in(self, export: ErpExport) -> str:
         if export.destination is None:
             return str(self.get_empty_value_display())
         return format_html_join(
-            ", ", "{} {}", ((k, v) for k, v in export.destination.items() if v is not None)
+            ", ",
+            "{} {}",
+            ((k.replace("_", " "), v) for k, v in export.destination.items() if v is not None),
         )
 
     @admin.display(description="document")
@@ -165,9 +179,19 @@ def _timeline(export: ErpExport) -> Iterator[tuple[ErpExportEvent, str, Any, Any
     for event in export.events.select_related("actor"):
         since = in_words(event.at - before) if before else ""
         is_error = "code" in event.detail and "message" in event.detail
-        facts = () if is_error else [(name, text) for name, text in event.detail.items() if text]
+        facts = [] if is_error else _facts(event.detail)
         yield event, since, event.detail if is_error else None, facts
         before = event.at
+
+
+def _facts(detail: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What an event tells, in words."""
+    told = {
+        name: ", ".join(value) if isinstance(value, list) else str(value)
+        for name, value in detail.items()
+        if value
+    }
+    return [(_FACTS.get(name, name), _VALUES.get(text, text)) for name, text in told.items()]
 
 
 def _outlook(export: ErpExport) -> dict[str, Any]:
