@@ -7,7 +7,7 @@ from django.db.models.signals import post_migrate
 
 class ConnectorsConfig(AppConfig):
     name = "connectors"
-    verbose_name = "ERP connections"
+    verbose_name = "Connections"
 
     def ready(self) -> None:
         from connectors import checks  # noqa: F401  registers the system checks

@@ -52,7 +52,9 @@ class Probe:
                 self._write_and_rename(folder)
                 self._ack_folder(folder)
                 free = folder.free_bytes(self._config.export_path)
-                self._add("free space", "ok", "not told" if free is None else f"{free:,} bytes")
+                self._add(
+                    "free space", "ok", "not told" if free is None else f"{free // 1_000_000:,} MB"
+                )
                 extensions = getattr(folder, "extensions", None)
                 if extensions is not None:
                     self._capabilities["extensions"] = sorted(extensions)
