@@ -15,6 +15,7 @@ from django.utils.safestring import SafeString
 
 from accounts.scoped_admin import (
     ConditionFilter,
+    Inline,
     OrgScopedAdmin,
     ReadOnlyAdmin,
     VisibleFieldListFilter,
@@ -171,7 +172,7 @@ class Delivery(ConditionFilter):
     }
 
 
-class AttemptInline(admin.TabularInline):  # type: ignore[type-arg]
+class AttemptInline(Inline):
     model = WebhookAttempt
     fields = ("at", "url", "status", "milliseconds", "error", "response")
     readonly_fields = fields

@@ -28,6 +28,8 @@ from exports.decisions import DECISIONS
 from exports.delivery import deliver
 from exports.models import ErpAck, ErpExport
 from exports.push import cancel_export
+from notifications.models import Webhook, WebhookAttempt
+from notifications.webhooks import create_webhook, send_test
 from orderflow.db import Now
 from orders import workflow
 from orders.models import DraftOrder, SourceDocument
@@ -82,6 +84,7 @@ def a_full_house(folder: Path) -> User:
     orders = _orders(acme, ann)
     _batches(acme, ann)
     _connections(ann)
+    _webhooks(acme, ann)
     create_token(ann, org=acme, name="Web shop", expires_at=timezone.now() + timedelta(days=9))
     for about in (orders[0], erp):
         LogEntry.objects.log_actions(
@@ -221,6 +224,25 @@ def _connections(actor: User) -> None:
             )
     paused = a_connection(an_org("paused"), config)
     health.pause(paused.id, reason="The ERP is being moved.", actor=actor)
+
+
+def _webhooks(org: Org, actor: User) -> None:
+    webhook, _ = create_webhook(
+        org, url="https://shop.example/hook", event_types=["export.failed"], actor=actor
+    )
+    refused = send_test(webhook)
+    WebhookAttempt.objects.create(
+        notification=refused,
+        at=Now(),
+        url=webhook.url,
+        status=500,
+        milliseconds=12,
+        error="The server answered with status 500.",
+        response="Oh dear.",
+    )
+    Webhook.objects.filter(id=webhook.id).update(
+        active=False, disabled_at=Now(), disabled_reason="It was gone.", last_error="It is gone."
+    )
 
 
 def routes() -> Iterator[tuple[str, tuple[str, ...], type[Any] | None]]:

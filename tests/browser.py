@@ -25,7 +25,11 @@ def watched(context: BrowserContext) -> Iterator[None]:
     failures: list[str] = []
     context.add_init_script(_TELL_VIOLATIONS)
     context.on("weberror", lambda failed: failures.append(str(failed.error)))
-    context.on("requestfailed", lambda request: failures.append(request.url))
+    # Aborted: the browser has left the page for the next one.
+    context.on(
+        "requestfailed",
+        lambda request: request.failure == "net::ERR_ABORTED" or failures.append(request.url),
+    )
     context.on("console", lambda said: failures.append(said.text) if said.type == "error" else None)
     yield
     assert not failures, failures

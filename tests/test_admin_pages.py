@@ -25,10 +25,11 @@ from tests.tables import tables
 pytestmark = pytest.mark.django_db
 
 MARKUP = "=1+1\"'><img src=x onerror=alert(1)><script>alert(1)</script>{{7777*3}}{% now 'Y' %}"
-APPS = {"accounts", "admin", "connectors", "exports", "orders"}
+APPS = {"accounts", "admin", "connectors", "exports", "notifications", "orders"}
 # What this service writes itself, in columns and in JSON; nobody else can put anything there.
 OWN = {
     "at",
+    "event_types",
     "outcome",
     "password",
     "slug",
