@@ -107,7 +107,7 @@ def test_writing_costs_the_same_for_any_length(owner: APIClient) -> None:
         assert cost(owner, "POST", f"{order}/approve", {"confirm_warnings": True}) == 18
         assert cost(owner, "POST", f"{order}/push") == 17
         export = owner.get(order).json()["latest_export"]["id"]
-        assert cost(owner, "POST", f"{EXPORTS}/{export}/cancel") == 15
+        assert cost(owner, "POST", f"{EXPORTS}/{export}/cancel") == 16
         # Under a key that it has not seen, and again under the same one.
         for queries in (22, 8):
             key = {"idempotency_key": f"retry-{size}"}
