@@ -2,20 +2,20 @@
 
 import html
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import timedelta
 from html.parser import HTMLParser
 from itertools import product
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode, urljoin, urlsplit
+from urllib.parse import parse_qs, urlencode, urljoin, urlsplit
 
 from django.apps import apps
 from django.contrib import admin
 from django.contrib.admin.models import CHANGE, LogEntry
 from django.contrib.auth.models import Group
 from django.test import Client
-from django.urls import URLPattern, URLResolver, get_resolver, reverse
+from django.urls import URLPattern, URLResolver, get_resolver, resolve, reverse
 from django.utils import timezone
 
 from accounts.models import Org, User
@@ -306,11 +306,25 @@ def every_page(client: Client, *, searched: str = "P") -> dict[str, str]:
             links |= {f"{url}?{urlencode({'q': searched})}" for url in urls}
     for url, text in pages.items():
         links |= {urljoin(url, html.unescape(href)) for href in _HREF.findall(text)}
-    for link in sorted(links):
-        is_ours = urlsplit(link).path.startswith(reverse("admin:index"))
-        if is_ours and (linked := _page(client, link)):
+    for link in _telling(links):
+        if linked := _page(client, link):
             pages[link] = linked
     return pages
+
+
+def _telling(links: Iterable[str]) -> Iterator[str]:
+    """Those to the admin; of a list, each way to sort it, but of each filter only one value."""
+    seen = set()
+    for link in sorted(links):
+        parts = urlsplit(link)
+        if not parts.path.startswith(reverse("admin:index")):
+            continue
+        names = sorted(parse_qs(parts.query))
+        is_filtered = resolve(parts.path).url_name.endswith("_changelist") and "o" not in names
+        kind = (parts.path, *names) if is_filtered else (link,)
+        if kind not in seen:
+            seen.add(kind)
+            yield link
 
 
 # For those who have logged in there is no login; the orders of a decision come with the query.
