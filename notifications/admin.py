@@ -32,7 +32,8 @@ from orderflow.badges import Tone, badge
 class WebhookForm(forms.ModelForm):  # type: ignore[type-arg]
     event_types = forms.MultipleChoiceField(
         label="Events",
-        widget=forms.CheckboxSelectMultiple,
+        # The class of lists of choices that may be as long as the page is wide.
+        widget=forms.CheckboxSelectMultiple({"class": "radiolist"}),
         choices=[(t.value, f"{t.value}: {t.label}") for t in Webhook.CHOOSABLE],
         initial=[t.value for t in Webhook.CHOOSABLE],
     )
