@@ -89,6 +89,10 @@ check: .venv/installed ## Lint, format, types, imports, migrations, OpenAPI, set
 openapi: .venv/installed .env ## Write openapi.yaml, the contract of the API
 	@$(BIN)/python $(SCHEMA) --file openapi.yaml
 
+.PHONY: pictures
+pictures: .venv/installed ## Take the pictures of the operator guide anew
+	@PICTURES=1 $(BIN)/pytest tests/test_operator_guide.py
+
 .PHONY: format
 format: .venv/installed ## Format the code and mend what ruff can mend
 	@$(BIN)/ruff check --fix --quiet || true
