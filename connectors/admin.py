@@ -154,6 +154,17 @@ class ErpConnectionAdmin(ConnectionOperating):
         own = {name: form.cleaned_data[name] for name in ("active", "ack_deadline")}
         ErpConnection.objects.filter(pk=obj.pk).update(**own, updated_at=Now())
 
+    def construct_change_message(
+        self, request: HttpRequest, form: Any, formsets: Any, add: bool = False
+    ) -> Any:
+        message = super().construct_change_message(request, form, formsets, add)
+        own = [name for name in form.changed_data if not name.startswith(PREFIX)]
+        return message if add or own else []
+
+    def log_change(self, request: HttpRequest, obj: ErpConnection, message: Any) -> Any:
+        # What was changed in the configuration is noted where that is done.
+        return super().log_change(request, obj, message) if message else None
+
     def response_post_save_add(
         self, request: HttpRequest, obj: ErpConnection
     ) -> HttpResponseRedirect:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from django.contrib.admin.models import ADDITION
 from django.db import IntegrityError, transaction
 from django.db.models import QuerySet
 from django.urls import reverse
@@ -14,6 +15,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.serializers import ValidationError
 
+from accounts import history
 from accounts.api import RETRY_AFTER, OrgViewSet, idempotent
 from connectors import health
 from connectors.configuring import create_connection, merged_config
@@ -78,6 +80,7 @@ class ErpConnectionViewSet(OrgViewSet):
                 f"{org} has a connection of this type already. Change that one.",
                 connection=existing.id,
             ) from e
+        history.note(connection, "Set up.", actor=self.token.user, flag=ADDITION)
         location = reverse("erp-connection-detail", args=[connection.id])
         return self.tagged(connection, status=201, Location=location)
 
@@ -100,6 +103,9 @@ class ErpConnectionViewSet(OrgViewSet):
                 with _config_errors():
                     change_config(connection, config, actor=self.token.user, clear=cleared)
             ErpConnection.objects.filter(id=connection.id).update(**changes, updated_at=Now())
+            if changes:
+                named = " and ".join(name.replace("_", " ") for name in changes)
+                history.note(connection, f"Changed {named}.", actor=self.token.user)
         return self.tagged(self.get_object())
 
     @extend_schema(request=None, responses={202: ConnectionTestSerializer})
@@ -114,6 +120,7 @@ class ErpConnectionViewSet(OrgViewSet):
         """
         with self.as_read() as connection:
             test = request_test(connection, actor=self.token.user)
+            history.note(connection, "Asked for a connection test.", actor=self.token.user)
         location = reverse("erp-connection-test-result", args=[test.connection_id, test.id])
         return Response(
             ConnectionTestSerializer(test).data,
@@ -141,6 +148,8 @@ class ErpConnectionViewSet(OrgViewSet):
             body.is_valid(raise_exception=True)
             if not health.pause(connection.id, actor=self.token.user, **body.validated_data):
                 raise Refused("PAUSED", "Somebody has paused the connection already.")
+            reason = body.validated_data["reason"]
+            history.note(connection, f"Paused: {reason}", actor=self.token.user)
         return self.tagged(self.get_object())
 
     @extend_schema(request=None)
@@ -157,6 +166,7 @@ class ErpConnectionViewSet(OrgViewSet):
                         "It resumes by itself when its test passes.",
                     )
                 raise Refused("NOT_PAUSED", "The connection was not paused.")
+            history.note(connection, "Resumed.", actor=self.token.user)
         return self.tagged(self.get_object())
 
 

@@ -1,11 +1,13 @@
 """Configurations of connections: created, changed and shown, secrets only ever going in."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
-from typing import Any
+from textwrap import shorten
+from typing import Any, Final
 
 from django.db import transaction
 
+from accounts import history
 from accounts.models import Org, User
 from connectors import signals
 from connectors.errors import ConnectorError
@@ -13,6 +15,9 @@ from connectors.models import NEVER_TESTED, ErpConnection
 from connectors.port import ConfigError, Destination
 from connectors.secrets import MASK
 from orderflow.db import Now, db_now
+
+# Characters of a value, in the history.
+_SHOWN: Final = 80
 
 
 def create_connection(
@@ -91,6 +96,8 @@ def change_config(
         row.secrets_set = _note_secrets(row, old, new, parsed, actor)
         row.updated_at = Now()
         row.save(update_fields=["config_encrypted", "secrets_set", "updated_at"])
+        if actor and (told := "; ".join(_differences(row, old, new))):
+            history.note(row, f"{told}.", actor=actor)
         if changed:
             changing = ErpConnection.objects.filter(id=row.id)
             changing.update(last_test_success=None)
@@ -145,6 +152,28 @@ def masked_config(connection: ErpConnection) -> dict[str, Any]:
     return {
         name: MASK if name in secret_fields else value for name, value in connection.config.items()
     }
+
+
+def _differences(
+    connection: ErpConnection, old: Mapping[str, Any], new: Mapping[str, Any]
+) -> Iterator[str]:
+    """What was changed in a configuration; of secrets only that they were."""
+    for field in connection.connector.config_form:
+        before, after = (config.get(field.name, field.default) for config in (old, new))
+        if before == after:
+            continue
+        if field.kind == "secret":
+            done = "removed" if after is None else "set" if before is None else "replaced"
+            yield f"{field.label}: {done}"
+        else:
+            yield f"{field.label}: {_told(before)} → {_told(after)}"
+
+
+def _told(value: Any) -> str:
+    if value is None or isinstance(value, bool):
+        return {None: "not set", True: "yes", False: "no"}[value]
+    text = ", ".join(value) if isinstance(value, list) else str(value)
+    return shorten(text, _SHOWN, placeholder=" …") or text[:_SHOWN]
 
 
 def _note_secrets(

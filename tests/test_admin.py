@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ed25519
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from django.apps import apps
 from django.contrib import admin
+from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Group
 from django.test import Client
 from django.urls import reverse
@@ -849,6 +850,22 @@ def test_a_secret_is_kept_replaced_and_cleared(sftp: ErpConnection, operator: Us
     # A secret does not follow to another server.
     assert "Must be entered again because host changed." in _text(save(config_host="evil.example"))
     assert sftp.config["host"] == "erp.example"
+
+
+def test_the_history_says_what_was_changed_but_no_secret(
+    sftp: ErpConnection, operator: User
+) -> None:
+    client = _client(operator)
+    url = _url("connectors_erpconnection_change", sftp.id)
+    changes = {"config_host": "new.example", "config_password": f"{CANARY}-2"}
+    client.post(url, SFTP_FORM | changes)
+    client.post(url, SFTP_FORM | {"config_host": "new.example", "active": ""})
+    client.post(url, SFTP_FORM | {"config_host": "new.example", "active": ""})
+    history = _text(client.get(_url("connectors_erpconnection_history", sftp.id)))
+    assert "Host: erp.example → new.example; Password: replaced." in history
+    assert "Changed Active." in history
+    assert LogEntry.objects.filter(user=operator).count() == 2
+    assert CANARY not in history
 
 
 def test_clearing_one_of_two_secrets(sftp: ErpConnection, operator: User) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from django.contrib.admin.models import LogEntry
 from django.db import connection as database
 from django.utils import timezone
 from rest_framework.test import APIClient
@@ -261,3 +262,19 @@ def test_a_configuration_that_cannot_be_read_is_null_and_can_be_set_anew(
     assert "/config/mode" in error_at(response)
     change(operator, path, **SFTP)
     assert stored() == SFTP
+
+
+def test_the_history_says_who_has_done_what(operator: APIClient) -> None:
+    path = set_up(operator)
+    for method, action, body in (
+        ("PATCH", "", {"config": {"host": "new.example", "password": "another"}, "active": False}),
+        ("POST", "/pause", {"reason": "The ERP is being moved."}),
+    ):
+        assert send(operator, method, f"{path}{action}", body).status_code == 200
+    told = LogEntry.objects.order_by("id").values_list("user__username", "change_message")
+    assert list(told) == [
+        ("oscar", "Set up."),
+        ("oscar", "Host: sftp.example.com → new.example; Password: replaced."),
+        ("oscar", "Changed active."),
+        ("oscar", "Paused: The ERP is being moved."),
+    ]
