@@ -4,6 +4,8 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from django.conf import settings
+
 from tests.processes import worker
 
 
@@ -15,6 +17,8 @@ def working(**changes: str) -> Iterator[None]:
         "DJANGO_SETTINGS_MODULE": "orderflow.settings",
         "DEBUG": "false",
         "SFTP_DENIED_NETWORKS": "169.254.0.0/16",
+        # It belongs to the bench, which has made it.
+        "DELIVERY_INSTANCE": settings.DELIVERY_INSTANCE,
         **changes,
     }
     with worker(env):
