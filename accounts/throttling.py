@@ -4,12 +4,12 @@ import hashlib
 import ipaddress
 from typing import Final
 
-from django.conf import settings
 from django.db import connection
 from django.db.models import F
 from django.http import HttpRequest
 
 from accounts.models import RateWindow
+from accounts.origin import address_of
 from orderflow.db import db_now
 
 _PRUNED_AT_ONCE: Final = 10_000
@@ -65,24 +65,16 @@ def prune() -> int:
 
 
 def client_address(request: HttpRequest) -> str:
-    """The address that a request came from, by the word of the TRUSTED_PROXIES alone.
+    """The address that a request is counted under; see accounts.origin.
 
     An IPv6 address stands for its /64: so many addresses one client has.
     """
-    peer: str = request.META.get("REMOTE_ADDR", "")
-    forwarded = request.META.get("HTTP_X_FORWARDED_FOR", "").split(",")
-    proxies = settings.TRUSTED_PROXIES
-    # Each proxy appends whom it heard; what stands further left the client may have made up.
-    text = forwarded[-proxies].strip() if 0 < proxies <= len(forwarded) else peer
+    text = address_of(request)
     try:
-        address = ipaddress.ip_address(text)
+        network = ipaddress.IPv6Network((int(ipaddress.IPv6Address(text)), 64), strict=False)
     except ValueError:
-        return peer
-    if isinstance(address, ipaddress.IPv6Address):
-        if address.ipv4_mapped is None:
-            return str(ipaddress.IPv6Network((int(address), 64), strict=False))
-        address = address.ipv4_mapped
-    return str(address)
+        return text
+    return str(network)
 
 
 def _key(what: str, *who: str) -> str:
