@@ -1,20 +1,67 @@
 """Admin of users, organisations and API tokens."""
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Final
 
 from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
+from django.contrib.admin.utils import unquote
+from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
+from django.contrib.auth.models import Group, Permission
+from django.db import transaction
 from django.db.models import DateTimeField, ForeignKey, QuerySet
 from django.forms import ModelChoiceField
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils import timezone
 
+from accounts import audit
+from accounts.audit import Action
 from accounts.models import ApiToken, Membership, Org, User
 from accounts.scoped_admin import DateAndTime, Inline, OrgScopedAdmin, person
 from accounts.tokens import LIFETIME, create_token, revoke_token
+
+admin.site.unregister(Group)
+
+_OF_USERS: Final = (
+    "username",
+    "email",
+    "first_name",
+    "last_name",
+    "is_active",
+    "is_staff",
+    "is_superuser",
+)
+
+
+class RecordedAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # generic in the stubs alone
+    """Records who makes and who changes objects; what is `described` of them counts."""
+
+    def described(self, obj: Any) -> dict[str, Any]:
+        raise NotImplementedError
+
+    def save_model(
+        self, request: HttpRequest, obj: Any, form: "forms.ModelForm[Any]", change: bool
+    ) -> None:
+        stored = self.model._default_manager.get(pk=obj.pk) if change else None
+        obj.before = self.described(stored) if stored else {}
+        super().save_model(request, obj, form, change)
+
+    def save_related(
+        self,
+        request: HttpRequest,
+        form: "forms.ModelForm[Any]",
+        formsets: Sequence[Any],
+        change: bool,
+    ) -> None:
+        super().save_related(request, form, formsets, change)
+        obj: Any = form.instance
+        before, after = audit.differences(obj.before, self.described(obj))
+        if before or after:
+            action = Action(f"{self.opts.model_name}.{'changed' if change else 'created'}")
+            audit.record(action, obj, actor=person(request), before=before, after=after)
 
 
 class MembershipInline(Inline):
@@ -23,7 +70,7 @@ class MembershipInline(Inline):
 
 
 @admin.register(User)
-class UserAdmin(DjangoUserAdmin):  # type: ignore[type-arg]
+class UserAdmin(RecordedAdmin, DjangoUserAdmin):  # type: ignore[type-arg]
     """For superusers alone: whoever sets permissions and memberships could give itself any.
 
     Users are not deleted but made inactive: histories name them.
@@ -33,6 +80,24 @@ class UserAdmin(DjangoUserAdmin):  # type: ignore[type-arg]
     inlines = (MembershipInline,)
     list_display = ("username", "email", "first_name", "last_name", "is_active", "last_login")
     list_filter = ("is_active", "is_staff", "is_superuser", "groups", "orgs")
+
+    def described(self, obj: User) -> dict[str, Any]:
+        return {
+            **{name: getattr(obj, name) for name in _OF_USERS},
+            "groups": sorted(group.name for group in obj.groups.all()),
+            "permissions": _codes(obj.user_permissions.all()),
+            "orgs": sorted(org.slug for org in obj.orgs.all()),
+        }
+
+    def user_change_password(
+        self, request: HttpRequest, id: str, form_url: str = ""
+    ) -> HttpResponse:
+        with transaction.atomic():
+            user = self.get_object(request, unquote(id))
+            response = super().user_change_password(request, id, form_url)
+            if user and user.password != User.objects.get(pk=user.pk).password:
+                audit.record(Action.PASSWORD_CHANGED, user, actor=person(request))
+        return response
 
     def has_module_permission(self, request: HttpRequest) -> bool:
         return request.user.is_superuser
@@ -50,8 +115,24 @@ class UserAdmin(DjangoUserAdmin):  # type: ignore[type-arg]
         return False
 
 
+@admin.register(Group)
+class GroupAdmin(RecordedAdmin, DjangoGroupAdmin):
+    def described(self, obj: Group) -> dict[str, Any]:
+        return {"name": obj.name, "permissions": _codes(obj.permissions.all())}
+
+    def delete_model(self, request: HttpRequest, obj: Group) -> None:
+        before = self.described(obj)
+        audit.record(Action.GROUP_DELETED, obj, actor=person(request), before=before)
+        super().delete_model(request, obj)
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Group]) -> None:
+        with transaction.atomic():
+            for group in queryset:
+                self.delete_model(request, group)
+
+
 @admin.register(Org)
-class OrgAdmin(OrgScopedAdmin):
+class OrgAdmin(RecordedAdmin, OrgScopedAdmin):
     org_path = "id"
     list_display = ("name", "slug", "created_at")
     search_fields = ("name", "slug")
@@ -70,6 +151,14 @@ class OrgAdmin(OrgScopedAdmin):
             },
         ),
     )
+
+    def described(self, obj: Org) -> dict[str, Any]:
+        return {"name": obj.name, "slug": obj.slug}
+
+
+def _codes(permissions: QuerySet[Permission]) -> list[str]:
+    names = permissions.values_list("content_type__app_label", "codename")
+    return sorted(f"{app}.{code}" for app, code in names)
 
 
 class ApiTokenForm(forms.ModelForm):  # type: ignore[type-arg]
@@ -121,7 +210,13 @@ class ApiTokenAdmin(OrgScopedAdmin):
     def save_model(
         self, request: HttpRequest, obj: ApiToken, form: "forms.ModelForm[Any]", change: bool
     ) -> None:
-        token, text = create_token(obj.user, org=obj.org, name=obj.name, expires_at=obj.expires_at)
+        token, text = create_token(
+            obj.user,
+            org=obj.org,
+            name=obj.name,
+            expires_at=obj.expires_at,
+            actor=person(request),
+        )
         obj.pk, obj.prefix = token.pk, token.prefix
         obj.text = text  # type: ignore[attr-defined]  # for response_add
 
@@ -164,7 +259,7 @@ class ApiTokenAdmin(OrgScopedAdmin):
                 back=reverse("admin:accounts_apitoken_changelist"),
             )
         for token in tokens:
-            if revoke_token(token):
+            if revoke_token(token, actor=person(request)):
                 self.log_change(request, token, "Revoked.")
                 self.message_user(request, f"{token} was revoked.", messages.SUCCESS)
             else:

@@ -1,4 +1,4 @@
-"""The admin's login: whoever keeps guessing a password has to wait."""
+"""The admin's login, in the audit log: whoever keeps guessing a password has to wait."""
 
 from datetime import timedelta
 from typing import Any, Final
@@ -6,10 +6,16 @@ from typing import Any, Final
 from django.conf import settings
 from django.contrib.admin import AdminSite
 from django.contrib.admin.forms import AdminAuthenticationForm
-from django.http import HttpRequest, HttpResponse
+from django.contrib.auth.signals import user_logged_in, user_logged_out
+from django.core.exceptions import ValidationError
+from django.db import transaction
+from django.dispatch import receiver
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 
-from accounts import throttling
+from accounts import audit, throttling
+from accounts.audit import Action
+from accounts.models import User
 from orderflow.durations import in_words
 
 WINDOW: Final = timedelta(minutes=15)
@@ -48,7 +54,13 @@ class LoginForm(AdminAuthenticationForm):
             # One person's stubborn script does not use up what the whole address has.
             throttling.take_back(_BY_ADDRESS, address)
             raise TooManyLogins(wait)
-        cleaned = super().clean()
+        try:
+            cleaned = super().clean()
+        except ValidationError:
+            # A name that nobody has is not kept: people type passwords where user names belong.
+            named = User.objects.filter(username=name).first()
+            audit.record(Action.LOGIN_FAILED, named, actor=None)
+            raise
         throttling.take_back(_BY_ADDRESS, address)
         throttling.forget(_BY_USER, address, name)
         return cleaned
@@ -74,3 +86,25 @@ class ThrottledLoginSite(AdminSite):
                 status=429,
                 headers={"Retry-After": str(e.seconds)},
             )
+
+    def password_change(  # type: ignore[override]  # it redirects, too
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        user = request.user
+        assert isinstance(user, User)
+        with transaction.atomic():
+            response = super().password_change(request, extra_context)
+            if isinstance(response, HttpResponseRedirect):
+                audit.record(Action.PASSWORD_CHANGED, user, actor=user)
+        return response
+
+
+@receiver(user_logged_in)
+def _record_login(user: User, **kwargs: Any) -> None:
+    audit.record(Action.LOGIN_SUCCEEDED, user, actor=user)
+
+
+@receiver(user_logged_out)
+def _record_logout(user: User | None, **kwargs: Any) -> None:
+    if user is not None:
+        audit.record(Action.LOGGED_OUT, user, actor=user)

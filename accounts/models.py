@@ -3,6 +3,7 @@
 import uuid
 
 from django.contrib.auth.models import AbstractUser
+from django.core.serializers.json import DjangoJSONEncoder
 from django.core.validators import MinValueValidator
 from django.db import models
 from django.db.models import Q
@@ -120,6 +121,46 @@ class ApiToken(models.Model):
 
     def __str__(self) -> str:
         return f"{self.prefix}… ({self.name})"
+
+
+class AuditEntry(models.Model):
+    """What somebody did, as `accounts.audit` has recorded it. The database refuses to change it.
+
+    `object_type` is a model, like "orders.draftorder". The names are those of that time. `before`
+    and `after` say what else was changed; secrets are masked.
+    """
+
+    id = models.BigAutoField(primary_key=True)
+    at = models.DateTimeField(db_default=Now(), verbose_name="time")
+    org = models.ForeignKey(
+        Org, on_delete=models.PROTECT, null=True, related_name="+", db_index=False
+    )
+    actor = models.ForeignKey(
+        User, on_delete=models.PROTECT, null=True, related_name="+", db_index=False
+    )
+    actor_name = models.TextField(blank=True, verbose_name="by")
+    address = models.TextField(blank=True)
+    request_id = models.TextField(blank=True, verbose_name="request id")
+    action = models.TextField()
+    object_type = models.TextField(blank=True)
+    object_id = models.TextField(blank=True)
+    object_label = models.TextField(blank=True)
+    before = models.JSONField(encoder=DjangoJSONEncoder, default=dict)
+    after = models.JSONField(encoder=DjangoJSONEncoder, default=dict)
+
+    class Meta:
+        db_table = "audit_entry"
+        verbose_name_plural = "audit entries"
+        ordering = ["-at", "-id"]
+        default_permissions = ("view",)
+        indexes = [
+            models.Index(fields=["-at", "-id"], name="idx_audit_entry_at"),
+            models.Index(fields=["org", "-at", "-id"], name="idx_audit_entry_org"),
+            models.Index(fields=["object_id", "-at", "-id"], name="idx_audit_entry_object"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.action} {self.object_label}".strip()
 
 
 class IdempotencyKey(models.Model):

@@ -4,9 +4,12 @@ import hashlib
 import secrets
 from datetime import datetime, timedelta
 
+from django.db import transaction
 from django.db.models import Exists, OuterRef
 from django.utils import timezone
 
+from accounts import audit
+from accounts.audit import Action
 from accounts.models import ApiToken, Membership, Org, User
 
 LIFETIME = timedelta(days=365)
@@ -14,7 +17,12 @@ _LAST_USED_RESOLUTION = timedelta(minutes=1)
 
 
 def create_token(
-    user: User, *, org: Org, name: str, expires_at: datetime | None = None
+    user: User,
+    *,
+    org: Org,
+    name: str,
+    expires_at: datetime | None = None,
+    actor: User | None = None,
 ) -> tuple[ApiToken, str]:
     """Return the new token's row and its text. The text is not kept: show it now or never.
 
@@ -25,14 +33,17 @@ def create_token(
     if not user.memberships.filter(org=org).exists():
         raise ValueError(f"{user} is not a member of {org}: the token would not work.")
     text = f"oft_{secrets.token_urlsafe(32)}"
-    token = ApiToken.objects.create(
-        user=user,
-        org=org,
-        name=name,
-        prefix=text[:8],
-        digest=_digest(text),
-        expires_at=expires_at or timezone.now() + LIFETIME,
-    )
+    with transaction.atomic():
+        token = ApiToken.objects.create(
+            user=user,
+            org=org,
+            name=name,
+            prefix=text[:8],
+            digest=_digest(text),
+            expires_at=expires_at or timezone.now() + LIFETIME,
+        )
+        after = {"user": user.contact, "expires_at": token.expires_at}
+        audit.record(Action.TOKEN_CREATED, token, actor=actor, after=after)
     return token, text
 
 
@@ -54,11 +65,14 @@ def find_token(text: str) -> ApiToken | None:
     return token
 
 
-def revoke_token(token: ApiToken) -> bool:
+def revoke_token(token: ApiToken, *, actor: User) -> bool:
     """Revoke at once. Return False if it was revoked before."""
-    return bool(
-        ApiToken.objects.filter(id=token.id, revoked_at=None).update(revoked_at=timezone.now())
-    )
+    with transaction.atomic():
+        live = ApiToken.objects.filter(id=token.id, revoked_at=None)
+        if not live.update(revoked_at=timezone.now()):
+            return False
+        audit.record(Action.TOKEN_REVOKED, token, actor=actor)
+    return True
 
 
 def _digest(text: str) -> str:

@@ -17,14 +17,13 @@ from django.views.decorators.debug import sensitive_post_parameters
 
 from accounts.scoped_admin import ConditionFilter, freeze, person
 from connectors import registry
-from connectors.configuring import create_connection
+from connectors.configuring import change_settings, create_connection
 from connectors.forms import PREFIX, ConfigForm, config_form, fieldsets
 from connectors.models import ErpConnection
 from connectors.operating_admin import ConnectionOperating, shown_config
 from connectors.port import ConfigError, ERPConnectorPort
 from connectors.secrets import MASK
 from exports.connections import change_config
-from orderflow.db import Now
 from orderflow.rehearsal import rehearsal
 
 
@@ -141,18 +140,16 @@ class ErpConnectionAdmin(ConnectionOperating):
         form: ConnectionForm,
         change: bool,
     ) -> None:
+        actor = person(request)
+        own = {name: form.cleaned_data[name] for name in ("active", "ack_deadline")}
         if not change:
             obj.pk = create_connection(
-                obj.org,
-                connector_type=obj.connector_type,
-                config=form.config,
-                actor=person(request),
-                active=obj.active,
+                obj.org, connector_type=obj.connector_type, config=form.config, actor=actor, **own
             ).pk
-        elif form.has_changed_config:
-            change_config(obj, form.config, actor=person(request), clear=form.cleared)
-        own = {name: form.cleaned_data[name] for name in ("active", "ack_deadline")}
-        ErpConnection.objects.filter(pk=obj.pk).update(**own, updated_at=Now())
+            return
+        if form.has_changed_config:
+            change_config(obj, form.config, actor=actor, clear=form.cleared)
+        change_settings(obj.pk, actor=actor, **own)
 
     def construct_change_message(
         self, request: HttpRequest, form: Any, formsets: Any, add: bool = False

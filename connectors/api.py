@@ -18,7 +18,7 @@ from rest_framework.serializers import ValidationError
 from accounts import history
 from accounts.api import RETRY_AFTER, OrgViewSet, idempotent
 from connectors import health
-from connectors.configuring import create_connection, merged_config
+from connectors.configuring import change_settings, create_connection, merged_config
 from connectors.filters import ErpConnectionFilterSet
 from connectors.models import ErpConnection
 from connectors.port import ConfigError
@@ -29,7 +29,6 @@ from connectors.serializers import (
 )
 from exports.connection_tests import request_test
 from exports.connections import change_config
-from orderflow.db import Now
 from orderflow.schema import refuses
 from orders.errors import Refused
 
@@ -102,7 +101,7 @@ class ErpConnectionViewSet(OrgViewSet):
                 config, cleared = merged_config(connection, given)
                 with _config_errors():
                     change_config(connection, config, actor=self.token.user, clear=cleared)
-            ErpConnection.objects.filter(id=connection.id).update(**changes, updated_at=Now())
+            change_settings(connection.id, actor=self.token.user, **changes)
             if changes:
                 named = " and ".join(name.replace("_", " ") for name in changes)
                 history.note(connection, f"Changed {named}.", actor=self.token.user)
@@ -158,7 +157,7 @@ class ErpConnectionViewSet(OrgViewSet):
     def resume(self, request: Request, pk: str) -> Response:
         """Resume a connection."""
         with self.as_read() as connection:
-            if not health.resume(connection.id):
+            if not health.resume(connection.id, actor=self.token.user):
                 if connection.is_paused:
                     raise Refused(
                         "NEVER_TESTED",

@@ -4,10 +4,12 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from textwrap import shorten
 from typing import Any, Final
+from uuid import UUID
 
 from django.db import transaction
 
-from accounts import history
+from accounts import audit, history
+from accounts.audit import Action
 from accounts.models import Org, User
 from connectors import signals
 from connectors.errors import ConnectorError
@@ -37,7 +39,14 @@ def create_connection(
     kept = _without_empty(config)
     connection.seal(kept)
     connection.secrets_set = _note_secrets(connection, {}, kept, parsed, actor)
-    connection.save(force_insert=True)
+    with transaction.atomic():
+        connection.save(force_insert=True)
+        audit.record(
+            Action.CONNECTION_CREATED,
+            connection,
+            actor=actor,
+            after={**fields, **_masked(connection, kept)},
+        )
     connection.refresh_from_db()
     return connection
 
@@ -49,6 +58,7 @@ def change_config(
     actor: User | None = None,
     clear: Collection[str] = (),
     holders: Mapping[str, Destination] | None = None,
+    action: Action = Action.CONNECTION_CONFIGURED,
 ) -> None:
     """Replace the configuration. Raises ConfigError; then nothing is changed.
 
@@ -102,9 +112,22 @@ def change_config(
             changing = ErpConnection.objects.filter(id=row.id)
             changing.update(last_test_success=None)
             changing.filter(paused_by=None).update(paused_at=Now(), pause_reason=NEVER_TESTED)
+        before, after = (_masked(row, values) for values in audit.differences(old, new))
+        if before or after:
+            audit.record(action, row, actor=actor, before=before, after=after)
         connection.refresh_from_db()
         if connection.is_paused and not row.is_paused:
             signals.paused.send(ErpConnection, connection=connection)
+
+
+def change_settings(connection_id: UUID, *, actor: User, **fields: Any) -> None:
+    """Set what is not configuration: `active`, `ack_deadline`."""
+    with transaction.atomic():
+        row = ErpConnection.objects.select_for_update(no_key=True).get(id=connection_id)
+        ErpConnection.objects.filter(id=row.id).update(**fields, updated_at=Now())
+        before, after = audit.differences({name: getattr(row, name) for name in fields}, fields)
+        if before:
+            audit.record(Action.CONNECTION_CHANGED, row, actor=actor, before=before, after=after)
 
 
 def merged_config(
@@ -132,7 +155,7 @@ def merged_config(
 def pin_host_key(connection: ErpConnection, host_key: str, *, actor: User | None = None) -> None:
     """Trust a server's key, as seen in a connection test, instead of those trusted so far."""
     config = {**masked_config(connection), "host_keys": [host_key]}
-    change_config(connection, config, actor=actor)
+    change_config(connection, config, actor=actor, action=Action.HOST_KEY_PINNED)
 
 
 def leads_to(connection: ErpConnection, destination: Destination) -> bool:
@@ -148,10 +171,12 @@ def leads_to(connection: ErpConnection, destination: Destination) -> bool:
 
 def masked_config(connection: ErpConnection) -> dict[str, Any]:
     """The configuration as people and the API may see it. Raises ConnectorError."""
-    secret_fields = connection.connector.secret_fields
-    return {
-        name: MASK if name in secret_fields else value for name, value in connection.config.items()
-    }
+    return _masked(connection, connection.config)
+
+
+def _masked(connection: ErpConnection, config: Mapping[str, Any]) -> dict[str, Any]:
+    secrets = connection.connector.secret_fields
+    return {name: MASK if name in secrets else value for name, value in config.items()}
 
 
 def _differences(

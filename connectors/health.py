@@ -9,6 +9,8 @@ from uuid import UUID
 from django.db import transaction
 from django.db.models import Q
 
+from accounts import audit
+from accounts.audit import Action
 from accounts.models import User
 from connectors import instance, signals
 from connectors.errors import CATALOGUE, ConnectorError, Kind
@@ -128,22 +130,34 @@ def pause(connection_id: UUID, *, reason: str, actor: User | None) -> bool:
             failing_since=None,
             updated_at=Now(),
         )
+        audit.record(Action.CONNECTION_PAUSED, row, actor=actor, after={"reason": reason})
         if not row.is_paused:
             row.refresh_from_db()
             signals.paused.send(ErpConnection, connection=row)
     return True
 
 
-def resume(connection_id: UUID) -> bool:
+def resume(connection_id: UUID, *, actor: User | None = None) -> bool:
     """Lift any pause, on a person's word; False if there was none, or a test is wanted first.
 
     A connection that was never tested as it is now then waits for its test alone.
     """
     paused = Q(id=connection_id, paused_at__isnull=False)
-    ErpConnection.objects.filter(paused, last_test_success=None).update(
-        paused_by=None, pause_reason=NEVER_TESTED, updated_at=Now()
-    )
-    return _lift(paused & Q(last_test_success__isnull=False))
+    with transaction.atomic():
+        row = ErpConnection.objects.select_for_update(no_key=True).get(id=connection_id)
+        ErpConnection.objects.filter(paused, last_test_success=None).update(
+            paused_by=None, pause_reason=NEVER_TESTED, updated_at=Now()
+        )
+        is_lifted = _lift(paused & Q(last_test_success__isnull=False))
+        if is_lifted or row.paused_by_id:
+            audit.record(
+                Action.CONNECTION_RESUMED,
+                row,
+                actor=actor,
+                before={"reason": row.pause_reason},
+                after={} if is_lifted else {"reason": NEVER_TESTED},
+            )
+    return is_lifted
 
 
 def retry_now(connection_id: UUID) -> bool:

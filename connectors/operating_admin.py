@@ -288,7 +288,7 @@ class ConnectionOperating(OrgScopedAdmin):
                 submit="Resume" if connection.is_paused else "",
                 back=change_url(connection),
             )
-        if health.resume(pk):
+        if health.resume(pk, actor=person(request)):
             self.log_change(request, connection, "Resumed.")
             self.message_user(request, "The connection was resumed.", messages.SUCCESS)
         elif ErpConnection.objects.get(pk=pk).is_paused:

@@ -19,7 +19,10 @@ from django.db.models import Count, F, Q, QuerySet
 from django.db.models.functions import Coalesce
 from django_q.tasks import async_task
 
+from accounts import audit
+from accounts.audit import Action
 from accounts.models import Org, User
+from accounts.origin import acting_from
 from accounts.scoping import visible_orgs
 from connectors.errors import ConnectorError
 from exports import workers
@@ -106,6 +109,12 @@ def create_batch(
         BatchItem.objects.bulk_create(
             (BatchItem(batch=batch, draft_order_id=key) for key in chosen), batch_size=1000
         )
+        audit.record(
+            Action.BATCH_CREATED,
+            batch,
+            actor=actor,
+            after={"orders": len(chosen), "confirm_warnings": confirm_warnings},
+        )
         transaction.on_commit(ring_waiting, robust=True)
     batch.refresh_from_db()
     return batch
@@ -146,9 +155,11 @@ def cancel(batch_id: UUID, *, actor: User) -> None:
             cancelled_at=Now(), cancelled_by=actor, finished_at=Now(), lease_until=None
         ):
             raise Refused("NOT_CANCELLABLE", "The batch is finished.")
-        BatchItem.objects.filter(batch=batch_id, outcome=BatchItem.Outcome.WAITING).update(
+        left = BatchItem.objects.filter(batch=batch_id, outcome=BatchItem.Outcome.WAITING).update(
             outcome=BatchItem.Outcome.CANCELLED, finished_at=Now()
         )
+        batch = Batch.objects.get(id=batch_id)
+        audit.record(Action.BATCH_CANCELLED, batch, actor=actor, after={"orders": left})
 
 
 def ring_waiting() -> int:
@@ -184,7 +195,9 @@ def run(batch_id: UUID) -> None:
     this = _Run(batch_id, until)
     ends = time.monotonic() + RUN_SECONDS
     try:
-        with about(batch_id=batch_id):
+        # What becomes of the orders was asked for by the request that made the batch.
+        here = audit.origin_of(Action.BATCH_CREATED, Batch(id=batch_id))
+        with about(batch_id=batch_id), acting_from(here):
             while this.do_some() and time.monotonic() < ends:
                 pass
     finally:

@@ -8,7 +8,8 @@ from django.db import transaction
 from django.db.models import Q
 from django_q.tasks import async_task
 
-from accounts import throttling
+from accounts import audit, throttling
+from accounts.audit import Action
 from accounts.models import User
 from connectors import health, instance
 from connectors.models import ConnectionTest, ErpConnection
@@ -44,6 +45,7 @@ def request_test(connection: ErpConnection, *, actor: User) -> ConnectionTest:
         test = row.tests.filter(_unfinished()).first()
         if test is None:
             test = ConnectionTest.objects.create(connection=row, requested_by=actor)
+            audit.record(Action.CONNECTION_TESTED, connection, actor=actor)
             if not row.last_test_success:
                 # It may be as silent as it was: that must not hold up others.
                 ErpConnection.objects.filter(id=row.id).update(slow_since=Now())

@@ -65,7 +65,7 @@ def _retry(order_ids: Collection[UUID], actor: User, is_confirmed: bool) -> Mapp
 
 
 def _reject(order_ids: Collection[UUID], actor: User, is_confirmed: bool) -> Mapping[UUID, Outcome]:
-    return _one_by_one(order_ids, workflow.reject)
+    return _one_by_one(order_ids, partial(workflow.reject, actor=actor))
 
 
 def _one_by_one(

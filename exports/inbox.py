@@ -6,6 +6,8 @@ from uuid import UUID
 
 from django.db import transaction
 
+from accounts import audit
+from accounts.audit import Action
 from accounts.models import User
 from connectors.port import Ack
 from exports import answers
@@ -27,7 +29,7 @@ def dismiss(ack_id: UUID, *, actor: User, reason: str) -> None:
     """Let an answer mean nothing; what was answered before stands. Raises Refused (DECIDED)."""
     with transaction.atomic():
         ack = _lock(ack_id)
-        _decide(ack, Verdict.DISMISSED, actor=actor, reason=reason)
+        _decide(ack, Verdict.DISMISSED, Action.ACK_DISMISSED, actor=actor, reason=reason)
 
 
 @retried
@@ -46,7 +48,7 @@ def take(ack_id: UUID, *, actor: User, reason: str) -> None:
             verdict=Verdict.DISMISSED, reason=_TAKEN_BACK, decided_by=actor, decided_at=Now()
         )
         answers.apply([ack], expected=ErpExport.Status(export.status), actor=actor)
-        _decide(ack, Verdict.APPLIED, actor=actor, reason=reason)
+        _decide(ack, Verdict.APPLIED, Action.ACK_TAKEN, actor=actor, reason=reason)
 
 
 @retried
@@ -80,7 +82,7 @@ def assign(
         ack.fill(answer)
         if verdict == Verdict.APPLIED:
             answers.apply([ack], expected=ErpExport.Status.SENT, actor=actor)
-        _decide(ack, verdict, actor=actor, reason=f"{reason} {why}".strip())
+        _decide(ack, verdict, Action.ACK_ASSIGNED, actor=actor, reason=f"{reason} {why}".strip())
         if verdict == Verdict.CONFLICT:
             announce_conflicts(ack.org_id, [ack], by_person=True)
     return ack
@@ -132,7 +134,16 @@ def _refuse_if_exported_again(export: ErpExport, ack: ErpAck) -> None:
         )
 
 
-def _decide(ack: ErpAck, verdict: ErpAck.Verdict, *, actor: User, reason: str) -> None:
+def _decide(
+    ack: ErpAck, verdict: ErpAck.Verdict, action: Action, *, actor: User, reason: str
+) -> None:
+    audit.record(
+        action,
+        ack,
+        actor=actor,
+        before={"verdict": ack.verdict},
+        after={"verdict": verdict, "export": ack.export and str(ack.export), "reason": reason},
+    )
     ack.verdict, ack.reason, ack.decided_by = verdict, reason, actor
     # A contradiction that came to light by an assignment is still to be decided.
     ack.decided_at = None if verdict in (Verdict.CONFLICT, Verdict.LATE) else db_now()

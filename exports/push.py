@@ -6,9 +6,12 @@ from uuid import UUID
 from django.db import transaction
 from django.db.models import Prefetch, Q
 
+from accounts import audit
+from accounts.audit import Action, Change
 from accounts.models import User
 from connectors import health
 from connectors.errors import ConnectorError
+from connectors.models import ErpConnection
 from connectors.port import export_storage_key
 from exports.inbox import open_conflicts
 from exports.models import ErpExport, ErpExportEvent
@@ -36,7 +39,7 @@ def push_order(order_id: UUID, *, actor: User) -> ErpExport:
 
 def push_orders(order_ids: Collection[UUID], *, actor: User) -> dict[UUID, ErpExport | Refused]:
     """Push orders in one transaction; return for each its export, or why it has none."""
-    return _export(order_ids, _check_push, actor=actor)
+    return _export(order_ids, _check_push, Action.ORDER_PUSHED, actor=actor)
 
 
 def retry_order(order_id: UUID, *, actor: User) -> ErpExport:
@@ -49,7 +52,7 @@ def retry_order(order_id: UUID, *, actor: User) -> ErpExport:
 
 def retry_orders(order_ids: Collection[UUID], *, actor: User) -> dict[UUID, ErpExport | Refused]:
     """Retry orders in one transaction; return for each its new export, or why it has none."""
-    return _export(order_ids, _check_retry, actor=actor)
+    return _export(order_ids, _check_retry, Action.ORDER_RETRIED, actor=actor)
 
 
 @retried
@@ -74,10 +77,16 @@ def cancel_export(export_id: UUID, *, actor: User, reason: str = "") -> None:
             raise Refused(
                 "NOT_CANCELLABLE", "The export is on its way or finished: it cannot be cancelled."
             )
+        export = _named(export_id)
         workflow.transition(
-            [ErpExport.objects.values_list("draft_order", flat=True).get(id=export_id)],
-            expect=[OrderStatus.PUSHING],
-            to=OrderStatus.APPROVED,
+            [export.draft_order_id], expect=[OrderStatus.PUSHING], to=OrderStatus.APPROVED
+        )
+        audit.record(
+            Action.EXPORT_CANCELLED,
+            export,
+            actor=actor,
+            before={"status": Status.PENDING},
+            after={"status": Status.FAILED, "reason": reason},
         )
 
 
@@ -96,8 +105,9 @@ def deliver_again(export_id: UUID, *, actor: User) -> None:
             next_attempt_at=Now(),
         ):
             raise Refused("NOT_WAITING", "Only a pending export can be delivered again.")
-        connection_id = ErpExport.objects.values_list("erp_connection", flat=True).get(id=export_id)
-        ring_after_commit(connection_id)
+        export = _named(export_id)
+        audit.record(Action.EXPORT_REQUESTED, export, actor=actor)
+        ring_after_commit(export.erp_connection_id)
 
 
 @retried
@@ -119,8 +129,19 @@ def deliver_waiting(connection_id: UUID, *, actor: User) -> int:
             actor=actor,
             next_attempt_at=Now(),
         )
+        connection = ErpConnection.objects.select_related("org").get(id=connection_id)
+        audit.record(
+            Action.CONNECTION_REQUESTED, connection, actor=actor, after={"exports": len(moved)}
+        )
         ring_after_commit(connection_id)
     return len(moved)
+
+
+def _named(export_id: UUID) -> ErpExport:
+    """What names an export, and what it belongs to."""
+    return ErpExport.objects.only("org", "filename", "draft_order", "erp_connection").get(
+        id=export_id
+    )
 
 
 def _made(outcome: ErpExport | Refused) -> ErpExport:
@@ -164,7 +185,11 @@ def _check_retry(order: DraftOrder) -> None:
 
 @retried
 def _export(
-    order_ids: Collection[UUID], check: Callable[[DraftOrder], None], *, actor: User
+    order_ids: Collection[UUID],
+    check: Callable[[DraftOrder], None],
+    action: Action,
+    *,
+    actor: User,
 ) -> dict[UUID, ErpExport | Refused]:
     """Freeze orders as exports, those that `check` and the rules of all exports let pass.
 
@@ -187,8 +212,23 @@ def _export(
                 outcomes[order.id] = _freeze(order, actor=actor)
             except Refused as e:
                 outcomes[order.id] = e
-        _start([e for e in outcomes.values() if isinstance(e, ErpExport)])
+        exports = [e for e in outcomes.values() if isinstance(e, ErpExport)]
+        _start(exports)
+        audit.record_all(action, map(_begun, exports), actor=actor)
     return outcomes
+
+
+def _begun(export: ErpExport) -> Change:
+    return Change(
+        about=export.draft_order,
+        before={"status": export.draft_order.status},
+        after={
+            "status": OrderStatus.PUSHING,
+            "export": export.id,
+            "filename": export.filename,
+            "payload_sha256": export.payload_sha256,
+        },
+    )
 
 
 def _lock(order_ids: Collection[UUID]) -> list[DraftOrder]:

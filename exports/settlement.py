@@ -7,6 +7,8 @@ from uuid import UUID
 from django.db import models, transaction
 from django.db.models import F, Q
 
+from accounts import audit
+from accounts.audit import Action
 from accounts.models import User
 from connectors import health, instance, lease
 from connectors.configuring import leads_to
@@ -17,7 +19,7 @@ from exports.delivery import mark_sent
 from exports.models import ErpExport, ErpExportEvent
 from exports.push import retry_order
 from exports.transitions import advance
-from orderflow.db import Now
+from orderflow.db import Now, retried
 from orderflow.failpoints import failpoint
 from orderflow.rehearsal import rehearsal
 from orders import workflow
@@ -80,17 +82,30 @@ def settle(
             retry_order(export.draft_order_id, actor=actor)
 
 
+@retried
 def _confirm(export: ErpExport, *, actor: User, reason: str) -> None:
     destination = export.destination or {}
-    if not mark_sent(
-        [export],
-        Evidence.CONFIRMED,
-        {export.id: f"{destination.get('folder', '')}/{export.filename}"},
-        ack_deadline=export.erp_connection.ack_deadline,
+    with transaction.atomic():
+        if not mark_sent(
+            [export],
+            Evidence.CONFIRMED,
+            {export.id: f"{destination.get('folder', '')}/{export.filename}"},
+            ack_deadline=export.erp_connection.ack_deadline,
+            actor=actor,
+            reason=reason,
+        ):
+            raise _overtaken()
+        _record(export, Status.SENT, actor=actor, outcome=Outcome.DELIVERED, reason=reason)
+
+
+def _record(export: ErpExport, status: ErpExport.Status, *, actor: User, **detail: str) -> None:
+    audit.record(
+        Action.EXPORT_SETTLED,
+        export,
         actor=actor,
-        reason=reason,
-    ):
-        raise _overtaken()
+        before={"status": export.status},
+        after={"status": status, **detail},
+    )
 
 
 def _fail(export: ErpExport, outcome: Outcome, *, actor: User, **detail: str) -> None:
@@ -113,6 +128,7 @@ def _fail(export: ErpExport, outcome: Outcome, *, actor: User, **detail: str) ->
         expect=[DraftOrder.Status.PUSHING, DraftOrder.Status.PUSHED],
         to=DraftOrder.Status.ERROR,
     )
+    _record(export, Status.FAILED, actor=actor, outcome=outcome, **detail)
 
 
 @contextmanager

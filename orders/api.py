@@ -115,7 +115,7 @@ class DraftOrderViewSet(OrgViewSet):
     def reject(self, request: Request, pk: str) -> Response:
         """Reject an order for good."""
         with self.as_read() as order:
-            workflow.reject(order.id)
+            workflow.reject(order.id, actor=self.token.user)
         return self._shown(order.id)
 
     @extend_schema(request=None, responses={202: ErpExportSerializer})
@@ -160,7 +160,7 @@ class DraftOrderViewSet(OrgViewSet):
                 given = DraftOrderSerializer(order).writable_data | given
             body = self.get_serializer(data=given)
             body.is_valid(raise_exception=True)
-            replace_order(order.id, **body.validated_data)
+            replace_order(order.id, actor=self.token.user, **body.validated_data)
         return self._shown(order.id)
 
     def _shown(self, order_id: UUID, **answer: Any) -> Response:

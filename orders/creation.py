@@ -6,7 +6,7 @@ from uuid import UUID
 
 from django.db import transaction
 
-from accounts.models import Org
+from accounts.models import Org, User
 from orders.models import Customer, DraftOrder, DraftOrderLine, SourceDocument
 from orders.workflow import editing, recompute_readiness
 
@@ -33,12 +33,14 @@ def create_order(org: Org, *, lines: Iterable[Mapping[str, Any]], **data: Any) -
     return order
 
 
-def replace_order(order_id: UUID, *, lines: Iterable[Mapping[str, Any]], **data: Any) -> None:
+def replace_order(
+    order_id: UUID, *, lines: Iterable[Mapping[str, Any]], actor: User, **data: Any
+) -> None:
     """Give an order other content, as if it had been created with it.
 
     An approval is taken back. Raises Refused (NOT_EDITABLE).
     """
-    with editing(order_id) as order:
+    with editing(order_id, actor=actor) as order:
         header = _EMPTY | _header(order.org, **data)
         DraftOrder.objects.filter(id=order.id).update(**header)
         order.lines.all().delete()

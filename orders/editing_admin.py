@@ -10,7 +10,7 @@ from django.db import models
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 
-from accounts.scoped_admin import Inline, OrgScopedAdmin
+from accounts.scoped_admin import Inline, OrgScopedAdmin, person
 from orders import workflow
 from orders.errors import Refused
 from orders.models import DraftOrder, DraftOrderLine
@@ -137,7 +137,7 @@ class OrderEditing(OrgScopedAdmin):
             super().save_related(request, form, formsets, change)
             workflow.recompute_readiness(order.pk)
         elif form.has_changed() or any(formset.has_changed() for formset in formsets):
-            with workflow.editing(order.pk):
+            with workflow.editing(order.pk, actor=person(request)):
                 # The status and the approval are not the form's to write.
                 order.save(update_fields=form.changed_data)
                 super().save_related(request, form, formsets, change)

@@ -11,6 +11,8 @@ from uuid import UUID
 
 from django.db import transaction
 
+from accounts import audit
+from accounts.audit import Action
 from accounts.models import User
 from orderflow.db import Now, retried
 from orders.content import blocking_reasons, content_hash, warnings
@@ -21,7 +23,7 @@ Status = DraftOrder.Status
 
 
 @contextmanager
-def editing(order_id: UUID) -> Iterator[DraftOrder]:
+def editing(order_id: UUID, *, actor: User) -> Iterator[DraftOrder]:
     """Lock an order for a change of its content; recompute its readiness when the block ends.
 
     An edit takes back an approval: the order must be approved again. Raises Refused (NOT_EDITABLE)
@@ -35,8 +37,15 @@ def editing(order_id: UUID) -> Iterator[DraftOrder]:
                 f"Order {order} has the status “{order.get_status_display()}” "
                 "and can no longer be edited.",
             )
+        approved = {
+            "status": order.status,
+            "approved_by": order.approved_by and order.approved_by.contact,
+            "approved_at": order.approved_at,
+        }
         yield order
         recompute_readiness(order.id)
+        if approved["approved_at"]:
+            audit.record(Action.APPROVAL_WITHDRAWN, order, actor=actor, before=approved)
 
 
 def recompute_readiness(order_id: UUID) -> None:
@@ -90,6 +99,13 @@ def approve(order_id: UUID, *, actor: User, confirm_warnings: bool = False) -> D
             raise Refused("NOT_READY", " ".join(reasons))
         if (found := warnings(order)) and not confirm_warnings:
             raise Refused("NEEDS_CONFIRMATION", " ".join(found))
+        audit.record(
+            Action.ORDER_APPROVED,
+            order,
+            actor=actor,
+            before={"status": order.status},
+            after={"status": Status.APPROVED, "content_sha256": digest, "confirmed": found},
+        )
         transition(
             [order_id],
             expect=[order.status],
@@ -103,12 +119,25 @@ def approve(order_id: UUID, *, actor: User, confirm_warnings: bool = False) -> D
 
 
 @retried
-def reject(order_id: UUID) -> None:
+def reject(order_id: UUID, *, actor: User) -> None:
     """Take an order out of the flow for good. Raises Refused (NOT_REJECTABLE)."""
-    if not transition(
-        [order_id], expect=[Status.NEEDS_REVIEW, Status.READY, Status.APPROVED], to=Status.REJECTED
-    ):
-        raise Refused("NOT_REJECTABLE", "Only an order that was not yet pushed can be rejected.")
+    with transaction.atomic():
+        order = DraftOrder.objects.select_for_update().get(id=order_id)
+        if not transition(
+            [order_id],
+            expect=[Status.NEEDS_REVIEW, Status.READY, Status.APPROVED],
+            to=Status.REJECTED,
+        ):
+            raise Refused(
+                "NOT_REJECTABLE", "Only an order that was not yet pushed can be rejected."
+            )
+        audit.record(
+            Action.ORDER_REJECTED,
+            order,
+            actor=actor,
+            before={"status": order.status},
+            after={"status": Status.REJECTED},
+        )
 
 
 def transition(

@@ -6,7 +6,7 @@ from typing import Any
 
 from django.utils import timezone
 
-from accounts.models import Org
+from accounts.models import Org, User
 from orders.creation import create_order
 from orders.models import Customer, DraftOrder
 from orders.workflow import editing
@@ -121,9 +121,9 @@ def demo_script() -> Script:
     return Script((refusal, *Script.load().rules))
 
 
-def correct_customer(order: DraftOrder) -> None:
+def correct_customer(order: DraftOrder, *, actor: User) -> None:
     """Give the order that the ERP refused the customer that the ERP knows. Raises Refused."""
-    with editing(order.id) as refused:
+    with editing(order.id, actor=actor) as refused:
         refused.customer, _ = Customer.objects.get_or_create(
             org=order.org, erp_customer_number=_KNOWN_NUMBER, defaults={"name": _CUSTOMER}
         )

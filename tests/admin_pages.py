@@ -97,7 +97,7 @@ def _orders(org: Org, actor: User) -> list[DraftOrder]:
     document = SourceDocument.objects.create(org=org, file_name="order.pdf", sha256="0" * 64)
     changed = an_approved_order(org, actor, "PO-changed")
     DraftOrder.objects.filter(id=changed.id).update(notes="Changed since.")
-    workflow.reject(an_order(org, "PO-rejected").id)
+    workflow.reject(an_order(org, "PO-rejected").id, actor=actor)
     order = an_order(org, "PO-full", source_document=document, notes="Call before delivery.")
     order.lines.update(description="Steel", customer_sku_raw="C-1", currency="EUR")
     return [

@@ -624,9 +624,9 @@ def test_an_order_on_its_way_is_not_edited(
     # Somebody pushes it between the check of the form and the saving.
     editing = workflow.editing
 
-    def pushed_before(order_id: Any) -> Any:
+    def pushed_before(order_id: Any, *, actor: User) -> Any:
         push_order(order.id, actor=approver)
-        return editing(order_id)
+        return editing(order_id, actor=actor)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(workflow, "editing", pushed_before)

@@ -299,7 +299,7 @@ def test_a_dead_token_is_refused(acme: Org) -> None:
     _, expired = create_token(user, org=acme, name="expired", expires_at=yesterday)
     token, text = create_token(user, org=acme, name="live")
     assert bearer(text).get(ORDERS).status_code == 200
-    revoke_token(token)
+    revoke_token(token, actor=user)
     for dead in (expired, text, "oft_guessed", "ö"):
         refusal(bearer(dead).get(ORDERS), 401, "authentication_failed")
 

@@ -104,11 +104,11 @@ def test_writing_costs_the_same_for_any_length(owner: APIClient) -> None:
         order = f"{ORDERS}/{create(owner, **body)['id']}"
         assert cost(owner, "POST", ORDERS, body) == 17
         assert cost(owner, "PUT", order, body) == 26
-        assert cost(owner, "POST", f"{order}/approve", {"confirm_warnings": True}) == 18
-        assert cost(owner, "POST", f"{order}/push") == 17
+        assert cost(owner, "POST", f"{order}/approve", {"confirm_warnings": True}) == 19
+        assert cost(owner, "POST", f"{order}/push") == 18
         export = owner.get(order).json()["latest_export"]["id"]
-        assert cost(owner, "POST", f"{EXPORTS}/{export}/cancel") == 16
+        assert cost(owner, "POST", f"{EXPORTS}/{export}/cancel") == 17
         # Under a key that it has not seen, and again under the same one.
-        for queries in (22, 8):
+        for queries in (23, 8):
             key = {"idempotency_key": f"retry-{size}"}
             assert cost(owner, "POST", f"{order}/retry-push", **key) == queries

@@ -42,9 +42,9 @@ def other_thread() -> Iterator[ThreadPoolExecutor]:
         pool.submit(connections.close_all).result()
 
 
-def change_customer(order: DraftOrder) -> None:
+def change_customer(order: DraftOrder, *, actor: User) -> None:
     lines = order.lines.values("line_no", "internal_sku", "qty", "uom")
-    replace_order(order.id, lines=list(lines), currency="EUR", customer=OTHER_CUSTOMER)
+    replace_order(order.id, actor=actor, lines=list(lines), currency="EUR", customer=OTHER_CUSTOMER)
 
 
 def wait_until_it_waits(request: "Future[Response]") -> None:
@@ -64,7 +64,7 @@ def test_a_change_keeps_the_customer_that_another_one_sets(
 ) -> None:
     path = f"{ORDERS}/{order.id}"
     with transaction.atomic():
-        change_customer(order)
+        change_customer(order, actor=otto)
         request = other_thread.submit(send, owner, "PATCH", path, {"notes": "Ring twice"})
         wait_until_it_waits(request)
     changed = request.result().json()
@@ -75,7 +75,7 @@ def test_an_approval_is_of_the_customer_that_a_change_sets(
     owner: APIClient, order: DraftOrder, other_thread: ThreadPoolExecutor
 ) -> None:
     with transaction.atomic():
-        change_customer(order)
+        change_customer(order, actor=otto)
         request = other_thread.submit(post, owner, f"{ORDERS}/{order.id}/approve")
         wait_until_it_waits(request)
     approved = request.result().json()

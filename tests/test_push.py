@@ -90,7 +90,7 @@ def test_a_change_after_the_approval_is_noticed(
 
 def test_an_edit_takes_back_the_approval(org: Org, ann: User, dropzone: ErpConnection) -> None:
     order = an_approved_order(org, ann)
-    with workflow.editing(order.id) as edited:
+    with workflow.editing(order.id, actor=ann) as edited:
         edited.notes = "urgent"
         edited.save(update_fields=["notes"])
     order.refresh_from_db()
@@ -100,7 +100,7 @@ def test_an_edit_takes_back_the_approval(org: Org, ann: User, dropzone: ErpConne
 def test_a_pushed_order_cannot_be_edited(org: Org, ann: User, dropzone: ErpConnection) -> None:
     order = an_approved_order(org, ann)
     push_order(order.id, actor=ann)
-    with pytest.raises(Refused) as raised, workflow.editing(order.id):
+    with pytest.raises(Refused) as raised, workflow.editing(order.id, actor=ann):
         pytest.fail("the edit began")
     assert raised.value.code == "NOT_EDITABLE"
 
@@ -125,7 +125,7 @@ def test_an_incomplete_order_says_what_is_missing(
 
 def test_a_line_without_quantity_blocks(org: Org, ann: User) -> None:
     order = an_order(org)
-    with workflow.editing(order.id):
+    with workflow.editing(order.id, actor=ann):
         order.lines.update(qty=0)
     refused = refusal(workflow.approve, order.id, actor=ann)
     assert refused.message == "Line 1: the quantity must be more than 0."
@@ -140,8 +140,8 @@ def test_a_twin_must_be_confirmed(org: Org, ann: User) -> None:
 
 def test_a_rejected_order_stays_rejected(org: Org, ann: User) -> None:
     order = an_approved_order(org, ann)
-    workflow.reject(order.id)
-    assert refusal(workflow.reject, order.id).code == "NOT_REJECTABLE"
+    workflow.reject(order.id, actor=ann)
+    assert refusal(workflow.reject, order.id, actor=ann).code == "NOT_REJECTABLE"
     assert refusal(workflow.approve, order.id, actor=ann).code == "NOT_READY"
 
 
@@ -186,7 +186,7 @@ def test_retry_makes_a_new_export_with_a_new_name(
 def test_an_edited_order_is_not_retried(org: Org, ann: User, dropzone: ErpConnection) -> None:
     order = an_approved_order(org, ann)
     fail(push_order(order.id, actor=ann), {"code": "GIVEN_UP"})
-    with workflow.editing(order.id):
+    with workflow.editing(order.id, actor=ann):
         order.lines.update(qty=3)
     assert refusal(retry_order, order.id, actor=ann).code == "NOT_APPROVED"
     workflow.approve(order.id, actor=ann)
@@ -208,7 +208,7 @@ def test_each_order_of_many_gets_its_own_answer(
 ) -> None:
     pushed, approved, edited = (an_approved_order(org, ann, f"PO-{n}") for n in range(3))
     live = push_order(pushed.id, actor=ann)
-    with workflow.editing(edited.id):
+    with workflow.editing(edited.id, actor=ann):
         edited.lines.update(qty=3)
     outcomes = push_orders([pushed.id, approved.id, edited.id], actor=ann)
     export = outcomes[approved.id]

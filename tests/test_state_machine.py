@@ -338,11 +338,11 @@ class Deliveries(RuleBasedStateMachine):
                 case "approve":
                     workflow.approve(order.id, actor=self.ann)
                 case "edit":
-                    with workflow.editing(order.id) as edited:
+                    with workflow.editing(order.id, actor=self.ann) as edited:
                         edited.notes += "!"
                         edited.save(update_fields=["notes"])
                 case "reject":
-                    workflow.reject(order.id)
+                    workflow.reject(order.id, actor=self.ann)
                 case "push":
                     push_order(order.id, actor=self.ann)
                 case "retry":

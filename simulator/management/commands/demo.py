@@ -121,7 +121,7 @@ class Command(BaseCommand):
             try:
                 if order.status == status.ERROR and _was_refused(refused := _latest(order)):
                     self.stdout.write(f"\nThe ERP refused {order}. {_sentence(refused.error_json)}")
-                    correct_customer(order)
+                    correct_customer(order, actor=approver)
                     self.stdout.write(f"Correcting the customer of {order}, pushing it again")
                     order.refresh_from_db()
                 if order.status in (status.NEEDS_REVIEW, status.READY):
