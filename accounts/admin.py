@@ -19,10 +19,12 @@ from django.utils import timezone
 
 from accounts import audit
 from accounts.audit import Action
-from accounts.models import ApiToken, Membership, Org, User
+from accounts.audit_admin import AuditEntryAdmin
+from accounts.models import ApiToken, AuditEntry, Membership, Org, User
 from accounts.scoped_admin import DateAndTime, Inline, OrgScopedAdmin, person
 from accounts.tokens import LIFETIME, create_token, revoke_token
 
+admin.site.register(AuditEntry, AuditEntryAdmin)
 admin.site.unregister(Group)
 
 _OF_USERS: Final = (

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ from orders import workflow
 from orders.errors import Refused
 from orders.models import DraftOrder
 from tests import api as rest
-from tests.admins import text
+from tests.admins import a_member, logged_in, text
 from tests.builders import a_connection, a_user, an_approved_order, an_order, an_org
 from tests.dropzones import Dropzone, dropzone_of
 
@@ -826,6 +827,112 @@ def test_the_triggers_come_and_go_with_their_migration(world: World) -> None:
     health.pause(world.erp.id, reason="stock-taking", actor=world.ann)
     with pytest.raises(IntegrityError, match="append-only"):
         AuditEntry.objects.all().delete()
+
+
+# Who may look, and at what.
+LIST = "/admin/accounts/auditentry/"
+
+
+@pytest.fixture
+def auditor(world: World) -> Client:
+    return logged_in(a_member(world.org, "aud", "Auditor"))
+
+
+def test_an_auditor_sees_the_entries_of_the_own_org_and_changes_none(
+    world: World, auditor: Client
+) -> None:
+    elsewhere = an_org("umbrella")
+    ben = a_user(elsewhere, "ben")
+    workflow.approve(an_order(elsewhere, "PO-ELSEWHERE").id, actor=ben)
+    workflow.approve(world.ready("PO-HERE").id, actor=world.ann)
+    page = text(auditor.get(LIST))
+    assert "PO-HERE" in page
+    for foreign in ("PO-ELSEWHERE", "ben@umbrella.example", Action.LOGIN_SUCCEEDED + "</td>"):
+        assert foreign not in page
+    everything = text(world.client.get(LIST))
+    assert "PO-HERE" in everything and "PO-ELSEWHERE" in everything
+    assert f"{Action.LOGIN_SUCCEEDED}</td>" in everything
+    csv = b"".join(auditor.get(f"{LIST}csv/")).decode()  # type: ignore[arg-type]
+    assert "PO-HERE" in csv and "PO-ELSEWHERE" not in csv
+    for entry in AuditEntry.objects.all():
+        url = f"{LIST}{entry.pk}/change/"
+        assert auditor.get(url).status_code == (200 if entry.org == world.org else 302)
+        assert auditor.post(url, {}).status_code == 403
+        assert auditor.post(f"{LIST}{entry.pk}/delete/", {"post": "yes"}).status_code == 403
+    assert auditor.get(f"{LIST}add/").status_code == 403
+
+
+def test_others_do_not_see_the_log(world: World) -> None:
+    order = world.approved()
+    entry = latest()
+    for group in ("Viewer", "Approver", "Operator", "Integration"):
+        client = logged_in(a_member(world.org, group.lower(), group))
+        for path in (LIST, f"{LIST}csv/", f"{LIST}{entry.pk}/change/"):
+            assert client.get(path).status_code == 403
+        page = text(client.get(reverse("admin:orders_draftorder_change", args=[order.pk])))
+        assert LIST not in page
+
+
+def test_an_auditor_only_looks(world: World, auditor: Client) -> None:
+    order, export = world.ready("PO-2"), world.export()
+    for name, pk in (
+        ("orders_draftorder_change", order.pk),
+        ("exports_erpexport_change", export.pk),
+        ("connectors_erpconnection_change", world.erp.pk),
+    ):
+        assert auditor.get(reverse(f"admin:{name}", args=[pk])).status_code == 200
+    for name, pk in (
+        ("exports_erpexport_cancel", export.pk),
+        ("connectors_erpconnection_pause", world.erp.pk),
+    ):
+        assert auditor.post(reverse(f"admin:{name}", args=[pk]), {}).status_code == 403
+    url = reverse("admin:orders_draftorder_decide", args=["approve"])
+    assert auditor.post(url, {"orders": str(order.pk)}).status_code == 403
+
+
+def test_a_page_leads_to_the_log_of_its_object(world: World, auditor: Client) -> None:
+    orders = [world.approved("PO-1"), world.approved("PO-2")]
+    for model, obj in (
+        ("orders_draftorder", orders[0]),
+        ("exports_erpexport", push_order(orders[0].id, actor=world.ann)),
+        ("connectors_erpconnection", world.erp),
+    ):
+        page = text(auditor.get(reverse(f"admin:{model}_change", args=[obj.pk])))
+        assert f"{LIST}?object_type={obj._meta.label_lower}&amp;object_id={obj.pk}" in page
+    query = {"object_type": "orders.draftorder", "object_id": str(orders[0].pk)}
+    found = auditor.get(LIST, query).context["cl"].queryset
+    assert [e.action for e in found] == [Action.ORDER_PUSHED, Action.ORDER_APPROVED]
+
+
+def test_an_entry_shows_before_and_after_side_by_side(world: World, auditor: Client) -> None:
+    world.ask("PATCH", f"erp-connections/{world.erp.id}", {"active": False})
+    entry = latest()
+    page = text(auditor.get(f"{LIST}{entry.pk}/change/"))
+    assert '<th scope="row">active</th><td>true</td><td>false</td>' in page
+    assert reverse("admin:connectors_erpconnection_change", args=[world.erp.pk]) in page
+    assert ADDRESS in page and REQUEST_ID in page
+
+
+def test_the_list_is_found_by_what_whom_and_when(world: World, auditor: Client) -> None:
+    def found(**query: object) -> set[str]:
+        return {e.action for e in auditor.get(LIST, query).context["cl"].queryset}
+
+    ben = a_user(world.org, "ben")
+    workflow.reject(world.ready("PO-7").id, actor=ben)
+    world.ask("POST", f"erp-connections/{world.erp.id}/pause", {"reason": "stock-taking"})
+    assert {Action.ORDER_REJECTED, Action.CONNECTION_PAUSED} < found()
+    assert found(action="order.rejected") == {Action.ORDER_REJECTED}
+    assert found(about="order") == {Action.ORDER_REJECTED}
+    assert found(actor__id__exact=ben.pk) == {Action.ORDER_REJECTED}
+    assert found(q="PO-7") == found(q="ben@") == {Action.ORDER_REJECTED}
+    assert found(q=ADDRESS) == found(q=REQUEST_ID) == {Action.CONNECTION_PAUSED}
+    at = latest().at
+    today, tomorrow = f"{at:%Y-%m-%d}", f"{at + timedelta(days=1):%Y-%m-%d}"
+    assert found(at__gte=today, at__lt=tomorrow) == found(at__gte=today, at__lt="") == found()
+    assert found(at__gte=tomorrow, at__lt="") == found(at__gte="", at__lt=today) == set()
+    page = text(auditor.get(LIST, {"at__gte": today, "at__lt": "", "about": "order"}))
+    assert f'name="at__gte" value="{today}"' in page
+    assert '<input type="hidden" name="about" value="order">' in page
 
 
 # Its page.
