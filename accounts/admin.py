@@ -6,7 +6,7 @@ from typing import Any, Final
 from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
-from django.contrib.admin.utils import unquote
+from django.contrib.admin.utils import flatten_fieldsets, unquote
 from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.models import Group, Permission
@@ -155,7 +155,7 @@ class OrgAdmin(RecordedAdmin, OrgScopedAdmin):
     )
 
     def described(self, obj: Org) -> dict[str, Any]:
-        return {"name": obj.name, "slug": obj.slug}
+        return {name: getattr(obj, name) for name in flatten_fieldsets(self.fieldsets)}
 
 
 def _codes(permissions: QuerySet[Permission]) -> list[str]:

@@ -62,7 +62,12 @@ class Action(TextChoices):
     ORG_CREATED = "org.created", "An organisation was made"
     ORG_CHANGED = "org.changed", "An organisation was changed"
 
-    KEYS_ROTATED = "keys.rotated", "Stored secrets were encrypted anew, with the first key"
+    WEBHOOK_CREATED = "webhook.created", "A webhook was set up"
+    WEBHOOK_CHANGED = "webhook.changed", "What a webhook tells, or where, was changed"
+    WEBHOOK_SECRET_REPLACED = "webhook.secret_replaced", "A webhook got a new secret"
+
+    SECRET_REENCRYPTED = "secret.reencrypted", "A stored secret was encrypted with the first key"
+    DATABASE_CLAIMED = "database.claimed", "An installation was made the one that delivers"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

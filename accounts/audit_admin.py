@@ -40,6 +40,7 @@ class About(ConditionFilter):
         "answer": Q(object_type="exports.erpack"),
         "batch": Q(object_type="exports.batch"),
         "connection": Q(object_type="connectors.erpconnection"),
+        "webhook": Q(object_type="notifications.webhook"),
         "token": Q(object_type="accounts.apitoken"),
         "user": Q(object_type="accounts.user"),
         "group": Q(object_type="auth.group"),

@@ -5,8 +5,11 @@ another database, even where the installation has the same name.
 """
 
 from django.conf import settings
+from django.db import transaction
 from django.db.models import Exists
 
+from accounts import audit
+from accounts.audit import Action
 from connectors.models import DeliveryInstance
 from orderflow.db import DatabaseIdentity, Now
 
@@ -53,14 +56,23 @@ def require() -> None:
 
 def claim() -> None:
     """Make this installation the one that delivers from this database, as it is now."""
-    DeliveryInstance.objects.update_or_create(
-        id=DeliveryInstance.ONLY,
-        defaults={
-            "name": settings.DELIVERY_INSTANCE,
-            "database": DatabaseIdentity(),
-            "claimed_at": Now(),
-        },
-    )
+    with transaction.atomic():
+        owner = DeliveryInstance.objects.select_for_update().first()
+        DeliveryInstance.objects.update_or_create(
+            id=DeliveryInstance.ONLY,
+            defaults={
+                "name": settings.DELIVERY_INSTANCE,
+                "database": DatabaseIdentity(),
+                "claimed_at": Now(),
+            },
+        )
+        audit.record(
+            Action.DATABASE_CLAIMED,
+            None,
+            actor=None,
+            before={"installation": owner.name} if owner else {},
+            after={"installation": settings.DELIVERY_INSTANCE},
+        )
 
 
 def claim_new() -> None:

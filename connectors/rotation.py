@@ -7,6 +7,8 @@ from typing import Any
 from django.apps import apps
 from django.db import models, transaction
 
+from accounts import audit
+from accounts.audit import Action
 from connectors.errors import ConnectorError
 from connectors.fields import EncryptedConfigField
 
@@ -50,6 +52,7 @@ def _rotate_row(
             summary.current += 1
         else:
             row.update(**{column.name: resealed})
+            audit.record(Action.SECRET_REENCRYPTED, row.get(), actor=None)
             summary.rotated += 1
 
 

@@ -80,7 +80,7 @@ class WebhookAdmin(OrgScopedAdmin):
     ) -> None:
         said = {name: form.cleaned_data[name] for name in ("url", "event_types", "active")}
         if change:
-            webhooks.change_webhook(obj.pk, **said)
+            webhooks.change_webhook(obj.pk, **said, actor=person(request))
         else:
             webhook, secret = webhooks.create_webhook(obj.org, **said, actor=person(request))
             obj.pk = webhook.pk

@@ -6,6 +6,8 @@ from uuid import UUID
 
 from django.db import transaction
 
+from accounts import audit
+from accounts.audit import Action
 from accounts.models import Org, User
 from connectors.errors import ConnectorError
 from connectors.secrets import Secret
@@ -31,19 +33,26 @@ def create_webhook(
         secret_set_by=actor,
     )
     webhook.seal(secret)
-    webhook.save(force_insert=True)
+    after = {"url": url, "event_types": webhook.event_types, "active": active}
+    with transaction.atomic():
+        webhook.save(force_insert=True)
+        audit.record(Action.WEBHOOK_CREATED, webhook, actor=actor, after=after)
     return webhook, secret
 
 
 def change_webhook(
-    webhook_id: UUID, *, url: str, event_types: Collection[str], active: bool
+    webhook_id: UUID, *, url: str, event_types: Collection[str], active: bool, actor: User
 ) -> None:
     """Change where and of what it tells. One that is active begins without its past failures."""
     fresh = {"failures": 0, "failing_since": None, "retry_at": None, "last_error": ""}
     enabled = {"disabled_at": None, "disabled_reason": "", **fresh} if active else {}
-    Webhook.objects.filter(id=webhook_id).update(
-        url=url, event_types=list(event_types), active=active, updated_at=Now(), **enabled
-    )
+    said = {"url": url, "event_types": list(event_types), "active": active}
+    with transaction.atomic():
+        row = Webhook.objects.select_for_update(no_key=True).get(id=webhook_id)
+        Webhook.objects.filter(id=row.id).update(**said, updated_at=Now(), **enabled)
+        before, after = audit.differences({name: getattr(row, name) for name in said}, said)
+        if before:
+            audit.record(Action.WEBHOOK_CHANGED, row, actor=actor, before=before, after=after)
 
 
 def replace_secret(webhook_id: UUID, *, actor: User) -> Secret:
@@ -59,6 +68,7 @@ def replace_secret(webhook_id: UUID, *, actor: User) -> Secret:
         webhook.seal(secret, *former)
         webhook.secret_set_at, webhook.secret_set_by = db_now(), actor
         webhook.save(update_fields=["config_encrypted", "secret_set_at", "secret_set_by"])
+        audit.record(Action.WEBHOOK_SECRET_REPLACED, webhook, actor=actor)
     return secret
 
 

@@ -15,7 +15,8 @@ from django.db import connection as database
 from django.test import Client
 from django_q.models import OrmQ
 
-from accounts.models import User
+from accounts.audit import Action
+from accounts.models import AuditEntry, User
 from connectors import health, instance, lease
 from connectors.instance import OtherInstance
 from connectors.models import DeliveryInstance, ErpConnection
@@ -110,6 +111,8 @@ def test_nothing_is_sent_polled_or_moved_until_it_is_claimed(
     assert not erp.failures
 
     instance.claim()
+    claimed = AuditEntry.objects.get(action=Action.DATABASE_CLAIMED)
+    assert claimed.after == {"installation": settings.DELIVERY_INSTANCE}
     ErpConnection.objects.update(poll_due_at=erp.created_at)
     assert ring_due_connections() == ring_due_polls() == 1
     do_everything(erp)

@@ -18,6 +18,8 @@ from django.db import transaction
 from django.test import override_settings
 from fernet_fields import EncryptedField
 
+from accounts.audit import Action
+from accounts.models import AuditEntry
 from connectors import health, rotation
 from connectors.configuring import change_config
 from connectors.fields import EncryptedConfigField
@@ -87,6 +89,18 @@ def test_a_second_run_changes_nothing(
         "2 encrypted anew, 0 were so already, 0 unreadable",
         "0 encrypted anew, 2 were so already, 0 unreadable",
     ]
+
+
+def test_what_is_encrypted_anew_is_in_the_audit_log(dropzone_root: Path, old: list[str]) -> None:
+    some_connections(dropzone_root, 2)
+    recorded = AuditEntry.objects.filter(action=Action.SECRET_REENCRYPTED)
+    with keys(NEW, *old):
+        rotation.rotate()
+        rotation.rotate()
+    assert {entry.object_id for entry in recorded} == {
+        str(c.id) for c in ErpConnection.objects.all()
+    }
+    assert recorded.count() == 2
 
 
 def test_nothing_else_of_a_row_changes(dropzone_root: Path, old: list[str]) -> None:

@@ -188,10 +188,10 @@ def test_nothing_is_noted_for_nobody(erp: ErpConnection, org: Org, ann: User) ->
     health.record_failure(erp, ConnectorError("AUTH_FAILED"))
     assert types() == []
     every = list(Webhook.CHOOSABLE)
-    change_webhook(webhook.id, url=NOWHERE, event_types=every, active=False)
+    change_webhook(webhook.id, url=NOWHERE, event_types=every, active=False, actor=ann)
     health.resume(erp.id)
     assert types() == []
-    change_webhook(webhook.id, url=NOWHERE, event_types=every, active=True)
+    change_webhook(webhook.id, url=NOWHERE, event_types=every, active=True, actor=ann)
     health.pause(erp.id, reason="holiday", actor=ann)
     assert types() == ["connection.paused"]
 
@@ -226,7 +226,7 @@ def test_a_batch_is_noted_with_as_many_queries_as_one(
     queries(1, 0)
     one = queries(1, 1)
     assert queries(count, 2) == one
-    change_webhook(webhook.id, url=NOWHERE, event_types=["export.acked"], active=True)
+    change_webhook(webhook.id, url=NOWHERE, event_types=["export.acked"], active=True, actor=ann)
     # What there is to say, the rows and, where the database is asked for it, the time.
     assert one - queries(1, 2 + count) == 2 + (database.vendor == "postgresql")
 

@@ -283,7 +283,7 @@ def test_a_copy_of_the_database_sends_nothing(org: Org, web: WebServer, webhook:
 
 
 def test_a_webhook_that_fails_for_days_is_disabled(
-    org: Org, web: WebServer, webhook: Webhook
+    org: Org, web: WebServer, webhook: Webhook, ann: User
 ) -> None:
     web.status = 500
     happen(org)
@@ -302,7 +302,7 @@ def test_a_webhook_that_fails_for_days_is_disabled(
     assert happen(org) == []
     web.status = 200
     webhooks.change_webhook(
-        webhook.id, url=web.url, event_types=[EventType.EXPORT_SENT], active=True
+        webhook.id, url=web.url, event_types=[EventType.EXPORT_SENT], active=True, actor=ann
     )
     let_pass(hours=1)
     count = len(web.received)
