@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import paramiko
 import pytest
 from django.core.management import CommandError, call_command
 from django.test import override_settings
+from paramiko.common import cMSG_USERAUTH_REQUEST
 
 from connectors.dropzone import ssh
 from connectors.dropzone.connector import DropzoneJsonV1Connector, pool
@@ -199,6 +201,28 @@ def test_wrong_password(asyncssh_server: AsyncSSHServer) -> None:
     error = fails_with(asyncssh_config(asyncssh_server, password="canary-4711"))
     assert error.code == "AUTH_FAILED"
     assert "canary-4711" not in f"{error!r} {error} {error.detail} {error.as_json()}"
+
+
+@pytest.mark.parametrize(("password", "code"), [("", None), ("wrong", "AUTH_FAILED")])
+def test_an_answer_to_the_login_that_comes_at_once(
+    asyncssh_server: AsyncSSHServer, monkeypatch: pytest.MonkeyPatch, password: str, code: str
+) -> None:
+    """Before the thread that asked goes on, as happens where processors are busy."""
+    send = paramiko.Transport._send_message
+
+    def send_and_doze(transport: paramiko.Transport, message: paramiko.Message) -> None:
+        send(transport, message)
+        if message.asbytes()[:1] == cMSG_USERAUTH_REQUEST:
+            time.sleep(0.2)
+
+    monkeypatch.setattr(paramiko.Transport, "_send_message", send_and_doze)
+    changes = {"password": password} if password else {}
+    config = asyncssh_config(asyncssh_server, connect_timeout=2, **changes)
+    if code:
+        assert fails_with(config).code == code
+        return
+    with connector.open(connector.parse_config(config)) as session:
+        assert list(session.listing()) == []
 
 
 def test_wrong_key(openssh: OpenSSHServer) -> None:

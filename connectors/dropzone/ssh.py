@@ -13,6 +13,7 @@ from typing import Any
 import paramiko
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
+from paramiko.auth_handler import AuthOnlyHandler
 from paramiko.common import cMSG_SERVICE_REQUEST
 from paramiko.message import Message
 from paramiko.ssh_exception import (
@@ -26,6 +27,26 @@ from paramiko.ssh_exception import (
 from connectors.addresses import Network, dial, resolve
 from connectors.dropzone.config import SftpConfig
 from connectors.errors import ConnectorError
+
+
+class _AuthHandler(AuthOnlyHandler):
+    """Hears an answer that comes at once: the parent listens only after it has asked."""
+
+    def __init__(self, transport: paramiko.Transport) -> None:
+        self._answered = threading.Event()
+        super().__init__(transport)
+
+    @property
+    def auth_event(self) -> threading.Event:
+        return self._answered
+
+    @auth_event.setter
+    def auth_event(self, event: threading.Event | None) -> None:
+        """The parent's new event would know nothing of an answer that is already there."""
+
+    def send_auth_request(self, *args: Any, **kwargs: Any) -> Any:
+        self._answered.clear()
+        return super().send_auth_request(*args, **kwargs)
 
 
 class _Transport(paramiko.ServiceRequestingTransport):  # type: ignore[name-defined, misc]
@@ -76,7 +97,7 @@ class _Transport(paramiko.ServiceRequestingTransport):  # type: ignore[name-defi
                 if not self.is_active():
                     raise SSHException("cut off before authentication")
                 time.sleep(0.002)
-        self.auth_handler = self.get_auth_handler()
+        self.auth_handler = _AuthHandler(self)
 
 
 @dataclass(slots=True)
