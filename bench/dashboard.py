@@ -1,7 +1,9 @@
 """What people and Prometheus look at, beside ten thousand exports and a million.
 
-Both times the same share of the exports waits, has failed or is overdue, and an export is pushed
-every eight seconds: with a million there is more to count, and more of everything to leave aside.
+An export is pushed every eight seconds, and of each week's the same share fails, waits or is
+overdue. What is older than a week somebody has dealt with, but what failed stays failed: with a
+million there are seven times as many that wait for somebody, and a hundred times as many to leave
+aside.
 """
 
 import time
@@ -29,12 +31,16 @@ NEIGHBOURS = 50  # one of so many exports is another org's
 ROUNDS = 20
 MOST = 3  # times as long as with few
 
-# Of 200 exports one waits for a decision, three failed, and the answers to three are overdue.
+# Of 200 exports three failed, one waits for a decision, and the answers to three are overdue.
+_DEALT_WITH = f"n > {7 * 24 * 60 * 60 // 8}"
 _STATUS = (
-    "CASE WHEN mod(n, 200) = 1 THEN 'PENDING' WHEN mod(n, 200) < 4 THEN 'FAILED'"
-    " WHEN mod(n, 200) < 7 THEN 'SENT' ELSE 'ACKED' END"
+    f"CASE WHEN mod(n, 200) < 3 THEN 'FAILED' WHEN {_DEALT_WITH} THEN 'ACKED'"
+    " WHEN mod(n, 200) = 3 THEN 'PENDING' WHEN mod(n, 200) < 7 THEN 'SENT' ELSE 'ACKED' END"
 )
-_ORDER_STATUS = "CASE {} WHEN 'PENDING' THEN 'PUSHING' WHEN 'FAILED' THEN 'ERROR' ELSE 'PUSHED' END"
+_ORDER_STATUS = (
+    f"CASE {_STATUS} WHEN 'PENDING' THEN 'PUSHING' WHEN 'FAILED' THEN"
+    f" CASE WHEN {_DEALT_WITH} THEN 'REJECTED' ELSE 'ERROR' END ELSE 'PUSHED' END"
+)
 _AT = "now() - n * interval '8 seconds'"
 
 PAGES = {
@@ -44,6 +50,7 @@ PAGES = {
     "exports": "/admin/exports/erpexport/",
     "exports that need a decision": "/admin/exports/erpexport/?needs_decision=yes",
     "overdue exports": "/admin/exports/erpexport/?overdue=yes",
+    "open failures": "/admin/exports/erpexport/?failure=open",
     "failures by cause": "/admin/exports/erpexport/failures/",
     "answers": "/admin/exports/erpack/",
     "answers that wait for a person": "/admin/exports/erpack/?open=yes",
@@ -76,7 +83,7 @@ class Shop:
         order = {
             "external_order_number": "'PO-' || n",
             "customer_id": f"({customers})[mod(n, {CUSTOMERS}) + 1]",
-            "status": _ORDER_STATUS.format(_STATUS),
+            "status": _ORDER_STATUS,
             "created_at": _AT,
         }
         copy_exports(

@@ -1,15 +1,30 @@
 """What failed and waits for somebody, grouped by cause."""
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any, Final
 
-from django.db.models import Count, Max, Min, OuterRef, Q, QuerySet, Subquery
+from django.db.models import Count, Exists, Max, Min, OuterRef, Q, QuerySet
 from django.db.models.fields.json import KT
 
 from connectors.errors import CATALOGUE, ErrorSpec
 from connectors.models import ErpConnection
 from exports.models import ErpExport
 from orders.models import DraftOrder
+
+# The failed exports whose order waits for a correction or a retry since.
+OPEN_FAILURE: Final = Q(
+    ~Exists(
+        ErpExport.objects.filter(
+            org=OuterRef("org"),
+            draft_order=OuterRef("draft_order"),
+            created_at__gt=OuterRef("created_at"),
+        )
+    ),
+    status=ErpExport.Status.FAILED,
+    draft_order__status=DraftOrder.Status.ERROR,
+)
 
 _MESSAGE = KT("error_json__message")
 
@@ -32,37 +47,14 @@ class FailureGroup:
     newest: datetime
 
 
-def open_failures() -> QuerySet[ErpExport]:
-    """The failed exports whose order waits for a correction or a retry since."""
-    latest = ErpExport.objects.filter(draft_order=OuterRef("draft_order"))
-    return ErpExport.objects.filter(
-        status=ErpExport.Status.FAILED,
-        draft_order__status=DraftOrder.Status.ERROR,
-        pk=Subquery(latest.order_by("-created_at", "-id").values("pk")[:1]),
-    )
-
-
-def waits_for_person() -> Q:
-    """Of an export: somebody has to do something about it."""
-    return ErpExport.NEEDS_DECISION | Q(pk__in=open_failures().values("pk"))
-
-
 def failure_groups(exports: QuerySet[ErpExport]) -> list[FailureGroup]:
     """Group those of `exports` that wait for a person, the largest groups first."""
-    rows = (
-        exports.filter(waits_for_person())
-        .order_by()
-        .values("erp_connection", "status", code=KT("error_json__code"))
-        .annotate(
-            count=Count("id"),
-            oldest=Min("created_at"),
-            newest=Max("created_at"),
-            message=Max(_MESSAGE),
-            other_message=Min(_MESSAGE),
-        )
-        .order_by("-count", "code", "erp_connection")
-    )
-    groups = list(rows)
+    # One after the other: either condition has an index, both together have none.
+    groups = [
+        *_grouped(exports.filter(OPEN_FAILURE)),
+        *_grouped(exports.filter(ErpExport.NEEDS_DECISION)),
+    ]
+    groups.sort(key=lambda row: (-row["count"], row["code"] or "", row["erp_connection"]))
     connections = ErpConnection.objects.select_related("org").in_bulk(
         {row["erp_connection"] for row in groups}
     )
@@ -80,3 +72,17 @@ def failure_groups(exports: QuerySet[ErpExport]) -> list[FailureGroup]:
         )
         for row in groups
     ]
+
+
+def _grouped(exports: QuerySet[ErpExport]) -> Iterable[Mapping[str, Any]]:
+    return (
+        exports.order_by()
+        .values("erp_connection", "status", code=KT("error_json__code"))
+        .annotate(
+            count=Count("id"),
+            oldest=Min("created_at"),
+            newest=Max("created_at"),
+            message=Max(_MESSAGE),
+            other_message=Min(_MESSAGE),
+        )
+    )

@@ -13,7 +13,7 @@ from accounts.csv_admin import CsvAdmin
 from accounts.scoped_admin import ConditionFilter, VisibleFieldListFilter
 from connectors.errors import CATALOGUE
 from exports.badges import export_badge
-from exports.failures import open_failures
+from exports.failures import OPEN_FAILURE
 from exports.models import ErpExport
 from orderflow.badges import Tone, badge
 
@@ -27,7 +27,7 @@ class NeedsDecision(ConditionFilter):
 class Failure(ConditionFilter):
     title = "failure"
     parameter_name = "failure"
-    conditions = {"open": Q(pk__in=open_failures().values("pk"))}
+    conditions = {"open": OPEN_FAILURE}
 
 
 class Overdue(ConditionFilter):

@@ -409,6 +409,7 @@ class ErpAck(models.Model):
                 ),
                 name="idx_erp_ack_open",
             ),
+            models.Index(fields=["-seen_at", "-id"], name="idx_erp_ack_seen"),
             models.Index(fields=["org", "-seen_at", "-id"], name="idx_erp_ack_org_seen"),
             models.Index(
                 fields=["org", "verdict", "-seen_at", "-id"], name="idx_erp_ack_org_verdict"

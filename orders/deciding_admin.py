@@ -20,8 +20,8 @@ from accounts.scoped_admin import OrgScopedAdmin, person, require
 from connectors.models import ErpConnection
 from exports.batches import MAX_BATCH_ORDERS, create_batch, preview_batch
 from exports.decisions import DECISIONS, Decision, Preview
-from exports.failures import open_failures
-from exports.models import BatchItem
+from exports.failures import OPEN_FAILURE
+from exports.models import BatchItem, ErpExport
 from orders.errors import Refused
 from orders.models import DraftOrder
 
@@ -220,8 +220,10 @@ def _chosen(query: QueryDict) -> Q:
         )
         return Q(pk__in=items.values("draft_order"))
     if "error" in query:
-        failures = open_failures().filter(
-            error_json__code=query.get("error"), erp_connection=UUID(query.get("connection", ""))
+        failures = ErpExport.objects.filter(
+            OPEN_FAILURE,
+            error_json__code=query.get("error"),
+            erp_connection=UUID(query.get("connection", "")),
         )
         return Q(pk__in=failures.values("draft_order"))
     return Q(pk__in=[UUID(text) for text in query.getlist("order")])
