@@ -18,16 +18,19 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
+from connectors import instance
 from connectors.models import ErpConnection
 from exports import workers
 from exports.models import ErpAck, ErpExport, ErpExportEvent, Tally, TallyProgress, Worker
 from exports.tallies import BOUNDS, LONGER
+from notifications.models import Notification, Webhook
 from orderflow.db import db_now
 
 Status = ErpExport.Status
 
-# How a connection is named: its id, which stays, and the name of its org, for people.
+# How connections and webhooks are named: the id, which stays, and the org's name, for people.
 _CONNECTION: Final = ("connection", "org")
+_WEBHOOK: Final = ("webhook", "org")
 _OPEN_VERDICTS: Final = (
     ErpAck.Verdict.CONFLICT,
     ErpAck.Verdict.LATE,
@@ -56,6 +59,7 @@ class LedgerCollector(Collector):
         yield from _waiting(names, now)
         yield from _connections([c for c in connections if c.active], names, now)
         yield from _history(names)
+        yield from _notifications(now)
         yield from _machinery(now)
 
 
@@ -189,7 +193,64 @@ def _distribution(tallies: Iterable[Tally]) -> tuple[list[tuple[str, int]], floa
     return buckets, sum((t.took.total_seconds() for t in tallies), 0.0)
 
 
+def _notifications(now: datetime) -> Iterator[Metric]:
+    # One that a person has switched off owes nobody anything.
+    in_use = Q(active=True) | Q(disabled_at__isnull=False)
+    webhooks = Webhook.objects.filter(in_use).select_related("org").order_by("id")
+    named = [((str(w.id), w.org.name), w) for w in webhooks.defer("config_encrypted")]
+    rows = Notification.objects.filter(webhook_due_at__isnull=False).order_by().values_list("org")
+    backlog = {
+        org: rest for org, *rest in rows.annotate(count=Count("*"), oldest=Min("created_at"))
+    }
+    yield _gauge(
+        "orderflow_webhook_disabled",
+        "Whether a webhook was disabled because its receiver failed for days or is gone.",
+        _WEBHOOK,
+        [(labels, webhook.disabled_at is not None) for labels, webhook in named],
+    )
+    yield _gauge(
+        "orderflow_webhook_failures",
+        "How often in a row nothing could be delivered to a webhook.",
+        _WEBHOOK,
+        [(labels, webhook.failures) for labels, webhook in named],
+    )
+    waiting = [(labels, backlog.get(webhook.org_id, (0, None))) for labels, webhook in named]
+    yield _gauge(
+        "orderflow_webhook_backlog",
+        "Messages that wait to be delivered to a webhook.",
+        _WEBHOOK,
+        [(labels, count) for labels, (count, _) in waiting],
+    )
+    yield _gauge(
+        "orderflow_webhook_oldest_age_seconds",
+        "How old the oldest message is that waits for a webhook; 0 if none waits.",
+        _WEBHOOK,
+        [(labels, _age(oldest, now)) for labels, (_, oldest) in waiting],
+    )
+    unmailed = Notification.objects.filter(mail_due_at__isnull=False).aggregate(
+        count=Count("*"), oldest=Min("created_at")
+    )
+    yield _gauge(
+        "orderflow_mail_backlog",
+        "Notifications that wait to be mailed.",
+        (),
+        [((), unmailed["count"])],
+    )
+    yield _gauge(
+        "orderflow_mail_oldest_age_seconds",
+        "How old the oldest notification is that waits to be mailed; 0 if none waits.",
+        (),
+        [((), _age(unmailed["oldest"], now))],
+    )
+
+
 def _machinery(now: datetime) -> Iterator[Metric]:
+    yield _gauge(
+        "orderflow_delivery_barred",
+        "Whether nothing is delivered because the database is another installation's or a copy.",
+        (),
+        [((), bool(instance.objection()))],
+    )
     yield _gauge(
         "orderflow_queue_tasks",
         "Tasks that wait for a worker or are being done.",

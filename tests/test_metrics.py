@@ -12,11 +12,13 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse
 
 from connectors import health
-from connectors.models import ErpConnection
+from connectors.models import DeliveryInstance, ErpConnection
 from exports import tallies, workers
 from exports.checks import check_metrics_token
 from exports.metrics import REGISTRY
 from exports.models import ErpAck, ErpExport, ErpExportEvent, Worker
+from notifications.models import EventType, Notification, Webhook
+from notifications.webhooks import create_webhook
 from orderflow import db
 from orderflow.db import db_now
 from tests.builders import a_connection, a_user, an_org, some_exports
@@ -196,6 +198,66 @@ def test_what_was_done_is_counted_for_ever(erp: ErpConnection) -> None:
     assert value("orderflow_events_uncounted") == 0
 
 
+def a_webhook(erp: ErpConnection, name: str) -> dict[str, str]:
+    """The labels by which a new webhook is known."""
+    webhook, _ = create_webhook(
+        erp.org, url="http://localhost:9/", event_types=[], actor=a_user(erp.org, name)
+    )
+    return {"webhook": str(webhook.id), "org": erp.org.name}
+
+
+def told(erp: ErpConnection, count: int, **fields: Any) -> None:
+    Notification.objects.bulk_create(
+        Notification(
+            org=erp.org,
+            event_type=EventType.EXPORT_SENT,
+            data={},
+            **{"created_at": db_now(), **fields},
+        )
+        for _ in range(count)
+    )
+
+
+def test_webhooks_say_what_waits_for_them(erp: ErpConnection) -> None:
+    other = a_connection(an_org("rival"), CONFIG)
+    mine = a_webhook(erp, "ann")
+    theirs = a_webhook(other, "bob")
+    told(erp, 2, created_at=db_now() - HOUR, webhook_due_at=db_now() + HOUR, attempts=3)
+    told(erp, 1, webhook_due_at=db_now())
+    told(erp, 4, created_at=db_now() - 2 * HOUR)  # given up
+    assert value("orderflow_webhook_backlog", **mine) == 3
+    assert value("orderflow_webhook_backlog", **theirs) == 0
+    assert 3600 <= (value("orderflow_webhook_oldest_age_seconds", **mine) or 0) < 3700
+    assert value("orderflow_webhook_oldest_age_seconds", **theirs) == 0
+
+
+def test_webhooks_in_use_say_how_they_do(erp: ErpConnection) -> None:
+    labels = a_webhook(erp, "ann")
+    assert value("orderflow_webhook_failures", **labels) == 0
+    assert value("orderflow_webhook_disabled", **labels) == 0
+    Webhook.objects.update(
+        failures=7, active=False, disabled_at=db_now(), disabled_reason="It is gone."
+    )
+    assert value("orderflow_webhook_failures", **labels) == 7
+    assert value("orderflow_webhook_disabled", **labels) == 1
+    Webhook.objects.update(disabled_at=None, disabled_reason="")
+    assert value("orderflow_webhook_disabled", **labels) is None, "a person has switched it off"
+
+
+def test_mails_that_wait_are_counted(erp: ErpConnection) -> None:
+    assert value("orderflow_mail_oldest_age_seconds") == 0
+    told(erp, 2, created_at=db_now() - HOUR, mail_due_at=db_now() + HOUR)
+    told(erp, 1, created_at=db_now() - 2 * HOUR)  # given up
+    assert value("orderflow_mail_backlog") == 2
+    assert 3600 <= (value("orderflow_mail_oldest_age_seconds") or 0) < 3700
+
+
+def test_an_installation_that_must_not_deliver_says_so() -> None:
+    assert value("orderflow_delivery_barred") == 0
+    DeliveryInstance.objects.update(name="another")
+    assert value("orderflow_delivery_barred") == 1
+
+
 def test_the_machinery_says_how_it_does(erp: ErpConnection) -> None:
     assert value("orderflow_workers") == 0
     worker, died = workers.register(), workers.register()
@@ -235,10 +297,31 @@ def test_a_scrape_takes_the_same_few_queries_for_any_number_of_connections(
     some(erp, 1)
     few = queries()
     for number in range(5):
-        some(a_connection(an_org(f"org-{number}"), CONFIG), 3)
+        another = a_connection(an_org(f"org-{number}"), CONFIG)
+        some(another, 3)
+        a_webhook(another, f"bob-{number}")
+        told(another, 3, webhook_due_at=db_now(), mail_due_at=db_now())
     for _ in range(2):
         tallies.count_events()
-    assert queries() == few < 20
+    assert queries() == few < 25
+
+
+@pytest.mark.skipif(database.vendor != "postgresql", reason="asks PostgreSQL's planner")
+def test_what_waits_is_found_beside_all_that_was_told(erp: ErpConnection) -> None:
+    told(erp, 5000)
+    told(erp, 3, webhook_due_at=db_now(), mail_due_at=db_now())
+    with CaptureQueriesContext(database) as captured:
+        scrape()
+    asked = [query["sql"] for query in captured if 'FROM "notification"' in query["sql"]]
+    with database.cursor() as cursor:
+        cursor.execute("ANALYZE notification")
+        plans = []
+        for query in asked:
+            cursor.execute(f"EXPLAIN {query}")
+            plans.append("\n".join(row[0] for row in cursor.fetchall()))
+    webhook, mail = plans
+    assert "idx_notification_webhook_due" in webhook, webhook
+    assert "idx_notification_mail_due" in mail, mail
 
 
 # What is written about it.
