@@ -1,5 +1,6 @@
 """The error catalogue: every code has an owner and something to do, and the page is current."""
 
+import re
 from io import StringIO
 from pathlib import Path
 
@@ -8,13 +9,30 @@ from django.core.management import call_command
 
 from connectors.errors import CATALOGUE, ConnectorError
 
-PAGE = Path(__file__).parent.parent / "docs/errors.md"
+DOCS = Path(__file__).parent.parent / "docs"
+PAGE, RUNBOOK = DOCS / "errors.md", DOCS / "runbook.md"
 
 
 def test_the_page_is_the_catalogue() -> None:
     printed = StringIO()
     call_command("error_catalogue", stdout=printed)
     assert PAGE.read_text() == printed.getvalue(), "run: manage.py error_catalogue > docs/errors.md"
+
+
+def test_the_page_says_of_every_code_what_it_means_what_to_look_at_and_what_to_do() -> None:
+    told = re.findall(
+        r"^### (\w+)\n\n(.+\.)\n\n- \*\*Check:\*\* (.+[.?])\n- \*\*Do\*\* \(.+\): (.+\.)$",
+        PAGE.read_text(),
+        re.MULTILINE,
+    )
+    assert {code: (meaning, action) for code, meaning, _, action in told} == {
+        code: (spec.message, spec.hint) for code, spec in CATALOGUE.items()
+    }
+
+
+def test_the_runbook_leads_to_every_code() -> None:
+    links = re.findall(r"\[(\w+)\]\(errors\.md#(\w+)\)", RUNBOOK.read_text())
+    assert set(links) == {(code, code.lower()) for code in CATALOGUE}
 
 
 @pytest.mark.parametrize("code", CATALOGUE)

@@ -16,9 +16,21 @@ def targets(page: Path) -> set[Path]:
     return {(page.parent / link).resolve() for link in links if "://" not in link}
 
 
+def anchors(page: Path) -> set[str]:
+    headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_lead_somewhere(page: Path) -> None:
     assert {target for target in targets(page) if not target.exists()} == set()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_anchors_are_headings(page: Path) -> None:
+    links = re.findall(r"\]\(([^):]*)#([^)]+)\)", page.read_text())
+    pages = [((page.parent / name if name else page), anchor) for name, anchor in links]
+    assert [(there.name, anchor) for there, anchor in pages if anchor not in anchors(there)] == []
 
 
 @pytest.mark.parametrize("folder", [ROOT / "docs", ROOT / "docs/adr"])
