@@ -67,8 +67,8 @@ test: .venv/installed ## Run the tests on PostgreSQL, then those of the ledger o
 		echo "installing$$packages"
 		$(APT) update && $(APT) install --no-install-recommends $$packages >/dev/null
 	fi
-	$(BIN)/pytest --real-parts
-	TEST_DATABASE=sqlite $(BIN)/pytest -m ledger
+	$(BIN)/pytest --real-parts -n auto --dist worksteal
+	TEST_DATABASE=sqlite $(BIN)/pytest -m ledger -n auto
 
 .PHONY: check
 check: .venv/installed ## Lint, format, types, imports, migrations, OpenAPI, settings for production

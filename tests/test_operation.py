@@ -129,7 +129,7 @@ class Service:
         assert len(self.erp.orders) == len(taken) == ErpExport.objects.count() > 0
 
 
-def until(condition: Callable[[], bool], *, seconds: float = 60) -> None:
+def until(condition: Callable[[], bool], *, seconds: float = 120) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline

@@ -43,6 +43,14 @@ def start() -> str:
     return os.environ[URL_VARIABLE]
 
 
+def stop() -> None:
+    """Stop the server that start() has started; one that was there before goes on."""
+    if _shared_server.cache_info().currsize:
+        _shared_server().stop()
+        _shared_server.cache_clear()
+        del os.environ[URL_VARIABLE]
+
+
 @functools.cache
 def _shared_server() -> "Postgres":
     server = Postgres()
