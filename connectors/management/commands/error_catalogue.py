@@ -29,7 +29,7 @@ _KINDS = {
     Kind.FILE: (
         "One file failed",
         "Transient. Counts on the export: tried again after 5 s, 30 s, 2 min, 10 min, 30 min, then "
-        "hourly. Other exports are not held up.",
+        "hourly. Other exports are not held up, and by answers or the archive none is.",
     ),
     Kind.DESTINATION: (
         "The connection needs a change",
