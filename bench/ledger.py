@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from uuid import UUID
 
 from django.contrib.auth.models import Group
+from django.db import connection as database
 from django.db import connections
 
 from accounts.models import Org, User
@@ -20,6 +21,7 @@ from tests.dropzones import openssh_config
 from tests.servers import OpenSSHServer
 
 from .measuring import report
+from .plans import TABLES
 from .workers import working
 
 ORDERS = 2000
@@ -36,6 +38,7 @@ def measure() -> None:
         _one_at_a_time(org, ann)
         _many(org, ann)
         _batch(org, ann)
+    _report_size()
 
 
 def _one_at_a_time(org: Org, ann: User) -> None:
@@ -108,6 +111,23 @@ def _batch(org: Org, ann: User) -> None:
         target=200,
         met=ORDERS / sent >= 200,
     )
+
+
+def _report_size() -> None:
+    with database.cursor() as cursor:
+        cursor.execute(
+            "SELECT tab, pg_table_size(tab::regclass), pg_indexes_size(tab::regclass)"
+            " FROM unnest(%s::text[]) tab",
+            [[*TABLES, "audit_entry"]],
+        )
+        sizes = {table: (size, indexes) for table, size, indexes in cursor.fetchall()}
+    exports = ErpExport.objects.count()
+    for table, (size, indexes) in sizes.items():
+        report(
+            f"{table}, of an export that was sent",
+            bytes=size // exports,
+            bytes_of_indexes=indexes // exports,
+        )
 
 
 def _push(orders: Sequence[UUID], actor: User) -> None:

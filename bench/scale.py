@@ -2,14 +2,14 @@
 
 First deliveries by 1, 2 and 4 workers to eight dropzones on one OpenSSH. Then, beside ten thousand,
 a hundred thousand and a million exports, what the ledger does all day, and the indexes by which the
-database finds what it needs for that.
+database finds what it needs for that; PLANS=1 writes the plans into docs/query-plans.md.
 """
 
 import json
-import re
+import os
 import statistics
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -30,6 +30,7 @@ from tests.servers import OpenSSHServer
 
 from .copies import copy_answers, copy_exports, settle
 from .measuring import report, seconds_of
+from .plans import found_by, write_page
 from .workers import working
 
 WORKERS = 1, 2, 4
@@ -38,9 +39,6 @@ SIZES = 10_000, 100_000, 1_000_000  # exports in the table
 AT_ONCE = 50  # exports and answers of a round
 ROUNDS = 11
 MOST = 2  # times as long as beside the fewest
-
-_INDEX = re.compile(r"Index (?:Only )?Scan(?: Backward)? using (\w+)|Bitmap Index Scan on (\w+)")
-_WHOLE = re.compile(r"Seq Scan on (erp_export|erp_export_event|erp_ack|draft_order)\b")
 
 
 def measure() -> None:
@@ -174,6 +172,8 @@ def _sizes() -> None:
                     queries[name] = [query["sql"] for query in captured]
                 else:
                     took[name].append(1000 * seconds_of(deed))
+        if size == SIZES[-1] and os.environ.get("PLANS"):
+            write_page(queries, exports=size)
         for name, times in took.items():
             # The fastest: between two sizes the machine may have got other things to do.
             ratio = min(times) / fewest.setdefault(name, min(times))
@@ -184,22 +184,5 @@ def _sizes() -> None:
                 ratio=round(ratio, 2),
                 target=MOST,
                 met=ratio <= MOST,
-                **_found_by(queries[name]),
+                **found_by(queries[name]),
             )
-
-
-def _found_by(queries: Iterable[str]) -> dict[str, list[str]]:
-    """The indexes that the queries are answered by; `whole`: tables that are read from end to end.
-
-    Tables that stay small are left out.
-    """
-    indexes, whole = set(), set()
-    with database.cursor() as cursor:
-        for query in queries:
-            if not query.startswith(("SELECT", "UPDATE")):
-                continue
-            cursor.execute(f"EXPLAIN {query}")
-            plan = "\n".join(row[0] for row in cursor.fetchall())
-            indexes |= {name for names in _INDEX.findall(plan) for name in names if name}
-            whole |= set(_WHOLE.findall(plan))
-    return {"indexes": sorted(n for n in indexes if n.startswith("idx_")), "whole": sorted(whole)}
