@@ -36,7 +36,7 @@ class Failures(ReadOnlyAdmin):
 
 def _exports_url(group: FailureGroup) -> str:
     state = {"failure": "open"} if group.is_failed else {"needs_decision": "yes"}
-    error = {"error": group.code} if group.spec else {}
+    error = {"error": group.cause} if group.spec else {}
     query = urlencode({**state, **error, "erp_connection__id__exact": group.connection.pk})
     return f"{reverse('admin:exports_erpexport_changelist')}?{query}"
 
@@ -45,5 +45,5 @@ def _retry_url(group: FailureGroup) -> str:
     """Empty: exports of the group are decided one by one."""
     if not group.is_failed:
         return ""
-    query = urlencode({"error": group.code, "connection": group.connection.pk})
+    query = urlencode({"error": group.cause, "connection": group.connection.pk})
     return f"{reverse('admin:orders_draftorder_decide', args=['retry'])}?{query}"

@@ -31,12 +31,14 @@ _MESSAGE = KT("error_json__message")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FailureGroup:
-    """Exports of one connection with one error. Failed ones can be retried, others are decided.
+    """Exports of one connection with one cause. Failed ones can be retried, others are decided.
 
+    `erp_code`: of what the ERP refused, the ERP's own code, if it said one.
     `message` is what is said of one of them, and of all if `is_said_of_all`.
     """
 
     code: str
+    erp_code: str
     spec: ErrorSpec | None
     connection: ErpConnection
     is_failed: bool
@@ -45,6 +47,22 @@ class FailureGroup:
     count: int
     oldest: datetime
     newest: datetime
+
+    @property
+    def cause(self) -> str:
+        """What `caused_by` takes."""
+        return f"{self.code}:{self.erp_code}" if self.code == "ERP_REFUSED" else self.code
+
+
+def caused_by(cause: str) -> Q:
+    """Of an export: it has this error, a code of the catalogue or with the ERP's after a colon."""
+    code, colon, erp_code = cause.partition(":")
+    said = Q()
+    if erp_code:
+        said = Q(error_json__erp_code=erp_code)
+    elif colon:
+        said = Q(error_json__erp_code=None) | Q(error_json__erp_code__isnull=True)
+    return Q(error_json__code=code) & said
 
 
 def failure_groups(exports: QuerySet[ErpExport]) -> list[FailureGroup]:
@@ -61,6 +79,7 @@ def failure_groups(exports: QuerySet[ErpExport]) -> list[FailureGroup]:
     return [
         FailureGroup(
             code=row["code"] or "",
+            erp_code=row["erp_code"] or "",
             spec=CATALOGUE.get(row["code"]),
             connection=connections[row["erp_connection"]],
             is_failed=row["status"] == ErpExport.Status.FAILED,
@@ -77,7 +96,12 @@ def failure_groups(exports: QuerySet[ErpExport]) -> list[FailureGroup]:
 def _grouped(exports: QuerySet[ErpExport]) -> Iterable[Mapping[str, Any]]:
     return (
         exports.order_by()
-        .values("erp_connection", "status", code=KT("error_json__code"))
+        .values(
+            "erp_connection",
+            "status",
+            code=KT("error_json__code"),
+            erp_code=KT("error_json__erp_code"),
+        )
         .annotate(
             count=Count("id"),
             oldest=Min("created_at"),

@@ -13,7 +13,7 @@ from accounts.csv_admin import CsvAdmin
 from accounts.scoped_admin import ConditionFilter, VisibleFieldListFilter
 from connectors.errors import CATALOGUE
 from exports.badges import export_badge
-from exports.failures import OPEN_FAILURE
+from exports.failures import OPEN_FAILURE, caused_by
 from exports.models import ErpExport
 from orderflow.badges import Tone, badge
 
@@ -45,16 +45,19 @@ class PickedUp(ConditionFilter):
     }
 
 
-class ErrorCode(ConditionFilter):
+class ErrorCode(admin.SimpleListFilter):
     title = "error"
     parameter_name = "error"
     template = "admin/closed_filter.html"
-    conditions = {code: Q(error_json__code=code) for code in sorted(CATALOGUE)}
 
     def lookups(
         self, request: HttpRequest, model_admin: "admin.ModelAdmin[Any]"
     ) -> list[tuple[str, str]]:
-        return [(code, code) for code in self.conditions]
+        return [(code, code) for code in sorted(CATALOGUE)]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        cause = self.value()
+        return queryset.filter(caused_by(cause)) if cause else queryset
 
 
 class ExportListing(CsvAdmin):

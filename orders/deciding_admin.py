@@ -20,7 +20,7 @@ from accounts.scoped_admin import OrgScopedAdmin, person, require
 from connectors.models import ErpConnection
 from exports.batches import MAX_BATCH_ORDERS, create_batch, preview_batch
 from exports.decisions import DECISIONS, Decision, Preview
-from exports.failures import OPEN_FAILURE
+from exports.failures import OPEN_FAILURE, caused_by
 from exports.models import BatchItem, ErpExport
 from orders.errors import Refused
 from orders.models import DraftOrder
@@ -222,7 +222,7 @@ def _chosen(query: QueryDict) -> Q:
     if "error" in query:
         failures = ErpExport.objects.filter(
             OPEN_FAILURE,
-            error_json__code=query.get("error"),
+            caused_by(query.get("error", "")),
             erp_connection=UUID(query.get("connection", "")),
         )
         return Q(pk__in=failures.values("draft_order"))

@@ -45,8 +45,10 @@ def erp(org: Org, dropzone_root: Path) -> ErpConnection:
     return a_connection(org, {"mode": "filesystem", "export_path": str(dropzone_root)})
 
 
-def fail(export: ErpExport, code: str = "ERP_REFUSED", **error: Any) -> None:
-    report = ConnectorError(code, **error).as_json()
+def fail(
+    export: ErpExport, code: str = "ERP_REFUSED", *, erp_code: str | None = None, **error: Any
+) -> None:
+    report = {**ConnectorError(code, **error).as_json(), "erp_code": erp_code}
     advance(
         [export.id],
         kind=ErpExportEvent.Kind.FAILED,
@@ -68,8 +70,9 @@ def doubt(export: ErpExport) -> None:
 # Failures by cause.
 def test_failures_are_grouped_and_led_to(org: Org, erp: ErpConnection, operator: User) -> None:
     exports = some_exports(org, operator, 6)
-    for export in exports[:3]:
-        fail(export)
+    fail(exports[0])
+    for export in exports[1:3]:
+        fail(export, erp_code="LOCK & <b>")
     fail(exports[3], "GIVEN_UP")
     doubt(exports[4])
     client = logged_in(operator)
@@ -77,7 +80,12 @@ def test_failures_are_grouped_and_led_to(org: Org, erp: ErpConnection, operator:
     for code in ("ERP_REFUSED", "GIVEN_UP", "OUTCOME_UNKNOWN"):
         assert CATALOGUE[code].hint.split(",")[0] in page
     for count, query in (
-        (3, f"?failure=open&error=ERP_REFUSED&erp_connection__id__exact={erp.id}"),
+        (1, f"?failure=open&error=ERP_REFUSED%3A&erp_connection__id__exact={erp.id}"),
+        (
+            2,
+            "?failure=open&error=ERP_REFUSED%3ALOCK+%26+%3Cb%3E"
+            f"&erp_connection__id__exact={erp.id}",
+        ),
         (1, f"?failure=open&error=GIVEN_UP&erp_connection__id__exact={erp.id}"),
         (1, f"?needs_decision=yes&error=OUTCOME_UNKNOWN&erp_connection__id__exact={erp.id}"),
     ):
@@ -97,20 +105,22 @@ def test_a_group_says_what_the_erp_said(org: Org, erp: ErpConnection, operator: 
 
 
 def test_a_group_is_retried_and_then_gone(org: Org, erp: ErpConnection, operator: User) -> None:
-    first, second, other = some_exports(org, operator, 3)
+    first, second, other, another = some_exports(org, operator, 4)
     for export in (first, second):
-        fail(export)
+        fail(export, erp_code="LOCKED")
     fail(other, "GIVEN_UP")
+    fail(another, erp_code="PERIOD_CLOSED")
     client = logged_in(operator)
-    url = f"/admin/orders/draftorder/decide/retry/?error=ERP_REFUSED&connection={erp.id}"
+    url = f"/admin/orders/draftorder/decide/retry/?error=ERP_REFUSED%3ALOCKED&connection={erp.id}"
     assert url.replace("&", "&amp;") in text(client.get(FAILURES))
     assert "2 orders will be pushed again" in text(client.get(url))
     ids = f"{first.draft_order_id} {second.draft_order_id}"
     posted = {"orders": ids, "back": FAILURES}
     page = client.post("/admin/orders/draftorder/decide/retry/", posted, follow=True)
     assert page.redirect_chain[-1][0] == FAILURES
-    assert "ERP_REFUSED" not in text(page)
-    assert "GIVEN_UP" in text(page)
+    assert "LOCKED" not in text(page)
+    for code in ("GIVEN_UP", "PERIOD_CLOSED"):
+        assert code in text(page)
     assert ErpExport.objects.filter(status="PENDING").count() == 2
 
 
