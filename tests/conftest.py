@@ -245,6 +245,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """What `-n auto` means: one more than there are processors, for tests often wait."""
+    return (os.cpu_count() or 1) + 1
+
+
 # With -n each process has a PostgreSQL of its own too: an outage in one test, or a transaction that
 # stays open for long, concerns no other.
 @pytest.hookimpl(optionalhook=True)

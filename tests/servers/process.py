@@ -21,18 +21,22 @@ HOST = "127.0.0.1"
 # Reads until every process that holds the other end of the pipe is gone, then removes the folder.
 _REMOVER = 'cat >/dev/null; for n in 1 2 3 4 5 6 7 8 9; do rm -rf "$0" && exit; sleep 1; done'
 _removers: list[subprocess.Popen[bytes]] = []
+_given_ports: set[int] = set()
 
 
 def free_port() -> int:
     """Return a free loopback port below the range the kernel gives to outgoing connections.
 
     So a server that is down finds its port free again, and a client that dials it meanwhile is
-    not connected to itself.
+    not connected to itself. None is given twice: it may be some time until its server listens.
     """
     while True:
         port = random.SystemRandom().randrange(15_000, 32_000)
+        if port in _given_ports:
+            continue
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind((HOST, port))
+            _given_ports.add(port)
             return port
 
 
