@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 import yaml
+from django.conf import settings
 
 from connectors.dropzone.connector import DropzoneJsonV1Connector
 from exports.models import ErpExport
@@ -77,6 +78,8 @@ def options(child_env: dict[str, str], dropzone_root: Path) -> list[str]:
         "TRUST_X_FORWARDED_PROTO": "true",
         "TRUSTED_PROXIES": "1",
         "DROPZONE_ROOTS": str(dropzone_root),
+        # The database was made by the tests, which run with DEBUG.
+        "DELIVERY_INSTANCE": settings.DELIVERY_INSTANCE,
     }
     return [
         f"--volume={dropzone_root}:{dropzone_root}",
