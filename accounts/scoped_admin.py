@@ -11,7 +11,7 @@ from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
 from django.db.models import DateTimeField, ForeignKey, Model, Q, QuerySet
 from django.forms import BaseInlineFormSet, ModelChoiceField
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404
 from django.template.response import TemplateResponse
 from django.urls import reverse
@@ -106,6 +106,23 @@ class OrgScopedAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # generic in 
 
     def has_delete_permission(self, request: HttpRequest, obj: Any | None = None) -> bool:
         return False
+
+    def object_context(self, request: HttpRequest, obj: Any) -> dict[str, Any]:
+        """What the page of an object says besides its form."""
+        return {}
+
+    def render_change_form(
+        self,
+        request: HttpRequest,
+        context: dict[str, Any],
+        add: bool = False,
+        change: bool = False,
+        form_url: str = "",
+        obj: Any | None = None,
+    ) -> HttpResponse:
+        if obj is not None:
+            context.update(self.object_context(request, obj))
+        return super().render_change_form(request, context, add, change, form_url, obj)
 
     def get_or_404(self, request: HttpRequest, pk: object) -> Any:
         """The object if this user may see it. Raises Http404, PermissionDenied."""

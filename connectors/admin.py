@@ -170,20 +170,10 @@ class ErpConnectionAdmin(ConnectionOperating):
         )
         return redirect("admin:connectors_erpconnection_change", obj.pk)
 
-    def render_change_form(
-        self,
-        request: HttpRequest,
-        context: dict[str, Any],
-        add: bool = False,
-        change: bool = False,
-        form_url: str = "",
-        obj: ErpConnection | None = None,
-    ) -> HttpResponse:
-        if obj is not None:
-            # Read again: a form that was refused has already changed the object.
-            connection = ErpConnection.objects.select_related("paused_by").get(pk=obj.pk)
-            context.update(self._state(request, connection))
-        return super().render_change_form(request, context, add, change, form_url, obj)
+    def object_context(self, request: HttpRequest, obj: ErpConnection) -> dict[str, Any]:
+        # Read again: a form that was refused has already changed the object.
+        connection = ErpConnection.objects.select_related("paused_by").get(pk=obj.pk)
+        return self._state(request, connection)
 
 
 def _connector(request: HttpRequest, connection: ErpConnection | None) -> ERPConnectorPort:

@@ -167,26 +167,16 @@ class ErpAckAdmin(AckColumns, CsvAdmin, AckDeciding):
         count = self.get_queryset(request).filter(ErpAck.OPEN).count()
         return super().changelist_view(request, {**(extra_context or {}), "open_count": count})
 
-    def render_change_form(
-        self,
-        request: HttpRequest,
-        context: dict[str, Any],
-        add: bool = False,
-        change: bool = False,
-        form_url: str = "",
-        obj: ErpAck | None = None,
-    ) -> HttpResponse:
-        if obj is not None:
-            may_decide = person(request).has_perm("exports.decide_erpack")
-            context.update(
-                ack=obj,
-                verdict=self.verdict_badge(obj),
-                explanation=_EXPLAINED.get(obj.verdict, ""),
-                decisions=[
-                    (label, reverse(f"admin:exports_erpack_{name}", args=[obj.pk]))
-                    for name, label in OFFERED.get(obj.verdict, {}).items()
-                    if may_decide
-                ],
-                **both_answers(obj),
-            )
-        return super().render_change_form(request, context, add, change, form_url, obj)
+    def object_context(self, request: HttpRequest, obj: ErpAck) -> dict[str, Any]:
+        may_decide = person(request).has_perm("exports.decide_erpack")
+        return {
+            "ack": obj,
+            "verdict": self.verdict_badge(obj),
+            "explanation": _EXPLAINED.get(obj.verdict, ""),
+            "decisions": [
+                (label, reverse(f"admin:exports_erpack_{name}", args=[obj.pk]))
+                for name, label in OFFERED.get(obj.verdict, {}).items()
+                if may_decide
+            ],
+            **both_answers(obj),
+        }

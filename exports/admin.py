@@ -126,33 +126,20 @@ class ErpExportAdmin(ExportListing, ExportDeciding, Failures):
             *super().get_urls(),
         ]
 
-    def render_change_form(
-        self,
-        request: HttpRequest,
-        context: dict[str, Any],
-        add: bool = False,
-        change: bool = False,
-        form_url: str = "",
-        obj: ErpExport | None = None,
-    ) -> HttpResponse:
-        if obj is not None:
-            context["export"] = obj
-            context["status"] = self.status_badge(obj)
-            is_pending = obj.status == ErpExport.Status.PENDING
-            user = person(request)
-            context.update(_outlook(obj))
-            if user.has_perm("exports.view_erpexportevent"):
-                context["timeline"] = _timeline(obj)
-            context["is_cancellable"] = (
-                is_pending and obj.staged_path is None and user.has_perm("exports.cancel_erpexport")
-            )
-            context["is_deliverable"] = (
-                is_pending and obj.attempts > 0 and user.has_perm("orders.push_draftorder")
-            )
-            context["is_settleable"] = user.has_perm("exports.settle_erpexport") and bool(
-                possible_outcomes(obj)
-            )
-        return super().render_change_form(request, context, add, change, form_url, obj)
+    def object_context(self, request: HttpRequest, obj: ErpExport) -> dict[str, Any]:
+        is_pending = obj.status == ErpExport.Status.PENDING
+        may = person(request).has_perm
+        return {
+            "export": obj,
+            "status": self.status_badge(obj),
+            **_outlook(obj),
+            "timeline": _timeline(obj) if may("exports.view_erpexportevent") else None,
+            "is_cancellable": (
+                is_pending and obj.staged_path is None and may("exports.cancel_erpexport")
+            ),
+            "is_deliverable": is_pending and obj.attempts > 0 and may("orders.push_draftorder"),
+            "is_settleable": may("exports.settle_erpexport") and bool(possible_outcomes(obj)),
+        }
 
     def payload_view(self, request: HttpRequest, pk: UUID) -> HttpResponse:
         """The exact bytes, as a file."""

@@ -101,24 +101,14 @@ class WebhookAdmin(OrgScopedAdmin):
             secret=secret.reveal(),
         )
 
-    def render_change_form(
-        self,
-        request: HttpRequest,
-        context: dict[str, Any],
-        add: bool = False,
-        change: bool = False,
-        form_url: str = "",
-        obj: Webhook | None = None,
-    ) -> HttpResponse:
-        if obj is not None:
-            # Read again: a form that was refused has already changed the object.
-            webhook = Webhook.objects.select_related("secret_set_by").get(pk=obj.pk)
-            context.update(
-                webhook=webhook,
-                state=self.state_badge(webhook),
-                may_change=self.has_change_permission(request, obj),
-            )
-        return super().render_change_form(request, context, add, change, form_url, obj)
+    def object_context(self, request: HttpRequest, obj: Webhook) -> dict[str, Any]:
+        # Read again: a form that was refused has already changed the object.
+        webhook = Webhook.objects.select_related("secret_set_by").get(pk=obj.pk)
+        return {
+            "webhook": webhook,
+            "state": self.state_badge(webhook),
+            "may_change": self.has_change_permission(request, obj),
+        }
 
     def secret_view(self, request: HttpRequest, pk: UUID) -> HttpResponse:
         require(request, "notifications.change_webhook")
@@ -225,23 +215,13 @@ class NotificationAdmin(ReadOnlyAdmin):
         name = "notifications_notification_redeliver"
         return [path("<uuid:pk>/redeliver/", view, name=name), *super().get_urls()]
 
-    def render_change_form(
-        self,
-        request: HttpRequest,
-        context: dict[str, Any],
-        add: bool = False,
-        change: bool = False,
-        form_url: str = "",
-        obj: Notification | None = None,
-    ) -> HttpResponse:
-        if obj is not None:
-            context.update(
-                notification=obj,
-                state=self.webhook_badge(obj),
-                may_redeliver=obj.attempts
-                and request.user.has_perm("notifications.redeliver_notification"),
-            )
-        return super().render_change_form(request, context, add, change, form_url, obj)
+    def object_context(self, request: HttpRequest, obj: Notification) -> dict[str, Any]:
+        return {
+            "notification": obj,
+            "state": self.webhook_badge(obj),
+            "may_redeliver": obj.attempts
+            and request.user.has_perm("notifications.redeliver_notification"),
+        }
 
     def redeliver_view(self, request: HttpRequest, pk: UUID) -> HttpResponse:
         require(request, "notifications.redeliver_notification")

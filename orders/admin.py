@@ -58,19 +58,6 @@ class SourceDocumentAdmin(OrgScopedAdmin):
 
 @admin.register(DraftOrder)
 class DraftOrderAdmin(OrderListing, OrderEditing, OrderDeciding):
-    def render_change_form(
-        self,
-        request: HttpRequest,
-        context: dict[str, Any],
-        add: bool = False,
-        change: bool = False,
-        form_url: str = "",
-        obj: DraftOrder | None = None,
-    ) -> HttpResponse:
-        if obj is not None:
-            context.update(self._state(request, obj.pk))
-        return super().render_change_form(request, context, add, change, form_url, obj)
-
     def get_urls(self) -> list[URLPattern]:
         return [
             path(
@@ -98,10 +85,9 @@ class DraftOrderAdmin(OrderListing, OrderEditing, OrderDeciding):
             document=highlighted(document.content),
         )
 
-    def _state(self, request: HttpRequest, order_id: UUID) -> dict[str, Any]:
-        """What the page says about an order beside its form."""
+    def object_context(self, request: HttpRequest, obj: DraftOrder) -> dict[str, Any]:
         # Read again: a form that was refused has already changed the object.
-        order = DraftOrder.objects.select_related("customer", "approved_by").get(pk=order_id)
+        order = DraftOrder.objects.select_related("customer", "approved_by").get(pk=obj.pk)
         is_waiting = order.status in (Status.NEEDS_REVIEW, Status.READY)
         is_stale = (
             order.status in (Status.APPROVED, Status.ERROR)
