@@ -11,6 +11,7 @@ from exports import (
     connection_tests,
     delivery,
     janitor,
+    leftovers,
     retention,
     ring,
     tallies,
@@ -66,6 +67,7 @@ def tidy() -> None:
     janitor.sweep()
     throttling.prune()
     idempotency.prune()
+    leftovers.prune()
 
 
 def prune() -> None:
