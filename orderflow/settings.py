@@ -184,17 +184,15 @@ STORAGES = {
 
 # Connections.
 DROPZONE_ROOTS = env.list("DROPZONE_ROOTS", default=[])
-SFTP_DENIED_NETWORKS = env.list(
-    "SFTP_DENIED_NETWORKS",
-    default=[
-        "0.0.0.0/8",
-        "169.254.0.0/16",
-        "::/128",
-        "fe80::/10",
-        "fd00:ec2::/32",
-        *([] if DEBUG else ["127.0.0.0/8", "::1/128"]),
-    ],
-)
+_NETWORKS_OF_THIS_HOST = [
+    "0.0.0.0/8",
+    "169.254.0.0/16",
+    "::/128",
+    "fe80::/10",
+    "fd00:ec2::/32",
+    *([] if DEBUG else ["127.0.0.0/8", "::1/128"]),
+]
+SFTP_DENIED_NETWORKS = env.list("SFTP_DENIED_NETWORKS", default=_NETWORKS_OF_THIS_HOST)
 
 # Exports.
 DELIVERY_INSTANCE = env.str("DELIVERY_INSTANCE", default="development" if DEBUG else "production")
@@ -207,7 +205,8 @@ WEBHOOK_ALLOW_HTTP = env.bool("WEBHOOK_ALLOW_HTTP", default=DEBUG)
 WEBHOOK_DENIED_NETWORKS = env.list(
     "WEBHOOK_DENIED_NETWORKS",
     default=[
-        *SFTP_DENIED_NETWORKS,
+        # Whatever SFTP may reach: a webhook shows the beginning of an answer.
+        *_NETWORKS_OF_THIS_HOST,
         "10.0.0.0/8",
         "100.64.0.0/10",
         "172.16.0.0/12",

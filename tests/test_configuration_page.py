@@ -94,3 +94,12 @@ def test_nothing_starts_without_a_key_or_a_worker(name: str, value: str, objecti
     )
     assert result.returncode != 0
     assert objection in result.stderr
+
+
+def test_what_sftp_may_reach_is_not_opened_to_webhooks() -> None:
+    program = "from orderflow.settings import *; print(*WEBHOOK_DENIED_NETWORKS)"
+    env = {"SECRET_KEY": "x", "FERNET_KEYS": "x", "SFTP_DENIED_NETWORKS": "10.9.9.0/24"}
+    done = subprocess.run(
+        [sys.executable, "-c", program], check=True, cwd=ROOT, env=env, capture_output=True
+    )
+    assert {b"127.0.0.0/8", b"169.254.0.0/16", b"10.0.0.0/8"} < set(done.stdout.split())
