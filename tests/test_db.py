@@ -1,5 +1,7 @@
 """Times that the database sets, on databases that keep them as texts too."""
 
+import os
+import socket
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -27,3 +29,12 @@ def test_so_does_a_whole_second() -> None:
         Org.objects.update(created_at=Now())
         org.refresh_from_db()
     assert Org.objects.get(created_at=org.created_at.replace(microsecond=0)) == org
+
+
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="nothing lies in between")
+def test_a_server_that_vanished_is_not_waited_for_for_hours() -> None:
+    connection.ensure_connection()
+    with socket.socket(fileno=os.dup(connection.connection.fileno())) as sock:
+        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) <= 60
+        assert 0 < sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) <= 120_000
+    assert connection.get_connection_params()["connect_timeout"] <= 30
