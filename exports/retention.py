@@ -57,8 +57,9 @@ def count_due() -> Counter[str]:
 
 def _due() -> Iterator[tuple["_Rule", QuerySet[Any]]]:
     now = db_now()
-    for org in Org.objects.order_by("id"):
-        for rule in _RULES:
+    orgs = list(Org.objects.order_by("?"))
+    for rule in _RULES:
+        for org in orgs:
             if days := getattr(org, rule.days):
                 yield rule, rule.due(now - timedelta(days=days)).filter(org=org)
 
@@ -134,7 +135,8 @@ class _Rule(NamedTuple):
 
 _RULES: Final = (
     _Rule("payloads", "keep_payloads_days", _with_payload, _forget_payloads),
-    _Rule("archived objects", "keep_archive_days", _in_archive, _forget_objects),
     _Rule("histories of exports", "keep_events_days", _with_events, _forget_events),
     _Rule("texts of answers", "keep_acks_days", _with_text, _forget_texts),
+    # Last: the storage may be slow, or refuse.
+    _Rule("archived objects", "keep_archive_days", _in_archive, _forget_objects),
 )

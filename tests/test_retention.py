@@ -313,3 +313,18 @@ def test_a_month_is_the_least(org: Org) -> None:
         org.full_clean()
     with pytest.raises(IntegrityError), transaction.atomic():
         org.save()
+
+
+def test_an_archive_that_cannot_be_asked_holds_up_nothing_else(
+    erp: ErpConnection, org: Org, ann: User, dropzone: Dropzone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(storage: DjangoObjectStorage, key: str) -> None:
+        raise ConnectorError("ARCHIVE_FAILED", detail=key)
+
+    monkeypatch.setattr(DjangoObjectStorage, "delete", refuse)
+    answered(erp, ann, dropzone)
+    keep(org, *EVERYTHING)
+    age()
+    with pytest.raises(ConnectorError, match="ARCHIVE_FAILED"):
+        retention.prune()
+    assert +retention.count_due() == {"archived objects": 1}
