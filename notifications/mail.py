@@ -4,7 +4,7 @@ import logging
 from collections import defaultdict
 from collections.abc import Sequence
 from datetime import timedelta
-from smtplib import SMTPException
+from smtplib import SMTPException, SMTPRecipientsRefused
 from typing import Any
 from uuid import UUID
 
@@ -71,8 +71,10 @@ def send_due() -> int:
             try:
                 _compose(org, claimed, addresses).send()
             except (OSError, SMTPException) as e:
-                # The server is the same for all orgs.
                 logger.warning("mail: %s", type(e).__name__, extra={"org_id": org.id})
+                if isinstance(e, SMTPRecipientsRefused):
+                    continue
+                # The server is the same for all orgs.
                 return count
             failpoint("mailed")
             told.update(mailed_at=Now())

@@ -38,11 +38,20 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 class MailServer:
-    """`received`: who got which message."""
+    """`received`: who got which message; `refused`: an address that nobody has there."""
 
     def __init__(self) -> None:
         self.received: list[tuple[list[str], EmailMessage]] = []
+        self.refused = ""
         self.port = free_port()
+
+    async def handle_RCPT(
+        self, server: Any, session: Any, envelope: Any, address: str, options: list[str]
+    ) -> str:
+        if address == self.refused:
+            return "550 No such user"
+        envelope.rcpt_tos.append(address)
+        return "250 OK"
 
     async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:
         message = BytesParser(policy=default).parsebytes(envelope.content)
@@ -167,6 +176,23 @@ def test_a_mail_server_that_is_down_gets_it_later(smtp: MailServer, erp: ErpConn
     let_pass(minutes=10)
     assert send_due() == 1
     assert len(smtp.received) == 1
+
+
+def test_an_org_whose_addresses_are_refused_holds_up_no_other(
+    smtp: MailServer, erp: ErpConnection, roles: None
+) -> None:
+    smtp.refused = "oskar@acme.example"
+    health.record_failure(erp, ConnectorError("AUTH_FAILED"))
+    other = an_org("other")
+    a_member(other, "otto", "Operator")
+    assert erp.org.name < other.name, "it comes first"
+    health.record_failure(
+        a_connection(other, {"mode": "filesystem", "export_path": erp.config["export_path"]}),
+        ConnectorError("AUTH_FAILED"),
+    )
+    let_pass(minutes=5)
+    assert send_due() == 1
+    assert [to for to, _ in smtp.received] == [["otto@other.example"]]
 
 
 def test_what_nobody_took_for_days_is_given_up(smtp: MailServer, erp: ErpConnection) -> None:
