@@ -18,7 +18,11 @@ _LEAST = {
 @register()
 def check_limits(**kwargs: Any) -> list[CheckMessage]:
     found: list[CheckMessage] = [
-        Error(f"{name} is {value}, but must be at least {least}.", id="accounts.E001")
+        Error(
+            f"{name} is {value}, but must be at least {least}.",
+            hint=f"Set {name} to {least} or more, or leave it out.",
+            id="accounts.E001",
+        )
         for name, least in _LEAST.items()
         if (value := getattr(settings, name)) < least
     ]
@@ -27,6 +31,7 @@ def check_limits(**kwargs: Any) -> list[CheckMessage]:
             Error(
                 "FAILED_LOGINS_PER_ADDRESS is less than FAILED_LOGINS_PER_USER: one person would "
                 "lock out everybody at the same address.",
+                hint="Raise FAILED_LOGINS_PER_ADDRESS, or lower FAILED_LOGINS_PER_USER.",
                 id="accounts.E002",
             )
         )

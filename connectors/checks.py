@@ -52,13 +52,20 @@ def check_connectors(**kwargs: Any) -> list[CheckMessage]:
         try:
             connector = registry.get_connector(connector_type)
         except ImportError as e:
-            errors.append(Error(f"Connector {path} cannot be imported: {e}", id="connectors.E003"))
+            errors.append(
+                Error(
+                    f"Connector {path} cannot be imported: {e}",
+                    hint="Correct its line in connectors/registry.py, or install what it needs.",
+                    id="connectors.E003",
+                )
+            )
         else:
             if connector.connector_type != connector_type:
                 errors.append(
                     Error(
                         f"Connector {path} says it is {connector.connector_type}, "
                         f"the registry says {connector_type}.",
+                        hint="Write the same connector_type in both.",
                         id="connectors.E004",
                     )
                 )

@@ -14,7 +14,13 @@ def check_denied_networks(**kwargs: Any) -> list[CheckMessage]:
         for text in settings.WEBHOOK_DENIED_NETWORKS:
             ipaddress.ip_network(text)
     except ValueError as e:
-        return [Error(f"WEBHOOK_DENIED_NETWORKS: {e}", id="notifications.E001")]
+        return [
+            Error(
+                f"WEBHOOK_DENIED_NETWORKS: {e}.",
+                hint="Write networks like 10.0.0.0/8 or fd00::/8, without host bits.",
+                id="notifications.E001",
+            )
+        ]
     return []
 
 
@@ -31,7 +37,13 @@ def check_mail(**kwargs: Any) -> list[CheckMessage]:
             )
         )
     if settings.MAIL_BUNDLE_MINUTES < 1:
-        found.append(Error("MAIL_BUNDLE_MINUTES must be at least 1.", id="notifications.E003"))
+        found.append(
+            Error(
+                "MAIL_BUNDLE_MINUTES must be at least 1.",
+                hint="Leave it out for 5 minutes.",
+                id="notifications.E003",
+            )
+        )
     if settings.EMAIL_BACKEND == "django.core.mail.backends.smtp.EmailBackend" and not url:
         found.append(
             Warning(

@@ -1,5 +1,6 @@
 """System checks: each dangerous combination of settings is found, with what to do about it."""
 
+import ast
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from django.test import override_settings
 from connectors.models import ErpConnection
 from tests.builders import a_connection, an_org
 
+ROOT = Path(__file__).parent.parent
 LOCMEM = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
 
 
@@ -44,6 +46,20 @@ def test_a_dangerous_setting_is_found(check_id: str, changed: dict[str, Any]) ->
     assert check_id not in found()
     with override_settings(**changed):
         assert found()[check_id].hint
+
+
+def test_every_finding_says_what_to_do() -> None:
+    sources = [path.read_text() for path in ROOT.glob("*/checks.py")]
+    findings = [
+        {keyword.arg for keyword in node.keywords}
+        for source in sources
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Name)
+        and node.func.id in ("Error", "Warning")
+    ]
+    assert len(findings) > 15
+    assert all(given >= {"hint", "id"} for given in findings)
 
 
 @pytest.mark.parametrize(
