@@ -63,6 +63,18 @@ def test_looking_changes_nothing_and_texts_stay_texts(root: Client) -> None:
     assert [url for url in told if "onerror=alert(1)&gt;" not in pages[url]] == []
 
 
+@pytest.mark.parametrize(
+    "address",
+    [
+        "exports/erpexport/?error=ERP_REFUSED:%00",
+        "notifications/notification/?event_type__exact=%00",
+        "orders/draftorder/decide/retry/?batch=7d5b2c1e-3c58-4b5a-9a57-2b3a1c5d7e9f&outcome=%00",
+    ],
+)
+def test_what_no_text_holds_is_not_looked_for(admin_client: Client, address: str) -> None:
+    assert admin_client.get(f"/admin/{address}").status_code == 400
+
+
 def test_texts_from_outside_are_no_formulas(root: Client) -> None:
     taint()
     files = [url for route, urls in addresses() if route.endswith("_csv") for url in urls]
