@@ -138,6 +138,9 @@ def _record(messages: Sequence[_Message], answers: Sequence[Answer]) -> None:
 
 
 def _note(webhook: Webhook, answered: Sequence[tuple[_Message, Answer]], now: datetime) -> None:
+    # One that became too old meanwhile may be pruned; none is from here on.
+    told = Notification.objects.filter(id__in=[message.notification.id for message, _ in answered])
+    kept = set(told.select_for_update(no_key=True, of=["self"]).values_list("id", flat=True))
     WebhookAttempt.objects.bulk_create(
         WebhookAttempt(
             notification=message.notification,
@@ -149,6 +152,7 @@ def _note(webhook: Webhook, answered: Sequence[tuple[_Message, Answer]], now: da
             response=answer.snippet,
         )
         for message, answer in answered
+        if message.notification.id in kept
     )
     delivered = [message.notification.id for message, answer in answered if not answer.error]
     Notification.objects.filter(id__in=delivered).update(delivered_at=now, webhook_due_at=None)

@@ -258,6 +258,23 @@ def test_what_another_worker_has_delivered_stays_delivered(
     assert notification.delivered_at
 
 
+def test_what_is_pruned_while_it_is_sent_holds_up_no_other(
+    org: Org, web: WebServer, webhook: Webhook
+) -> None:
+    old, young = happen(org, 2)
+    long_ago = db_now() - webhooks.KEPT_FOR
+    Notification.objects.filter(id=old.id).update(created_at=long_ago)
+
+    def prune(handler: Any) -> None:
+        webhooks.prune()
+        database.close()
+
+    web.before = prune
+    assert send_due() == 2
+    assert Notification.objects.get().delivered_at
+    assert WebhookAttempt.objects.get().notification == young
+
+
 def test_the_worker_sends_soon(
     org: Org, web: WebServer, webhook: Webhook, child_env: dict[str, str]
 ) -> None:
