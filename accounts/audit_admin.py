@@ -16,6 +16,18 @@ from accounts.models import AuditEntry, User
 from accounts.scoped_admin import ConditionFilter, ReadOnlyAdmin, VisibleFieldListFilter
 from accounts.scoping import visible_orgs
 
+_KINDS: Final = {
+    "orders.draftorder": "order",
+    "exports.erpexport": "export",
+    "exports.erpack": "answer",
+    "exports.batch": "batch",
+    "connectors.erpconnection": "connection",
+    "notifications.webhook": "webhook",
+    "accounts.apitoken": "token",
+    "accounts.user": "user",
+    "auth.group": "group",
+    "accounts.org": "organisation",
+}
 _DAY: Final = len("2026-01-31")
 
 
@@ -34,18 +46,7 @@ class ActionFilter(ConditionFilter):
 class About(ConditionFilter):
     title = "what it is about"
     parameter_name = "about"
-    conditions = {
-        "order": Q(object_type="orders.draftorder"),
-        "export": Q(object_type="exports.erpexport"),
-        "answer": Q(object_type="exports.erpack"),
-        "batch": Q(object_type="exports.batch"),
-        "connection": Q(object_type="connectors.erpconnection"),
-        "webhook": Q(object_type="notifications.webhook"),
-        "token": Q(object_type="accounts.apitoken"),
-        "user": Q(object_type="accounts.user"),
-        "group": Q(object_type="auth.group"),
-        "organisation": Q(object_type="accounts.org"),
-    }
+    conditions = {word: Q(object_type=label) for label, word in _KINDS.items()}
 
 
 class ActorFilter(admin.RelatedFieldListFilter):
@@ -124,9 +125,8 @@ class AuditEntryAdmin(CsvAdmin, ReadOnlyAdmin):
         return entry.actor_name or "-"
 
     def about(self, entry: AuditEntry) -> SafeString:
-        return format_html(
-            '{} <span class="quiet">{}</span>', entry.object_label, entry.object_type
-        )
+        kind = _KINDS.get(entry.object_type, entry.object_type)
+        return format_html('{} <span class="quiet">{}</span>', entry.object_label, kind)
 
     @admin.display(description="about")
     def object(self, entry: AuditEntry) -> SafeString | str:
@@ -142,7 +142,7 @@ class AuditEntryAdmin(CsvAdmin, ReadOnlyAdmin):
         if not names:
             return "-"
         return format_html(
-            '<table class="groups"><thead><tr><th></th><th scope="col">Before</th>'
+            '<table class="changes"><thead><tr><th></th><th scope="col">Before</th>'
             '<th scope="col">After</th></tr></thead><tbody>{}</tbody></table>',
             format_html_join(
                 "",

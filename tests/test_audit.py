@@ -934,6 +934,14 @@ def test_an_entry_shows_before_and_after_side_by_side(world: World, auditor: Cli
     assert '<th scope="row">active</th><td>true</td><td>false</td>' in page
     assert reverse("admin:connectors_erpconnection_change", args=[world.erp.pk]) in page
     assert ADDRESS in page and REQUEST_ID in page
+    # An entry has no history of its own.
+    assert reverse("admin:accounts_auditentry_history", args=[entry.pk]) not in page
+
+
+def test_the_list_and_its_filter_name_kinds_of_objects_alike(world: World, auditor: Client) -> None:
+    world.approved()
+    assert '<span class="quiet">order</span>' in text(auditor.get(LIST, {"about": "order"}))
+    assert '<span class="quiet">order</span>' not in text(auditor.get(LIST, {"about": "export"}))
 
 
 def test_the_list_is_found_by_what_whom_and_when(world: World, auditor: Client) -> None:
