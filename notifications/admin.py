@@ -16,6 +16,7 @@ from django.utils.safestring import SafeString
 from accounts.scoped_admin import (
     ConditionFilter,
     Inline,
+    LongText,
     OrgScopedAdmin,
     ReadOnlyAdmin,
     VisibleFieldListFilter,
@@ -37,6 +38,9 @@ class WebhookForm(forms.ModelForm):  # type: ignore[type-arg]
         choices=[(t.value, f"{t.value}: {t.label}") for t in Webhook.CHOOSABLE],
         initial=[t.value for t in Webhook.CHOOSABLE],
     )
+
+    class Meta:
+        widgets = {"url": LongText}
 
     def clean_url(self) -> str:
         url = str(self.cleaned_data["url"])
@@ -219,6 +223,7 @@ class NotificationAdmin(ReadOnlyAdmin):
         return {
             "notification": obj,
             "state": self.webhook_badge(obj),
+            "has_webhook": _has_active_webhook(obj),
             "may_redeliver": obj.attempts
             and request.user.has_perm("notifications.redeliver_notification"),
         }
@@ -228,6 +233,7 @@ class NotificationAdmin(ReadOnlyAdmin):
         notification: Notification = self.get_or_404(request, pk)
         back = reverse("admin:notifications_notification_change", args=[pk])
         if request.method != "POST":
+            has_webhook = _has_active_webhook(notification)
             return self.confirmation(
                 request,
                 title="Deliver again",
@@ -235,8 +241,10 @@ class NotificationAdmin(ReadOnlyAdmin):
                 paragraphs=[
                     "The same message is sent to the webhook again, with the same webhook-id: a "
                     "receiver that has dealt with it ignores it."
+                    if has_webhook
+                    else "There is no active webhook: make one active first."
                 ],
-                submit="Deliver again",
+                submit="Deliver again" if has_webhook else "",
                 back=back,
             )
         if webhooks.redeliver(notification):
@@ -244,6 +252,10 @@ class NotificationAdmin(ReadOnlyAdmin):
         else:
             self.message_user(request, "There is no active webhook.", messages.ERROR)
         return redirect(back)
+
+
+def _has_active_webhook(notification: Notification) -> bool:
+    return Webhook.objects.filter(org=notification.org_id, active=True).exists()
 
 
 def _change_url(webhook: Webhook) -> str:

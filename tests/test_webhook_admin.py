@@ -166,9 +166,14 @@ def test_a_notification_is_looked_at_and_delivered_again(
     response = operator.post(url("notification_redeliver", notification.pk), follow=True)
     assert messages(response) == ["It is sent again at once."]
     assert Notification.objects.get().webhook_due_at
+    assert "next attempt at" in text(response)
     Webhook.objects.update(active=False)
+    page = text(operator.get(url("notification_redeliver", notification.pk)))
+    assert "make one active first" in page
+    assert 'type="submit" class="default"' not in page
     response = operator.post(url("notification_redeliver", notification.pk), follow=True)
     assert messages(response) == ["There is no active webhook."]
+    assert "until there is an active webhook" in text(response)
 
 
 def test_who_may_do_what(org: Org, webhook: Webhook, notification: Notification) -> None:
