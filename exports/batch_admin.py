@@ -133,7 +133,6 @@ class BatchAdmin(ReadOnlyAdmin):
             original=batch,
             state=state_badge(batch.state),
             progress=counts,
-            handled=counts.total - counts.waiting,
             pace=_pace(batch, counts),
             groups=_groups(request, batch),
             is_stoppable=may_decide and batch.finished_at is None,
@@ -210,14 +209,13 @@ class BatchItemAdmin(CsvAdmin, ReadOnlyAdmin):
 
 def _pace(batch: Batch, counts: Progress) -> dict[str, str]:
     """How fast a batch goes, and for how much longer; empty before its first orders are done."""
-    handled = counts.total - counts.waiting - counts.cancelled
-    if batch.started_at is None or not handled:
+    if batch.started_at is None or not counts.handled:
         return {}
     elapsed = (batch.finished_at or db_now()) - batch.started_at
     seconds = max(elapsed.total_seconds(), 0.001)
-    pace = {"elapsed": in_words(elapsed), "rate": f"{handled / seconds:,.0f}"}
+    pace = {"elapsed": in_words(elapsed), "rate": f"{counts.handled / seconds:,.0f}"}
     if batch.finished_at is None:
-        pace["rest"] = in_words(timedelta(seconds=counts.waiting * seconds / handled))
+        pace["rest"] = in_words(timedelta(seconds=counts.waiting * seconds / counts.handled))
     return pace
 
 

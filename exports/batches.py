@@ -58,6 +58,10 @@ class Progress:
     failed: int
     cancelled: int
 
+    @property
+    def handled(self) -> int:
+        return self.done + self.refused + self.failed
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchPreview:

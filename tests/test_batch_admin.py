@@ -205,6 +205,7 @@ def test_a_batch_is_stopped_after_a_confirmation(org: Org, approver: User, viewe
     page = client.post(url, follow=True)
     assert messages(page) == ["The batch was stopped."]
     assert "stopped by ann" in text(page)
+    assert f"0 of {MANY}</progress>" in text(page), "nothing was decided"
     assert messages(client.post(url, follow=True)) == ["The batch is finished."]
     assert not DraftOrder.objects.filter(status="APPROVED").exists()
 
