@@ -233,7 +233,8 @@ CATALOGUE: Final[dict[str, ErrorSpec]] = {
         _O,
         _DATA,
         "The ERP refused the order.",
-        "Correct the order as the ERP says, approve and push it again.",
+        "Correct the order as the ERP says, approve and push it again. If nothing in it is wrong, "
+        "have the ERP mended and retry it.",
     ),
     "ACK_MOVE_FAILED": ErrorSpec(
         _F,
