@@ -68,7 +68,7 @@ test: .venv/installed ## Run the tests on PostgreSQL, then those of the ledger o
 		$(APT) update && $(APT) install --no-install-recommends $$packages >/dev/null
 	fi
 	$(BIN)/pytest --real-parts -n auto --dist worksteal
-	TEST_DATABASE=sqlite $(BIN)/pytest -m ledger -n auto
+	TEST_DATABASE=sqlite $(BIN)/pytest -m ledger -k "not ssh and not s3" -n auto
 
 .PHONY: check
 check: .venv/installed ## Lint, format, types, imports, migrations, OpenAPI, settings for production
