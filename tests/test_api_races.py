@@ -3,14 +3,11 @@
 The other one's transaction is open while the request comes, and is committed once that waits.
 """
 
-import time
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from django.db import connection as database
 from django.db import connections, transaction
-from rest_framework.response import Response
 from rest_framework.test import APIClient
 
 from accounts.models import Org, User
@@ -19,6 +16,7 @@ from orders import workflow
 from orders.creation import replace_order
 from orders.models import DraftOrder
 from tests.api import ORDERS, client, create, person, post, send
+from tests.locks import wait_until_one_waits
 
 pytestmark = pytest.mark.usefixtures("roles")
 
@@ -47,18 +45,6 @@ def change_customer(order: DraftOrder, *, actor: User) -> None:
     replace_order(order.id, actor=actor, lines=list(lines), currency="EUR", customer=OTHER_CUSTOMER)
 
 
-def wait_until_it_waits(request: "Future[Response]") -> None:
-    """Until a transaction waits for one of this thread's."""
-    deadline = time.monotonic() + 10
-    with database.cursor() as cursor:
-        while time.monotonic() < deadline and not request.done():
-            cursor.execute("SELECT COUNT(*) FROM pg_locks WHERE NOT granted")
-            if cursor.fetchone()[0]:
-                return
-            time.sleep(0.01)
-    raise AssertionError("the request does not wait")
-
-
 def test_a_change_keeps_the_customer_that_another_one_sets(
     owner: APIClient, order: DraftOrder, other_thread: ThreadPoolExecutor
 ) -> None:
@@ -66,7 +52,7 @@ def test_a_change_keeps_the_customer_that_another_one_sets(
     with transaction.atomic():
         change_customer(order, actor=otto)
         request = other_thread.submit(send, owner, "PATCH", path, {"notes": "Ring twice"})
-        wait_until_it_waits(request)
+        wait_until_one_waits()
     changed = request.result().json()
     assert (changed["customer"]["name"], changed["notes"]) == ("Beispiel AG", "Ring twice")
 
@@ -77,7 +63,7 @@ def test_an_approval_is_of_the_customer_that_a_change_sets(
     with transaction.atomic():
         change_customer(order, actor=otto)
         request = other_thread.submit(post, owner, f"{ORDERS}/{order.id}/approve")
-        wait_until_it_waits(request)
+        wait_until_one_waits()
     approved = request.result().json()
     assert (approved["customer"]["name"], approved["status"]) == ("Beispiel AG", "APPROVED")
 
@@ -92,5 +78,5 @@ def test_a_push_takes_an_order_that_is_just_being_approved(
     with transaction.atomic():
         workflow.approve(order.id, actor=otto)
         request = other_thread.submit(post, owner, f"{ORDERS}/{order.id}/push")
-        wait_until_it_waits(request)
+        wait_until_one_waits()
     assert request.result().status_code == 202

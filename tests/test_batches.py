@@ -35,6 +35,7 @@ from orderflow.db import db_now
 from orders.errors import Refused
 from orders.models import DraftOrder
 from tests.builders import a_connection, a_user, an_approved_order, an_order, an_org
+from tests.locks import wait_until_one_waits
 from tests.processes import ROOT, worker
 
 pytestmark = [pytest.mark.django_db, pytest.mark.ledger]
@@ -356,19 +357,24 @@ def test_a_cancellation_waits_for_the_orders_that_are_being_done(
     org: Org, ann: User, in_pairs: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     batch = a_batch(org, ann, count=5)
-    is_amid, may_go_on = threading.Event(), threading.Event()
+    is_amid, may_go_on, is_cancelled = threading.Event(), threading.Event(), threading.Event()
 
     def pause(name: str) -> None:
         if name == "batch_step":
             is_amid.set()
             assert may_go_on.wait(10)
+        elif name == "batch_stepped":
+            assert is_cancelled.wait(10)
+
+    def cancel_it() -> None:
+        cancel(batch.id, actor=ann)
+        is_cancelled.set()
 
     monkeypatch.setattr(batches, "failpoint", pause)
     with in_threads(lambda: run(batch.id)):
         assert is_amid.wait(10)
-        with in_threads(lambda: cancel(batch.id, actor=ann)):
-            time.sleep(0.3)
-            assert not Batch.objects.filter(finished_at__isnull=False).exists()
+        with in_threads(cancel_it):
+            wait_until_one_waits()
             may_go_on.set()
     assert [outcome for _, outcome, _ in outcomes(batch)] == ["DONE"] * 2 + ["CANCELLED"] * 3
     assert ErpExport.objects.count() == 2

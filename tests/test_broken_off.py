@@ -1,7 +1,6 @@
 """Transactions that PostgreSQL breaks off, by a deadlock or a conflict, are tried again."""
 
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from exports.push import cancel_export, deliver_again, push_order, retry_order
 from orders import workflow
 from orders.models import DraftOrder
 from tests.builders import a_connection, a_user, an_approved_order, an_order, an_org, some_exports
+from tests.locks import wait_until_one_waits
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -126,7 +126,7 @@ def test_two_that_wait_for_each_other_both_get_done(org: Org, ann: User) -> None
                 sql("SET LOCAL deadlock_timeout = '20s'")  # the other one is broken off
                 order = DraftOrder.objects.select_for_update().get(id=export.draft_order_id)
                 is_locked.set()
-                wait_for_a_waiting_lock()
+                wait_until_one_waits()
                 ErpExport.objects.filter(id=export.id).update(requested_by=ann)
                 order.notes = "kept"
                 order.save(update_fields=["notes"])
@@ -141,16 +141,6 @@ def test_two_that_wait_for_each_other_both_get_done(org: Org, ann: User) -> None
     order = DraftOrder.objects.get()
     assert (order.status, order.notes) == (DraftOrder.Status.APPROVED, "kept")
     assert kinds(export) == ["CREATED", "CANCELLED"]
-
-
-def wait_for_a_waiting_lock() -> None:
-    ends = time.monotonic() + 10
-    with connection.cursor() as cursor:
-        while time.monotonic() < ends:
-            cursor.execute("SELECT 1 FROM pg_locks WHERE NOT granted")
-            if cursor.fetchone():
-                return
-    raise AssertionError("nobody waits")
 
 
 def kinds(export: ErpExport) -> list[str]:
