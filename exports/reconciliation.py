@@ -6,6 +6,7 @@ Of what left no trace only the ERP knows.
 """
 
 import hashlib
+import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -26,6 +27,8 @@ from exports.transitions import advance
 from orderflow.db import Now, db_now
 
 T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
 
 _AT_ONCE: Final = 500
 _PENDING = Q(status=ErpExport.Status.PENDING)
@@ -161,8 +164,9 @@ def apply(
 
 
 def _hold(ids: Sequence[UUID]) -> None:
-    report = {**ConnectorError("UNTRACED").as_json(), "at": db_now().isoformat()}
-    advance(
+    error = ConnectorError("UNTRACED")
+    report = {**error.as_json(), "at": db_now().isoformat()}
+    held = advance(
         ids,
         kind=ErpExportEvent.Kind.ATTEMPT_FAILED,
         where=_UNSTAGED & Q(next_attempt_at__isnull=False),
@@ -172,6 +176,7 @@ def _hold(ids: Sequence[UUID]) -> None:
         # It may have been tried: so the janitor and people take it for.
         attempts=F("attempts") + 1,
     )
+    logger.warning("reconcile: %s; %d exports held", error.log_line, len(held))
 
 
 def _release(ids: Sequence[UUID]) -> None:

@@ -34,6 +34,7 @@ def advance(
     """
     if not ids:
         return set()
+    reports = (values or {}).get("error_json") or dict.fromkeys(ids, fields.get("error_json"))
     with transaction.atomic():
         rows = ErpExport.objects.filter(where, id__in=ids)
         # In one order, so that two workers with overlapping batches cannot block each other.
@@ -61,6 +62,8 @@ def advance(
         if "status" in fields:
             exports = list(held.values())
             announce_status(fields["status"], exports, by_person=actor is not None)
+            for export in exports:
+                export.error_json = reports[export.id]
             log_after_commit(kind, exports)
     return set(held)
 
@@ -70,7 +73,9 @@ def log_after_commit(kind: ErpExportEvent.Kind, exports: Sequence[ErpExport]) ->
 
     def log() -> None:
         for export in exports:
-            logger.info("export %s: %s", export.id, kind.value, extra=ids_of(export))
+            # An ERP's refusal, say, was raised by nothing of ours: no other line has its id.
+            error = f" [{export.error_json['correlation_id']}]" if export.error_json else ""
+            logger.info("export %s: %s%s", export.id, kind.value, error, extra=ids_of(export))
 
     transaction.on_commit(log, robust=True)
 

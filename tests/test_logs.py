@@ -16,7 +16,7 @@ from accounts.models import ApiToken, Org, User
 from connectors.models import ErpConnection
 from exports.delivery import deliver
 from exports.models import ErpExport
-from exports.push import push_order
+from exports.push import cancel_export, push_order
 from orderflow.logs import about
 from tests.api import EXPORTS, ORDERS, create_approved, post
 from tests.builders import a_connection, a_user, an_approved_order, an_org, some_exports
@@ -101,6 +101,20 @@ def test_what_becomes_of_an_export_is_logged_with_its_ids(
     ]
     ids = {"export_id": str(export.id), "connection_id": str(erp.id), "org_id": str(acme.id)}
     assert all(ids.items() <= line.items() for line in lines)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_error_that_nothing_raised_is_found_by_its_correlation_id(
+    dropzone_root: Path, log: Log, acme: Org
+) -> None:
+    ann = a_user(acme)
+    a_connection(acme, {"mode": "filesystem", "export_path": str(dropzone_root)})
+    (export,) = some_exports(acme, ann)
+    cancel_export(export.id, actor=ann)
+    export.refresh_from_db()
+    correlation_id = export.error_json["correlation_id"]
+    line = log.of("exports.transitions")[-1]
+    assert line["message"] == f"export {export.id}: CANCELLED [{correlation_id}]"
 
 
 @pytest.mark.django_db(transaction=True)
