@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 from django.conf import settings
 from django.contrib.auth.models import Group, Permission
@@ -20,6 +21,10 @@ from pytest_django import DjangoDbBlocker
 
 from tests.servers import AsyncSSHServer, Faults, OpenSSHServer, S3Server, postgres
 from tests.servers import openssh as sshd
+
+# How long an example takes says more about the machine than about the code.
+hypothesis.settings.register_profile("unhurried", deadline=None)
+hypothesis.settings.load_profile("unhurried")
 
 pytest_plugins = ["tests.api", "tests.storages"]
 

@@ -493,12 +493,12 @@ def test_foreign_files_keep_no_answer_waiting(
     listing = DropzoneSession.list_acks
 
     def slow(session: DropzoneSession) -> Iterator[Any]:
-        time.sleep(0.5)
+        time.sleep(2.5)
         yield from listing(session)
 
     with (
         mock.patch.object(DropzoneSession, "list_acks", autospec=True, side_effect=slow),
-        mock.patch.object(acks, "RUN_SECONDS", 0.4),
+        mock.patch.object(acks, "RUN_SECONDS", 2),
     ):
         assert poll(erp.id).foreign == 3000
     foreign = list(dropzone.acks.glob("stock_*.csv"))

@@ -129,7 +129,6 @@ def check(erp: Erp, exports: list[ErpExport]) -> None:
 @given(st.lists(st.lists(files(), min_size=1, max_size=4), min_size=1, max_size=3))
 @settings(
     max_examples=40,
-    deadline=None,
     # The same files in each run; EXPLORE=1 looks for new ones.
     derandomize="EXPLORE" not in os.environ,
     database=None,

@@ -98,7 +98,12 @@ def test_nothing_starts_without_a_key_or_a_worker(name: str, value: str, objecti
 
 def test_what_sftp_may_reach_is_not_opened_to_webhooks() -> None:
     program = "from orderflow.settings import *; print(*WEBHOOK_DENIED_NETWORKS)"
-    env = {"SECRET_KEY": "x", "FERNET_KEYS": "x", "SFTP_DENIED_NETWORKS": "10.9.9.0/24"}
+    env = {
+        "SECRET_KEY": "x",
+        "FERNET_KEYS": "x",
+        "SFTP_DENIED_NETWORKS": "10.9.9.0/24",
+        "DEBUG": "0",
+    }
     done = subprocess.run(
         [sys.executable, "-c", program], check=True, cwd=ROOT, env=env, capture_output=True
     )

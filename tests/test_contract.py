@@ -197,7 +197,7 @@ API.app = get_wsgi_application()
 
 
 @API.parametrize()
-@hypothesis.settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@hypothesis.settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_every_answer_is_as_described(case: schemathesis.Case, world: World) -> None:
     operation = case.operation.definition.raw["operationId"]
     ids = world.prepare(operation)

@@ -71,10 +71,10 @@ def test_a_database_that_hangs_is_noticed_in_time(
     for _ in range(3):
         began = time.monotonic()
         refusal(probe.get("/readyz"), 503, "not_ready")
-        assert time.monotonic() - began < 1
+        assert time.monotonic() - began < 3
         assert probe.get("/healthz").status_code == 200
     proxy.resume()
-    ends = time.monotonic() + 5
+    ends = time.monotonic() + 20
     while probe.get("/readyz").status_code != 200:
         assert time.monotonic() < ends, "it has not noticed that the database is back"
 

@@ -23,7 +23,7 @@ from django.db import connection as database
 from django_q.tasks import async_task
 
 from accounts.tokens import create_token
-from exports.models import ErpExport
+from exports.models import ErpExport, Worker
 from simulator.erp import ErpSimulator
 from simulator.script import Script
 from tests.api import ORDER, ORDERS, person
@@ -109,6 +109,9 @@ class Service:
 
     def stop(self, name: str) -> None:
         process = self.running.pop(name)
+        if name.startswith("worker"):
+            # While it only starts, a signal ends it as it does any process.
+            until(lambda: Worker.objects.filter(pid=process.pid).exists())
         process.terminate()
         assert process.wait(40) == 0, name
 

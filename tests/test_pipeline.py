@@ -61,7 +61,7 @@ def strict_peer() -> Iterator[Connection]:
     server = threading.Thread(target=serve)
     server.start()
     with theirs, ours:
-        yield Connection(cast(Any, Line()), cast(Any, ours), "", operation_timeout=5)
+        yield Connection(cast(Any, Line()), cast(Any, ours), "", operation_timeout=60)
         Line().close()
         server.join()
 

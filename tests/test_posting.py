@@ -160,10 +160,10 @@ def test_a_certificate_is_verified(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 def test_a_server_that_does_not_answer_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(posting, "EXCHANGE_SECONDS", 0.3)
-    with WebServer(before=lambda handler: time.sleep(2)) as web:
+    with WebServer(before=lambda handler: time.sleep(8)) as web:
         began = time.monotonic()
         assert send(web.url).error == "The server did not answer within 0 seconds."
-        assert time.monotonic() - began < 1
+        assert time.monotonic() - began < 5
 
 
 @pytest.mark.parametrize("is_tls", [False, True])
@@ -175,14 +175,14 @@ def test_a_server_that_drips_does_not_hold_on(
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
 
     def drip(handler: Any) -> None:
-        for _ in range(30):
+        for _ in range(80):
             handler.wfile.write(b"HTTP/1.1 100 Continue\r\n\r\n")
             time.sleep(0.1)
 
     with WebServer(before=drip, certificate=certificate) as web:
         began = time.monotonic()
         assert "did not answer within" in send(web.url).error
-        assert time.monotonic() - began < 1.5
+        assert time.monotonic() - began < 5
 
 
 def test_what_is_no_web_server() -> None:

@@ -288,7 +288,7 @@ def test_proxy_delays_without_slowing_down(echo):
         proxy.latency = 0.1
         started = time.monotonic()
         assert exchange(client, b"x" * 2_000_000) == b"x" * 2_000_000
-        assert 0.2 <= time.monotonic() - started < 1
+        assert 0.2 <= time.monotonic() - started < 2.5
 
 
 def test_proxy_stalls_one_way_and_delivers_later(echo):

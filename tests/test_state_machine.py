@@ -706,7 +706,6 @@ def test_no_promise_is_broken_whatever_happens() -> None:
         settings=Settings(
             max_examples=60,
             stateful_step_count=8,
-            deadline=None,
             # The same moves in each run; EXPLORE=1 looks for new ones.
             derandomize="EXPLORE" not in os.environ,
             database=None,
