@@ -111,6 +111,14 @@ class ErpConnection(models.Model):
         except ConfigError as e:
             raise ConnectorError("CONFIG_INVALID", public=str(e)) from e
 
+    @property
+    def reads_acks(self) -> bool:
+        """Whether the ERP may answer here; it may where the configuration cannot say."""
+        try:
+            return self.connector.reads_acks(self.parse_config())
+        except ConnectorError:
+            return True
+
     def seal(self, config: Mapping[str, Any]) -> None:
         """Encrypt a configuration for this row; saving is up to the caller."""
         field = self._meta.get_field("config_encrypted")

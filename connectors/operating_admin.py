@@ -64,7 +64,7 @@ class ConnectionOperating(OrgScopedAdmin):
             "pause_spec": None if connection.paused_by else CATALOGUE.get(connection.pause_reason),
             "config_error": config_error(connection),
             "last_error": _last_error(connection),
-            "reads_acks": reads_acks(connection),
+            "reads_acks": connection.reads_acks,
             "ack_error": _dated(connection.ack_error),
             "latency": _latency(connection),
             "backlog": backlog(connection),
@@ -351,14 +351,6 @@ def pause_reason(connection: ErpConnection) -> str:
         return "It was not tested since it was set up or changed."
     spec = CATALOGUE.get(connection.pause_reason)
     return spec.message if spec else connection.pause_reason
-
-
-def reads_acks(connection: ErpConnection) -> bool:
-    """Whether the ERP may answer here; it may where the configuration cannot say."""
-    try:
-        return connection.connector.reads_acks(connection.parse_config())
-    except ConnectorError:
-        return True
 
 
 def _last_error(connection: ErpConnection) -> dict[str, Any] | None:

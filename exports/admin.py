@@ -17,7 +17,7 @@ from accounts.scoped_admin import (
     link,
     person,
 )
-from connectors.operating_admin import pause_reason, reads_acks
+from connectors.operating_admin import pause_reason
 from connectors.port import media_type
 from exports import workers
 from exports.ack_admin import AckInline
@@ -192,7 +192,7 @@ def _outlook(export: ErpExport) -> dict[str, Any]:
     if export.status == ErpExport.Status.PENDING:
         outlook["has_worker"] = workers.alive().exists()
     if export.status == ErpExport.Status.SENT:
-        outlook["expects_answer"] = reads_acks(connection)
+        outlook["expects_answer"] = connection.reads_acks
     if export.acked_at and export.sent_at:
         outlook["answered_after"] = in_words(export.acked_at - export.sent_at)
     return outlook

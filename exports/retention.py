@@ -17,6 +17,7 @@ from django.db.models.functions import Coalesce
 
 from accounts.models import Org
 from connectors import instance
+from connectors.models import ErpConnection
 from connectors.storage import DjangoObjectStorage
 from exports.janitor import LOST
 from exports.models import ErpAck, ErpExport, ErpExportEvent
@@ -26,7 +27,6 @@ _RUN_SECONDS: Final = 60
 _AT_ONCE: Final = 500
 
 _OPEN_ACK = Exists(ErpAck.objects.filter(ErpAck.OPEN, export=OuterRef("pk")))
-_FINISHED = Q(status__in=[ErpExport.Status.ACKED, ErpExport.Status.FAILED]) & ~_OPEN_ACK
 
 
 def prune() -> Counter[str]:
@@ -57,42 +57,52 @@ def count_due() -> Counter[str]:
 
 def _due() -> Iterator[tuple["_Rule", QuerySet[Any]]]:
     now = db_now()
+    finished = _finished()
     orgs = list(Org.objects.order_by("?"))
     for rule in _RULES:
         for org in orgs:
             if days := getattr(org, rule.days):
-                yield rule, rule.due(now - timedelta(days=days)).filter(org=org)
+                yield rule, rule.due(finished, now - timedelta(days=days)).filter(org=org)
 
 
-def _exports(before: datetime) -> QuerySet[ErpExport]:
+def _finished() -> QuerySet[ErpExport]:
+    """Exports that wait for nobody, neither for the ERP nor for a person."""
+    silent = [erp.id for erp in ErpConnection.objects.all() if not erp.reads_acks]
+    return ErpExport.objects.filter(
+        Q(status__in=[ErpExport.Status.ACKED, ErpExport.Status.FAILED])
+        | Q(status=ErpExport.Status.SENT, erp_connection__in=silent)
+    ).exclude(_OPEN_ACK)
+
+
+def _old(finished: QuerySet[ErpExport], before: datetime) -> QuerySet[ErpExport]:
     # Whatever happens to an export counts as its age, a late decision about an answer too.
-    return ErpExport.objects.filter(_FINISHED, created_at__lt=before, updated_at__lt=before)
+    return finished.filter(created_at__lt=before, updated_at__lt=before)
 
 
-def _with_payload(before: datetime) -> QuerySet[ErpExport]:
-    return _exports(before).filter(payload__isnull=False, archived_at__isnull=False)
+def _with_payload(finished: QuerySet[ErpExport], before: datetime) -> QuerySet[ErpExport]:
+    return _old(finished, before).filter(payload__isnull=False, archived_at__isnull=False)
 
 
-def _in_archive(before: datetime) -> QuerySet[ErpExport]:
-    return _exports(before).filter(archived_at__isnull=False, archive_pruned_at=None)
+def _in_archive(finished: QuerySet[ErpExport], before: datetime) -> QuerySet[ErpExport]:
+    return _old(finished, before).filter(archived_at__isnull=False, archive_pruned_at=None)
 
 
-def _with_events(before: datetime) -> QuerySet[ErpExport]:
+def _with_events(finished: QuerySet[ErpExport], before: datetime) -> QuerySet[ErpExport]:
     # The janitor finds its staging files by them.
-    return _exports(before).exclude(LOST).filter(events_pruned_at=None)
+    return _old(finished, before).exclude(LOST).filter(events_pruned_at=None)
 
 
-def _with_text(before: datetime) -> QuerySet[ErpAck]:
+def _with_text(finished: QuerySet[ErpExport], before: datetime) -> QuerySet[ErpAck]:
     settled = ErpAck.objects.exclude(ErpAck.OPEN).exclude(verdict=ErpAck.Verdict.WAITING)
     return settled.filter(
-        Q(export=None) | Q(export__in=ErpExport.objects.filter(_FINISHED)),
+        Q(export=None) | Q(export__in=finished),
         seen_at__lt=before,
         raw_pruned_at=None,
     )
 
 
 def _forget_payloads(ids: Collection[UUID]) -> None:
-    ErpExport.objects.filter(_FINISHED, id__in=ids).update(payload=None, payload_pruned_at=Now())
+    ErpExport.objects.filter(id__in=ids).update(payload=None, payload_pruned_at=Now())
 
 
 def _forget_objects(ids: Collection[UUID]) -> None:
@@ -129,7 +139,7 @@ class _Rule(NamedTuple):
 
     what: str
     days: str
-    due: Callable[[datetime], QuerySet[Any]]
+    due: Callable[[QuerySet[ErpExport], datetime], QuerySet[Any]]
     forget: Callable[[Collection[UUID]], None]
 
 

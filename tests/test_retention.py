@@ -151,6 +151,21 @@ def test_what_is_under_way_is_kept(erp: ErpConnection, org: Org, ann: User, stat
     assert retention.prune() == {}
 
 
+def test_what_is_sent_to_an_erp_that_never_answers_is_finished(
+    org: Org, ann: User, dropzone: Dropzone
+) -> None:
+    config = {name: value for name, value in dropzone.config.items() if name != "ack_path"}
+    silent = a_connection(org, config)
+    some_exports(org, ann)
+    deliver(silent.id)
+    archive_pending()
+    keep(org, *EVERYTHING)
+    age()
+    assert retention.prune().keys() == {"payloads", "histories of exports", "archived objects"}
+    export = ErpExport.objects.get()
+    assert (export.status, export.content) == ("SENT", None)
+
+
 def test_what_is_not_archived_is_kept(
     erp: ErpConnection, org: Org, ann: User, dropzone: Dropzone
 ) -> None:
