@@ -1,0 +1,38 @@
+"""The admin as those see it who may do some things and not others: the groups' members."""
+
+import html
+
+import pytest
+from django.contrib.auth.models import Group
+from django.test import Client
+
+from accounts.models import Membership, Org, User
+from tests.builders import an_org
+
+pytestmark = pytest.mark.django_db
+
+PEOPLE = ("Approver", "Operator", "Viewer", "Auditor")
+
+
+def login(group: str, *orgs: Org) -> Client:
+    user = User.objects.create_user(group.lower(), is_staff=True)
+    user.groups.add(Group.objects.get(name=group))
+    Membership.objects.bulk_create(Membership(user=user, org=org) for org in orgs)
+    client = Client()
+    client.force_login(user)
+    return client
+
+
+def content(client: Client, url: str, status: int = 200) -> str:
+    """What a page says inside its frame."""
+    response = client.get(url)
+    assert response.status_code == status, url
+    _, _, rest = response.content.decode().partition('id="content"')
+    return " ".join(html.unescape(rest).split())
+
+
+def test_the_page_of_an_app_lists_what_one_may_see_there() -> None:
+    page = content(login("Viewer", an_org()), "/admin/exports/")
+    assert "ERP exports" in page
+    assert "No worker" not in page
+    assert "nothing waits" not in page
