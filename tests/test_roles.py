@@ -36,3 +36,11 @@ def test_the_page_of_an_app_lists_what_one_may_see_there() -> None:
     assert "ERP exports" in page
     assert "No worker" not in page
     assert "nothing waits" not in page
+
+
+def test_who_may_not_see_a_page_is_told_so_and_led_back() -> None:
+    client = login("Viewer", an_org())
+    assert "You may not do this" in content(client, "/admin/accounts/user/", 403)
+    assert 'href="/admin/"' in content(client, "/admin/connectors/erpconnection/add/", 403)
+    assert "There is no such page" in content(client, "/admin/nothing/", 404)
+    assert 'href="/admin/"' in content(Client(), "/nothing", 404)
