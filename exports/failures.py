@@ -53,6 +53,11 @@ class FailureGroup:
         """What `caused_by` takes."""
         return f"{self.code}:{self.erp_code}" if self.code == "ERP_REFUSED" else self.code
 
+    @property
+    def told(self) -> str:
+        """The message without the ERP's code, for where that stands already."""
+        return self.message.replace(f": {self.erp_code}", "", 1) if self.erp_code else self.message
+
 
 def caused_by(cause: str) -> Q:
     """Of an export: it has this error, a code of the catalogue or with the ERP's after a colon."""

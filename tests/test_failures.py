@@ -104,6 +104,26 @@ def test_a_group_says_what_the_erp_said(org: Org, erp: ErpConnection, operator: 
     assert "<dt>One error</dt><dd>The ERP refused" in text(client.get(FAILURES))
 
 
+@pytest.mark.parametrize(
+    ("message", "told"),
+    [
+        (
+            "The ERP refused the order: LOCK & <b>: It is locked.",
+            "The ERP refused the order: It is locked.",
+        ),
+        ("The ERP refused the order: LOCK & <b>", "The ERP refused the order"),
+    ],
+)
+def test_a_group_names_the_code_of_the_erp_once(
+    org: Org, erp: ErpConnection, operator: User, message: str, told: str
+) -> None:
+    (export,) = some_exports(org, operator)
+    fail(export, public=message, erp_code="LOCK & <b>")
+    page = text(logged_in(operator).get(FAILURES))
+    assert "<code>LOCK &amp; &lt;b&gt;</code>" in page
+    assert f"<dd>{told}</dd>" in page
+
+
 def test_a_group_is_retried_and_then_gone(org: Org, erp: ErpConnection, operator: User) -> None:
     first, second, other, another = some_exports(org, operator, 4)
     for export in (first, second):
