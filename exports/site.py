@@ -18,6 +18,7 @@ from django.utils.formats import date_format
 from django.utils.safestring import SafeString
 
 from accounts.login import ThrottledLoginSite
+from accounts.scoping import visible_orgs
 from connectors import instance
 from connectors.models import ErpConnection
 from exports import dashboard, workers
@@ -138,6 +139,7 @@ class OrderflowAdminSite(ThrottledLoginSite):
             ]
         waiting = self._waiting(request, failed=counts.get(DraftOrder.Status.ERROR, 0))
         context["waiting"] = [figure for figure in waiting if figure.count]
+        context["sees_anything"] = bool(context["waiting"]) or self._sees_anything(request)
         if sees_exports:
             traffic = dashboard.traffic(user, now=now)
             context["charts"] = [
@@ -202,6 +204,10 @@ class OrderflowAdminSite(ThrottledLoginSite):
                 "most": MOST if len(found) == MOST else None,
             },
         )
+
+    def _sees_anything(self, request: HttpRequest) -> bool:
+        has_org = request.user.is_superuser or visible_orgs(request.user).exists()
+        return has_org and bool(self.get_app_list(request))
 
     def _may_see(self, request: HttpRequest, model: type[Model]) -> bool:
         return self.get_model_admin(model).has_view_permission(request)

@@ -44,3 +44,20 @@ def test_who_may_not_see_a_page_is_told_so_and_led_back() -> None:
     assert 'href="/admin/"' in content(client, "/admin/connectors/erpconnection/add/", 403)
     assert "There is no such page" in content(client, "/admin/nothing/", 404)
     assert 'href="/admin/"' in content(Client(), "/nothing", 404)
+
+
+def test_the_dashboard_is_not_quiet_for_who_sees_nothing() -> None:
+    org = an_org()
+    nothing = "There is nothing that you may see yet"
+    without_group = User.objects.create_user("new", is_staff=True)
+    Membership.objects.create(user=without_group, org=org)
+    client = Client()
+    client.force_login(without_group)
+    for blind in (client, login("Viewer")):
+        page = content(blind, "/admin/")
+        assert nothing in page
+        assert "All quiet" not in page
+    assert nothing not in content(login("Approver", org), "/admin/")
+    client.force_login(User.objects.create_superuser("root"))
+    Membership.objects.all().delete()
+    assert nothing not in content(client, "/admin/")
