@@ -3,10 +3,12 @@
 import json
 from typing import Any, Final
 
+from django.apps import apps
 from django.contrib import admin
+from django.contrib.admin.exceptions import NotRegistered
 from django.db.models import Q
 from django.http import HttpRequest
-from django.urls import NoReverseMatch, reverse
+from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
@@ -120,21 +122,33 @@ class AuditEntryAdmin(CsvAdmin, ReadOnlyAdmin):
         "after": lambda entry: _as_text(entry.after),
     }
 
+    def get_fields(self, request: HttpRequest, obj: AuditEntry | None = None) -> Any:
+        if obj is not None and self._may_open(request, obj):
+            return self.fields
+        return ["about" if name == "object" else name for name in self.fields]
+
+    def _may_open(self, request: HttpRequest, entry: AuditEntry) -> bool:
+        """Whether the reader may look at the page of what the entry is about."""
+        try:
+            model = apps.get_model(entry.object_type)
+            return self.admin_site.get_model_admin(model).has_view_permission(request)
+        except (LookupError, ValueError, NotRegistered):
+            return False
+
     @admin.display(description="by")
     def actor_or_system(self, entry: AuditEntry) -> str:
         return entry.actor_name or "-"
 
-    def about(self, entry: AuditEntry) -> SafeString:
+    def about(self, entry: AuditEntry) -> str:
+        if not entry.object_type:
+            return "-"
         kind = _KINDS.get(entry.object_type, entry.object_type)
         return format_html('{} <span class="quiet">{}</span>', entry.object_label, kind)
 
     @admin.display(description="about")
-    def object(self, entry: AuditEntry) -> SafeString | str:
-        try:
-            page = f"admin:{entry.object_type.replace('.', '_')}_change"
-            url = reverse(page, args=[entry.object_id])
-        except NoReverseMatch:
-            return entry.object_label or "-"
+    def object(self, entry: AuditEntry) -> SafeString:
+        page = f"admin:{entry.object_type.replace('.', '_')}_change"
+        url = reverse(page, args=[entry.object_id])
         return format_html('<a href="{}">{}</a>', url, entry.object_label)
 
     def changes(self, entry: AuditEntry) -> SafeString | str:

@@ -63,7 +63,7 @@ class ErpExportAdmin(ExportListing, ExportDeciding, Failures):
                     "order",
                     "connection",
                     "erp_order_id",
-                    ("created_at", "requested_by"),
+                    ("created_at", "pushed_by"),
                     ("sent_at", "sent_evidence"),
                     ("picked_up_at", "acked_at", "ack_due_at"),
                     ("attempts", "next_attempt_at"),
@@ -97,6 +97,11 @@ class ErpExportAdmin(ExportListing, ExportDeciding, Failures):
 
     def connection(self, export: ErpExport) -> SafeString:
         return link("admin:connectors_erpconnection_change", export.erp_connection)
+
+    @admin.display(description="requested by")
+    def pushed_by(self, export: ErpExport) -> str:
+        # Not a link: the pages of people are for superusers.
+        return str(export.requested_by or self.get_empty_value_display())
 
     @admin.display(description="staged in")
     def staged_in(self, export: ErpExport) -> str:

@@ -1,12 +1,16 @@
 """The admin as those see it who may do some things and not others: the groups' members."""
 
 import html
+import re
+from pathlib import Path
+from urllib.parse import urljoin, urlsplit
 
 import pytest
 from django.contrib.auth.models import Group
 from django.test import Client
 
 from accounts.models import Membership, Org, User
+from tests.admin_pages import a_full_house, addresses
 from tests.builders import an_org
 
 pytestmark = pytest.mark.django_db
@@ -61,3 +65,17 @@ def test_the_dashboard_is_not_quiet_for_who_sees_nothing() -> None:
     client.force_login(User.objects.create_superuser("root"))
     Membership.objects.all().delete()
     assert nothing not in content(client, "/admin/")
+
+
+@pytest.mark.parametrize("group", PEOPLE)
+def test_no_link_leads_to_what_is_forbidden(group: str, dropzone_root: Path) -> None:
+    a_full_house(dropzone_root)
+    client = login(group, *Org.objects.all())
+    pages = {url: client.get(url) for _, urls in addresses() for url in urls}
+    links = {
+        (urlsplit(urljoin(url, link)).path, url)
+        for url, page in pages.items()
+        if page.status_code == 200 and "text/html" in page["Content-Type"]
+        for link in re.findall(r'<a [^>]*href="([^"]+)"', page.content.decode())
+    }
+    assert [link for link in links if link[0] in pages and pages[link[0]].status_code == 403] == []
