@@ -241,7 +241,9 @@ class Inline(admin.TabularInline):  # type: ignore[type-arg]
 
 
 class ReadOnlyAdmin(OrgScopedAdmin):
-    """For histories: they are looked at."""
+    """For histories: they are looked at, and their pages tell of themselves what was done."""
+
+    is_history = True
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False

@@ -915,9 +915,11 @@ def test_an_auditor_only_looks(world: World, auditor: Client) -> None:
 
 def test_a_page_leads_to_the_log_of_its_object(world: World, auditor: Client) -> None:
     orders = [world.approved("PO-1"), world.approved("PO-2")]
+    cancelled = push_order(orders[0].id, actor=world.ann)
+    cancel_export(cancelled.id, actor=world.ann)
     for model, obj in (
         ("orders_draftorder", orders[0]),
-        ("exports_erpexport", push_order(orders[0].id, actor=world.ann)),
+        ("exports_erpexport", cancelled),
         ("connectors_erpconnection", world.erp),
     ):
         page = text(auditor.get(reverse(f"admin:{model}_change", args=[obj.pk])))

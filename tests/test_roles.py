@@ -6,10 +6,15 @@ from pathlib import Path
 from urllib.parse import urljoin, urlsplit
 
 import pytest
+from django.contrib.admin.templatetags.admin_urls import admin_urlname
 from django.contrib.auth.models import Group
 from django.test import Client
+from django.urls import reverse
 
-from accounts.models import Membership, Org, User
+from accounts.models import AuditEntry, Membership, Org, User
+from connectors.models import ErpConnection
+from exports.models import ErpAck, ErpExport
+from orders.models import Customer, DraftOrder
 from tests.admin_pages import a_full_house, addresses
 from tests.builders import an_org
 
@@ -79,3 +84,17 @@ def test_no_link_leads_to_what_is_forbidden(group: str, dropzone_root: Path) -> 
         for link in re.findall(r'<a [^>]*href="([^"]+)"', page.content.decode())
     }
     assert [link for link in links if link[0] in pages and pages[link[0]].status_code == 403] == []
+
+
+@pytest.mark.parametrize("group", ["Viewer", "Auditor"])
+def test_history_buttons_lead_to_some(group: str, dropzone_root: Path) -> None:
+    a_full_house(dropzone_root)
+    client = login(group, *Org.objects.all())
+    log = reverse("admin:accounts_auditentry_changelist")
+    for model in (DraftOrder, Customer, ErpConnection, ErpExport, ErpAck):
+        for obj in model.objects.all():
+            page = content(client, reverse(admin_urlname(obj._meta, "change"), args=[obj.pk]))
+            entries = AuditEntry.objects.filter(object_id=str(obj.pk))
+            is_told = group == "Auditor" and entries.exists()
+            assert (f'"{log}?' in page) == is_told, obj
+            assert ("historylink" in page) == (model not in (ErpExport, ErpAck)), obj
