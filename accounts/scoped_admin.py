@@ -20,7 +20,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from accounts.models import User
-from accounts.scoping import visible
+from accounts.scoping import only_org, visible
 
 
 def person(request: HttpRequest) -> User:
@@ -88,6 +88,16 @@ class OrgScopedAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # generic in 
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         return visible(super().get_queryset(request), request.user, path=self.org_path)
+
+    def get_list_display(self, request: HttpRequest) -> Any:
+        """Without a column of orgs for whoever would see the same one in each row."""
+        columns = super().get_list_display(request)
+        if "org" not in columns or not only_org(request.user):
+            return columns
+        return [name for name in columns if name != "org"]
+
+    def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
+        return {"org": only_org(request.user), **super().get_changeform_initial_data(request)}
 
     def formfield_for_foreignkey(
         self, db_field: "ForeignKey[Any]", request: HttpRequest, **kwargs: Any
@@ -191,6 +201,15 @@ class ConditionFilter(admin.SimpleListFilter):
 
 class VisibleFieldListFilter(admin.RelatedFieldListFilter):
     """Offers what the user may see of the related model, whether or not the list has any of it."""
+
+    def __init__(self, field: Any, request: HttpRequest, *args: Any, **kwargs: Any) -> None:
+        self._sees_all = request.user.is_superuser
+        super().__init__(field, request, *args, **kwargs)
+
+    @property
+    def include_empty_choice(self) -> bool:
+        # What belongs to nothing that one can be a member of is for superusers.
+        return self._sees_all and super().include_empty_choice
 
     def field_choices(
         self, field: Any, request: HttpRequest, model_admin: "admin.ModelAdmin[Any]"

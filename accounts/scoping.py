@@ -17,6 +17,12 @@ def visible_orgs(user: User | AnonymousUser) -> QuerySet[Org]:
     return Org.objects.filter(memberships__user=user.pk)
 
 
+def only_org(user: User | AnonymousUser) -> Org | None:
+    """The org of a user who may see no other."""
+    orgs = list(visible_orgs(user)[:2])
+    return orgs[0] if len(orgs) == 1 else None
+
+
 def visible(queryset: QuerySet[M], user: User | AnonymousUser, *, path: str = "org") -> QuerySet[M]:
     """Narrow a queryset to the orgs of a user; `path` leads from the model to its org."""
     if user.is_superuser:

@@ -98,3 +98,24 @@ def test_history_buttons_lead_to_some(group: str, dropzone_root: Path) -> None:
             is_told = group == "Auditor" and entries.exists()
             assert (f'"{log}?' in page) == is_told, obj
             assert ("historylink" in page) == (model not in (ErpExport, ErpAck)), obj
+
+
+def test_who_has_one_org_need_not_choose_it_nor_read_it_in_each_row() -> None:
+    org, other = an_org(), an_org("other")
+    one, both = login("Approver", org), login("Operator", org, other)
+    chosen = f'<option value="{org.pk}" selected>'
+    assert chosen in content(one, "/admin/orders/draftorder/add/")
+    assert '<option value="" selected>' in content(both, "/admin/connectors/erpconnection/add/")
+    for client, has_column in ((one, False), (both, True)):
+        Customer.objects.create(org=org, name="Muster GmbH")
+        assert ("column-org" in content(client, "/admin/orders/customer/")) == has_column
+
+
+def test_the_audit_log_is_filtered_by_org_only_where_there_are_several() -> None:
+    org, log = an_org(), "/admin/accounts/auditentry/"
+    auditor = login("Auditor", org)
+    assert "org__" not in content(auditor, log)
+    Membership.objects.create(user=User.objects.get(), org=an_org("other"))
+    page = content(auditor, log)
+    assert "org__id__exact" in page
+    assert "org__isnull" not in page
