@@ -126,6 +126,7 @@ class BatchAdmin(ReadOnlyAdmin):
         batch: Batch = obj
         counts = progress(batch)
         may_decide = request.user.has_perm(DECISIONS[batch.action].permission)
+        groups = _groups(request, batch)
         return self.page(
             request,
             "admin/exports/batch/progress.html",
@@ -134,7 +135,8 @@ class BatchAdmin(ReadOnlyAdmin):
             state=state_badge(batch.state),
             progress=counts,
             pace=_pace(batch, counts),
-            groups=_groups(request, batch),
+            groups=groups,
+            has_remedies=any(group["remedy_url"] for group in groups),
             is_stoppable=may_decide and batch.finished_at is None,
             has_worker=batch.finished_at is not None or workers.alive().exists(),
         )

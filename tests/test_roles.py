@@ -13,7 +13,7 @@ from django.urls import reverse
 
 from accounts.models import AuditEntry, Membership, Org, User
 from connectors.models import ErpConnection
-from exports.models import ErpAck, ErpExport
+from exports.models import Batch, ErpAck, ErpExport
 from orders.models import Customer, DraftOrder
 from tests.admin_pages import a_full_house, addresses
 from tests.builders import an_org
@@ -119,3 +119,12 @@ def test_the_audit_log_is_filtered_by_org_only_where_there_are_several() -> None
     page = content(auditor, log)
     assert "org__id__exact" in page
     assert "org__isnull" not in page
+
+
+def test_a_batch_says_what_can_follow_to_who_may_do_it(dropzone_root: Path) -> None:
+    a_full_house(dropzone_root)
+    acme = Org.objects.get(slug="acme")
+    finished = Batch.objects.get(finished_at__isnull=False, cancelled_at=None)
+    url = reverse("admin:exports_batch_change", args=[finished.pk])
+    assert "What can follow" in content(login("Approver", acme), url)
+    assert "What can follow" not in content(login("Viewer", acme), url)
