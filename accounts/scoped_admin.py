@@ -205,6 +205,7 @@ class VisibleFieldListFilter(admin.RelatedFieldListFilter):
     def __init__(self, field: Any, request: HttpRequest, *args: Any, **kwargs: Any) -> None:
         self._sees_all = request.user.is_superuser
         super().__init__(field, request, *args, **kwargs)
+        self.title = field.related_model._meta.verbose_name
 
     @property
     def include_empty_choice(self) -> bool:

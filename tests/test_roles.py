@@ -12,6 +12,7 @@ from django.test import Client
 from django.urls import reverse
 
 from accounts.models import AuditEntry, Membership, Org, User
+from connectors.configuring import create_connection
 from connectors.models import ErpConnection
 from exports.models import Batch, ErpAck, ErpExport
 from orders.models import Customer, DraftOrder
@@ -20,6 +21,8 @@ from tests.builders import an_org
 
 pytestmark = pytest.mark.django_db
 
+CONFIG = {"mode": "sftp", "host": "erp.example", "username": "u", "password": "p"}
+CONFIG |= {"export_path": "/out", "host_keys": []}
 PEOPLE = ("Approver", "Operator", "Viewer", "Auditor")
 
 
@@ -128,3 +131,17 @@ def test_a_batch_says_what_can_follow_to_who_may_do_it(dropzone_root: Path) -> N
     url = reverse("admin:exports_batch_change", args=[finished.pk])
     assert "What can follow" in content(login("Approver", acme), url)
     assert "What can follow" not in content(login("Viewer", acme), url)
+
+
+def test_filters_are_called_what_they_are_about() -> None:
+    orgs = [an_org("acme"), an_org("other")]
+    for org in orgs:
+        create_connection(org, connector_type="DROPZONE_JSON_V1", config=CONFIG)
+    client = login("Viewer", *orgs)
+    for model, titles in (
+        ("erpexport", ["Needs a decision", "ERP connection"]),
+        ("erpack", ["Waits for a person", "ERP connection"]),
+        ("batch", ["Organisation"]),
+    ):
+        page = content(client, f"/admin/exports/{model}/")
+        assert [title for title in titles if f"<summary> {title} </summary>" not in page] == []
