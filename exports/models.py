@@ -357,7 +357,7 @@ class ErpAck(models.Model):
     export = models.ForeignKey(ErpExport, on_delete=models.PROTECT, null=True, related_name="acks")
     # The file, of one too large its beginning. `modified_at`: seconds by the dropzone's clock.
     filename = models.TextField()
-    sha256 = models.CharField(max_length=64)
+    sha256 = models.CharField("SHA-256", max_length=64)
     size = models.BigIntegerField(null=True)
     modified_at = models.BigIntegerField(null=True)
     raw = models.TextField()
