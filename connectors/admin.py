@@ -21,7 +21,7 @@ from connectors.configuring import change_settings, create_connection
 from connectors.forms import PREFIX, ConfigForm, config_form, fieldsets
 from connectors.models import ErpConnection
 from connectors.operating_admin import ConnectionOperating, shown_config
-from connectors.port import ConfigError, ERPConnectorPort
+from connectors.port import ConfigError, ConfigField, ERPConnectorPort
 from connectors.secrets import MASK
 from exports.connections import change_config
 from orderflow.rehearsal import rehearsal
@@ -79,16 +79,16 @@ class ErpConnectionAdmin(ConnectionOperating):
     @admin.display(description="configuration")
     def configuration(self, connection: ErpConnection) -> SafeString:
         """For those who may look but not change."""
-        labels = {field.name: field.label for field in connection.connector.config_form}
-        told = _told_secrets(connection)
+        config, told = shown_config(connection), _told_secrets(connection)
         return format_html(
             '<dl class="error-facts">{}</dl>',
             format_html_join(
                 "",
                 "<dt>{}</dt><dd>{}</dd>",
                 (
-                    (labels.get(name, name), told.get(name, value))
-                    for name, value in shown_config(connection).items()
+                    (field.label, told.get(field.name) or _in_words(field, config[field.name]))
+                    for field in connection.connector.config_form
+                    if config.get(field.name) is not None
                 ),
             ),
         )
@@ -182,6 +182,15 @@ def _connector(request: HttpRequest, connection: ErpConnection | None) -> ERPCon
     asked = request.POST.get("connector_type") or request.GET.get("connector_type")
     known = list(registry.CONNECTORS)
     return registry.get_connector(asked if asked in known else known[0])
+
+
+def _in_words(field: ConfigField, value: Any) -> str:
+    """A value as the form of those who may change it shows it."""
+    if field.kind == "boolean":
+        return "yes" if value else "no"
+    if field.kind == "lines":
+        return ", ".join(value) or "none"
+    return str(dict(field.choices).get(value, value))
 
 
 def _told_secrets(connection: ErpConnection | None) -> dict[str, str]:

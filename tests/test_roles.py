@@ -18,6 +18,7 @@ from exports.models import Batch, ErpAck, ErpExport
 from orders.models import Customer, DraftOrder
 from tests.admin_pages import a_full_house, addresses
 from tests.builders import an_org
+from tests.servers.keys import new_key, public_line
 
 pytestmark = pytest.mark.django_db
 
@@ -145,3 +146,18 @@ def test_filters_are_called_what_they_are_about() -> None:
     ):
         page = content(client, f"/admin/exports/{model}/")
         assert [title for title in titles if f"<summary> {title} </summary>" not in page] == []
+
+
+def test_a_configuration_is_told_in_words_to_who_may_not_change_it() -> None:
+    org = an_org()
+    config = {**CONFIG, "host_keys": [public_line(new_key())], "atomic_write": False}
+    erp = create_connection(org, connector_type="DROPZONE_JSON_V1", config=config)
+    url = reverse("admin:connectors_erpconnection_change", args=[erp.pk])
+    page = content(login("Viewer", org), url)
+    for name, value in (
+        ("Mode", "SFTP server"),
+        ("Atomic write", "no"),
+        ("Pinned host keys", config["host_keys"][0]),
+    ):
+        assert f"<dt>{name}</dt><dd>{value}</dd>" in page
+    assert "<dt>Password</dt><dd>One is set, since" in page
