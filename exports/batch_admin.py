@@ -67,6 +67,7 @@ class State(ConditionFilter):
 class BatchAdmin(ReadOnlyAdmin):
     list_display = (
         "what",
+        "org",
         "state_badge",
         "total",
         "done",
@@ -75,7 +76,7 @@ class BatchAdmin(ReadOnlyAdmin):
         "created_at",
     )
     list_filter = (State, "action", "created_at", ("org", VisibleFieldListFilter))
-    list_select_related = ("requested_by",)
+    list_select_related = ("requested_by", "org")
     # The counts of a page read the items of its batches.
     list_per_page = 25
     list_max_show_all = 25

@@ -13,6 +13,7 @@ from django.utils.safestring import SafeString
 
 from accounts.csv_admin import CsvAdmin
 from accounts.scoped_admin import BoundedChangeList, ConditionFilter, VisibleFieldListFilter
+from accounts.scoping import only_org
 from exports.badges import export_badge
 from exports.models import ErpExport
 from orderflow.badges import Tone, badge
@@ -82,7 +83,7 @@ class OrderListing(CsvAdmin):
         "created_at",
         ("org", VisibleFieldListFilter),
     )
-    list_select_related = ("customer",)
+    list_select_related = ("customer", "org")
     list_per_page = 50
     search_fields = (
         "external_order_number",
@@ -110,9 +111,19 @@ class OrderListing(CsvAdmin):
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return OrderList
 
+    def get_list_display(self, request: HttpRequest) -> Any:
+        columns = super().get_list_display(request)
+        if only_org(request.user):
+            return columns
+        return ["number_in_org" if name == "number" else name for name in columns]
+
     @admin.display(description="number", ordering="external_order_number")
     def number(self, order: DraftOrder) -> str:
         return str(order)
+
+    @admin.display(description="number", ordering="external_order_number")
+    def number_in_org(self, order: DraftOrder) -> SafeString:
+        return format_html('{} <span class="quiet">{}</span>', order, order.org)
 
     @admin.display(description="total", empty_value="-")
     def total(self, order: Any) -> str | None:

@@ -17,7 +17,7 @@ from connectors.models import ErpConnection
 from exports.models import Batch, ErpAck, ErpExport
 from orders.models import Customer, DraftOrder
 from tests.admin_pages import a_full_house, addresses
-from tests.builders import an_org
+from tests.builders import an_order, an_org
 from tests.servers.keys import new_key, public_line
 
 pytestmark = pytest.mark.django_db
@@ -161,3 +161,13 @@ def test_a_configuration_is_told_in_words_to_who_may_not_change_it() -> None:
     ):
         assert f"<dt>{name}</dt><dd>{value}</dd>" in page
     assert "<dt>Password</dt><dd>One is set, since" in page
+
+
+def test_who_has_several_orgs_reads_whose_each_order_is() -> None:
+    org, other = an_org(), an_org("other")
+    one, both = login("Viewer", org), login("Approver", org, other)
+    for owner in (org, other):
+        an_order(owner)
+    whose = '<span class="quiet">Other</span>'
+    assert whose not in content(one, "/admin/orders/draftorder/")
+    assert whose in content(both, "/admin/orders/draftorder/")
