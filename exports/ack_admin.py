@@ -26,7 +26,7 @@ _EXPLAINED: Final[dict[str, str]] = {
     Verdict.LATE: "It changes nothing here. But the ERP may have the order twice, for it has both "
     "files: ask the ERP admin, then dismiss this answer.",
     Verdict.UNMATCHED: "The file stays in the ack folder until somebody decides. If its name is "
-    "mistyped, assign it to the export that it answers.",
+    "mistyped, it can be assigned to the export that it answers.",
     Verdict.MALFORMED: "Nothing was changed by it. Ask the ERP admin what the answer is, and to "
     "have the program that wrote it corrected.",
 }
@@ -126,7 +126,7 @@ class ErpAckAdmin(AckColumns, CsvAdmin, AckDeciding):
                 )
             },
         ),
-        ("Verdict", {"fields": ("reason", "decided_by", "decided_at")}),
+        ("Verdict", {"fields": ("reason", "decider", "decided_at")}),
         ("File", {"fields": ("filename", "size", "sha256", "moved_at")}),
     )
 
@@ -154,6 +154,11 @@ class ErpAckAdmin(AckColumns, CsvAdmin, AckDeciding):
         if ack.export is None:
             return str(self.get_empty_value_display())
         return link("admin:orders_draftorder_change", ack.export.draft_order)
+
+    @admin.display(description="decided by")
+    def decider(self, ack: ErpAck) -> str:
+        # Not a link: the pages of people are for superusers.
+        return str(ack.decided_by or self.get_empty_value_display())
 
     @admin.display(description="content")
     def content(self, ack: ErpAck) -> SafeString:

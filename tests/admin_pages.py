@@ -80,7 +80,7 @@ def a_full_house(folder: Path) -> User:
     ann.groups.add(Group.objects.get(name="Approver"))
     paths = {"export_path": f"{folder}/exports", "ack_path": f"{folder}/acks"}
     erp = a_connection(acme, {"mode": "filesystem", **paths})
-    _answers(erp, _exports(acme, ann, erp))
+    _answers(erp, _exports(acme, ann, erp), ann)
     orders = _orders(acme, ann)
     _batches(acme, ann)
     _connections(ann)
@@ -141,7 +141,7 @@ def _exports(org: Org, actor: User, erp: ErpConnection) -> list[ErpExport]:
     return sent
 
 
-def _answers(erp: ErpConnection, exports: list[ErpExport]) -> None:
+def _answers(erp: ErpConnection, exports: list[ErpExport], actor: User) -> None:
     for verdict, export in zip(ErpAck.Verdict, exports, strict=True):
         is_unknown = verdict == "UNMATCHED"
         ErpAck.objects.create(
@@ -157,6 +157,7 @@ def _answers(erp: ErpConnection, exports: list[ErpExport]) -> None:
             message="No such item.",
             verdict=verdict,
             reason="As it came.",
+            decided_by=actor if verdict == "DISMISSED" else None,
         )
 
 
