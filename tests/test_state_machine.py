@@ -636,7 +636,11 @@ class Deliveries(RuleBasedStateMachine):
             self.patches.close()
             # Janitors of later examples must not look here.
             ErpConnection.objects.filter(org=self.org).update(
-                paused_at=Now(), pause_reason="the example is over", updated_at=Now()
+                paused_at=Now(),
+                pause_reason="the example is over",
+                # It is served no more: leases would fill the slow lane of later examples.
+                lease_until=None,
+                updated_at=Now(),
             )
 
     def come_to_an_end(self) -> None:
