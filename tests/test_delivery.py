@@ -20,6 +20,7 @@ from accounts.models import Org, User
 from connectors import configuring, health
 from connectors.dropzone.pipeline import Pipeline
 from connectors.dropzone.session import DropzoneSession
+from connectors.dropzone.sftp import SftpFolder
 from connectors.errors import ConnectorError
 from connectors.models import ErpConnection
 from connectors.port import ConfigError, Delivery
@@ -332,6 +333,41 @@ def test_a_folder_that_anybody_saw_missing_is_no_evidence(
     ErpExport.objects.update(next_attempt_at=db_now())
     deliver(connection.id)
     assert (reloaded(export).status, code(export)) == ("PENDING", "FOLDER_CHANGED")
+
+
+@pytest.mark.parametrize("dropzone", ["openssh", "asyncssh"], indirect=True)
+def test_a_folder_that_was_away_for_a_moment_is_no_evidence(
+    org: Org, ann: User, dropzone: Dropzone
+) -> None:
+    """A mount that goes before the rename and is back after the look, with all that lay there."""
+    connection = a_connection(org, dropzone.config)
+    (export,) = some_exports(org, ann)
+    away = dropzone.exports.with_name("away")
+    rename, lstat = SftpFolder.rename, SftpFolder.lstat
+    looks: list[Any] = []
+
+    def goes(here: SftpFolder, moves: Sequence[tuple[str, str]]) -> Any:
+        dropzone.exports.rename(away)
+        return rename(here, moves)
+
+    def comes_back(here: SftpFolder, paths: Sequence[str]) -> Any:
+        found = lstat(here, paths)
+        if paths and away.exists():
+            looks.append(found)
+            if len(looks) == 2:
+                away.rename(dropzone.exports)
+        return found
+
+    with (
+        mock.patch.object(SftpFolder, "rename", autospec=True, side_effect=goes),
+        mock.patch.object(SftpFolder, "lstat", autospec=True, side_effect=comes_back),
+    ):
+        assert deliver(connection.id).errors == {"FOLDER_CHANGED": 1}
+    assert looks == [[None], [None]]
+    make_due()
+    assert deliver(connection.id).sent == 1
+    assert reloaded(export).sent_evidence == "OBSERVED"
+    assert dropzone.files() == payloads([export])
 
 
 def test_a_staging_folder_that_vanished_is_no_evidence(

@@ -1,6 +1,6 @@
 """Settling by hand: what a person says counts, unless the dropzone says otherwise."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ import pytest
 from accounts.models import Org, User
 from connectors import health, lease
 from connectors.configuring import change_config, masked_config
+from connectors.dropzone.sftp import SftpFolder
 from connectors.models import ErpConnection
 from connectors.port import Evidence
 from exports import janitor, settlement
@@ -117,6 +118,26 @@ def test_a_file_that_lies_there_is_not_settled_away(
         settle(export.id, Outcome.NOT_DELIVERED, actor=ann, reason="?")
     assert refused.value.code == "LIES_THERE"
     assert deliver(export.erp_connection_id).sent == 1
+
+
+@pytest.mark.parametrize("dropzone", ["openssh"], indirect=True)
+def test_a_file_in_a_folder_that_was_away_for_a_moment_is_not_settled_away(
+    dropzone: Dropzone, org: Org, ann: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    export = a_sent_export(dropzone, org, ann)
+    away = dropzone.exports.rename(dropzone.exports.with_name("away"))
+    lstat = SftpFolder.lstat
+
+    def comes_back(folder: SftpFolder, paths: Sequence[str]) -> Any:
+        found = lstat(folder, paths)
+        if away.exists():
+            away.rename(dropzone.exports)
+        return found
+
+    monkeypatch.setattr(SftpFolder, "lstat", comes_back)
+    with pytest.raises(Refused) as refused:
+        settle(export.id, Outcome.GIVEN_UP, actor=ann, reason="?")
+    assert refused.value.code == "LIES_THERE"
 
 
 def test_a_sent_export_is_given_up_and_pushed_again(

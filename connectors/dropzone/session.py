@@ -99,22 +99,26 @@ class DropzoneSession:
         """Look at final, then at staged, and go on from there."""
         finals = self._folder.lstat([self.final_path(d.filename) for d in deliveries])
         stageds = self._folder.lstat([d.staged_path for d in deliveries])
-        return [
+        outcomes = [
             self._settle_one(d, final, staged)
             for d, final, staged in zip(deliveries, finals, stageds, strict=True)
         ]
+        absent = [d for d, outcome in zip(deliveries, outcomes, strict=True) if outcome is None]
+        judged = iter(self._judge_absence(absent))
+        return [outcome or next(judged) for outcome in outcomes]
 
     def _settle_one(
         self,
         delivery: Delivery,
         final: Stat | FileError | None,
         staged: Stat | FileError | None,
-    ) -> Outcome:
+    ) -> Outcome | None:
+        """None: neither file is there."""
         for look in (final, staged):
             if isinstance(look, FileError):
                 return file_error(look)
         if staged is None:
-            return Evidence.OBSERVED if final else self._judge_absence(delivery)
+            return Evidence.OBSERVED if final else None
         if final:
             return self._judge_both(delivery)
         final_path = self.final_path(delivery.filename)
@@ -128,17 +132,30 @@ class DropzoneSession:
         (staged,) = self._folder.lstat([delivery.staged_path])
         if isinstance(final, Stat):
             return self._judge_both(delivery) if staged else Evidence.OBSERVED
-        return rename_error(failure) if staged else self._judge_absence(delivery)
+        return rename_error(failure) if staged else None
 
-    def _judge_absence(self, delivery: Delivery) -> Outcome:
-        """Neither file is there: published and taken, if this is still the folder it lay in."""
+    def _judge_absence(self, deliveries: Sequence[Delivery]) -> list[Outcome]:
+        """Neither file was there: published and taken, if this is still the folder they lay in.
+
+        It may have been away at that look and be back since, so what counts is another one.
+        """
+        if not deliveries:
+            return []
         here = self.destination()
         is_missing = any(here[f"{name}_identity"] is None for name in self._folders)
-        if is_missing or delivery.staged_in != here:
-            return ConnectorError(
-                "FOLDER_CHANGED", detail=f"staged in {delivery.staged_in}, {here}"
-            )
-        return Evidence.INFERRED
+        finals = self._folder.lstat([self.final_path(d.filename) for d in deliveries])
+        stageds = self._folder.lstat([d.staged_path for d in deliveries])
+        outcomes: list[Outcome] = []
+        for delivery, *looks in zip(deliveries, finals, stageds, strict=True):
+            failure = next((look for look in looks if isinstance(look, FileError)), None)
+            if failure:
+                outcomes.append(file_error(failure))
+            elif is_missing or delivery.staged_in != here or any(looks):
+                detail = f"staged in {delivery.staged_in}, {here}"
+                outcomes.append(ConnectorError("FOLDER_CHANGED", detail=detail))
+            else:
+                outcomes.append(Evidence.INFERRED)
+        return outcomes
 
     def _judge_both(self, delivery: Delivery) -> Outcome:
         """Both names exist: a rename that broke in the middle, or somebody else's file."""
@@ -177,9 +194,14 @@ class DropzoneSession:
         ]
 
     def visible(self, filenames: Sequence[str]) -> list[bool | ConnectorError]:
+        paths = [self.final_path(name) for name in filenames]
+        looks = self._folder.lstat(paths)
         if self._folder.identity(self._config.export_path) is None:
             return [missing(self._config.export_path) for _ in filenames]
-        looks = self._folder.lstat([self.final_path(name) for name in filenames])
+        # It may have been away at that look and be back since.
+        absent = [path for path, look in zip(paths, looks, strict=True) if look is None]
+        again = iter(self._folder.lstat(absent))
+        looks = [look or next(again) for look in looks]
         return [
             file_error(look) if isinstance(look, FileError) else look is not None for look in looks
         ]
