@@ -1,12 +1,81 @@
-"""People who look at the admin, as clients of it."""
+"""People who look at the admin, as clients of it, and what they look at."""
 
+from pathlib import Path
 from typing import Any
 
+import pytest
 from django.contrib.auth.models import Group
 from django.test import Client
+from django.urls import reverse
+from django.utils import timezone
 
 from accounts.models import Org, User
-from tests.builders import a_user
+from connectors.configuring import create_connection
+from connectors.errors import ConnectorError
+from connectors.models import ErpConnection
+from exports.models import ErpAck, ErpExport
+from tests.builders import a_user, an_org
+
+CANARY = "canary-s3cret-8f1b"
+HOST_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIE8vC6FJqMvQmX5bL4hLJ7eIqyGZyS0iVb2ZC0mZpJtW"
+OLD_HOST_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIPzZ1p7x9yq8oQ3V6n0sT4wK2rD5mH1cJ8bL7fG6eX9a"
+
+
+@pytest.fixture
+def org() -> Org:
+    return an_org()
+
+
+@pytest.fixture
+def other_org() -> Org:
+    return an_org("umbrella")
+
+
+@pytest.fixture
+def root() -> Client:
+    return logged_in(User.objects.create_superuser("root"))
+
+
+@pytest.fixture
+def approver(org: Org) -> User:
+    return a_member(org, "ann", "Approver")
+
+
+@pytest.fixture
+def operator(org: Org) -> User:
+    return a_member(org, "oskar", "Operator")
+
+
+@pytest.fixture
+def viewer(org: Org) -> User:
+    return a_member(org, "vera", "Viewer")
+
+
+@pytest.fixture
+def folder(tmp_path: Path, settings: Any) -> Path:
+    settings.DROPZONE_ROOTS = [str(tmp_path)]
+    for name in ("out", "acks"):
+        (tmp_path / name).mkdir()
+    return tmp_path
+
+
+@pytest.fixture
+def connection(org: Org, folder: Path) -> ErpConnection:
+    config = {"mode": "filesystem", "export_path": f"{folder}/out"}
+    return create_connection(org, connector_type="DROPZONE_JSON_V1", config=config)
+
+
+@pytest.fixture
+def sftp(org: Org) -> ErpConnection:
+    config = {
+        "mode": "sftp",
+        "host": "erp.example",
+        "username": "orderflow",
+        "password": CANARY,
+        "export_path": "/out",
+        "host_keys": [OLD_HOST_KEY],
+    }
+    return create_connection(org, connector_type="DROPZONE_JSON_V1", config=config)
 
 
 def a_member(org: Org, name: str, group: str) -> User:
@@ -18,10 +87,46 @@ def a_member(org: Org, name: str, group: str) -> User:
     return user
 
 
-def logged_in(user: User) -> Client:
-    client = Client()
+def an_ack(connection: ErpConnection, verdict: str, **fields: Any) -> ErpAck:
+    """An answer of the ERP, as a poll noted it."""
+    return ErpAck.objects.create(
+        **{
+            "org": connection.org,
+            "erp_connection": connection,
+            "filename": f"ack_{verdict}.json",
+            "sha256": "0",
+            "raw": "{}",
+            "is_accepted": True,
+            "verdict": verdict,
+            **fields,
+        }
+    )
+
+
+def needs_a_decision(export: ErpExport, folder: Path) -> None:
+    """As after an attempt whose outcome nobody knows."""
+    ErpExport.objects.filter(id=export.id).update(
+        attempts=1,
+        next_attempt_at=None,
+        staged_path=f"{folder}/{export.filename}.1.tmp",
+        staged_at=timezone.now(),
+        destination={"mode": "filesystem", "folder": str(folder)},
+        error_json=ConnectorError("OUTCOME_UNKNOWN").as_json(),
+    )
+
+
+def logged_in(user: User, **how: Any) -> Client:
+    client = Client(**how)
     client.force_login(user)
     return client
+
+
+def page_url(name: str, *args: object) -> str:
+    return reverse(f"admin:{name}", args=args)
+
+
+def decide_url(decision: str) -> str:
+    return page_url("orders_draftorder_decide", decision)
 
 
 def text(response: Any) -> str:
