@@ -45,7 +45,6 @@ def ann(org: Org) -> User:
 
 @pytest.fixture(autouse=True)
 def _low_limits(settings: Any) -> None:
-    settings.SECURE_SSL_REDIRECT = False
     settings.API_REQUESTS_PER_MINUTE = 10
     settings.WRONG_TOKENS_PER_MINUTE = 3
     settings.FAILED_LOGINS_PER_USER = 3
