@@ -257,19 +257,25 @@ class _Poll:
         for row in recorded.select_for_update(of=["self"]):
             known[row.filename].append(row)
         decided: list[ErpAck] = []
+        overwritten: list[UUID] = []
         moves: list[AckMove] = []
         for one in found:
             rows = known[one.file.name]
             sha256 = hashlib.sha256(one.content).hexdigest()
             ack = next((row for row in rows if row.sha256 == sha256), None)
+            # What is still being written is one answer, not one for each look at it.
+            waiting = next((row for row in rows if row.verdict == Verdict.WAITING), None)
             if ack is None or ack.verdict == Verdict.WAITING or _is_another_try(one.file, ack):
-                # What is still being written is one answer, not one for each look at it.
-                ack = ack or next((r for r in rows if r.verdict == Verdict.WAITING), None)
                 export = exports[one.export_id]
-                ack = self._judged(one, ack, sha256, export, export.id in superseded, now)
+                ack = self._judged(
+                    one, ack or waiting, sha256, export, export.id in superseded, now
+                )
                 decided.append(ack)
+            if waiting and waiting is not ack:
+                overwritten.append(waiting.id)
             if ack.is_settled:
                 moves.append(_away(one.file, ack))
+        ErpAck.objects.filter(id__in=overwritten).delete()
         self._save(decided)
         return moves
 

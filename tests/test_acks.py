@@ -305,6 +305,19 @@ def test_a_slow_writer_ends_up_with_one_answer(
     assert ErpAck.objects.get().raw == whole.decode()
 
 
+def test_half_an_answer_is_forgotten_when_it_becomes_one_that_is_known(
+    dropzone: Dropzone, erp: ErpConnection, sent: ErpExport
+) -> None:
+    for content, expected in (
+        (b'{"status": "FAILED"}', ["MALFORMED"]),
+        (b'{"status"', ["MALFORMED", "WAITING"]),
+        (b'{"status": "FAILED"}', ["MALFORMED"]),
+    ):
+        write(dropzone, f"ack_{sent.filename}", content)
+        poll(erp.id)
+        assert verdicts() == expected
+
+
 @pytest.mark.parametrize(
     ("name", "content", "code"),
     [
