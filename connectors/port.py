@@ -200,7 +200,10 @@ class Session(Protocol):
         """
 
     def discard(self, paths: Sequence[str]) -> list[ConnectorError | None]:
-        """Remove staged files that will not be published; a missing file is a success."""
+        """Remove staged files that will not be published.
+
+        A missing file is a success, but not where its folder is missing.
+        """
 
     def visible(self, filenames: Sequence[str]) -> list[bool | ConnectorError]:
         """Whether a file lies under each final name now; an error if that cannot be seen."""

@@ -370,6 +370,23 @@ def test_a_folder_that_was_away_for_a_moment_is_no_evidence(
     assert dropzone.files() == payloads([export])
 
 
+def test_the_janitor_waits_for_a_folder_that_is_away(
+    org: Org, ann: User, dropzone: Dropzone
+) -> None:
+    connection = a_connection(org, dropzone.config)
+    exports = some_exports(org, ann)
+    with crash_after("staged"):
+        deliver(connection.id)
+    assert deliver(connection.id).sent == 1
+    assert len(dropzone.leftovers()) == 1
+    away = dropzone.exports.rename(dropzone.exports.with_name("away"))
+    assert janitor.sweep(settled_after=-janitor.SETTLED_AFTER) == 0
+    away.rename(dropzone.exports)
+    assert janitor.sweep(settled_after=-janitor.SETTLED_AFTER) == 1
+    assert dropzone.files() == payloads(exports)
+    assert dropzone.leftovers() == []
+
+
 def test_a_staging_folder_that_vanished_is_no_evidence(
     org: Org, ann: User, dropzone: Dropzone
 ) -> None:

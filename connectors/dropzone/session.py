@@ -188,10 +188,17 @@ class DropzoneSession:
         ]
 
     def discard(self, paths: Sequence[str]) -> list[ConnectorError | None]:
-        return [
-            None if failure is None or failure.reason is Reason.MISSING else file_error(failure)
-            for failure in self._folder.remove(paths)
-        ]
+        failures = self._folder.remove(paths)
+        gone = [i for i, e in enumerate(failures) if e and e.reason is Reason.MISSING]
+        folders = {posixpath.dirname(paths[i]) for i in gone}
+        # A folder that is not used any more may be gone for good.
+        used = folders.intersection(self._folders.values())
+        away = {folder for folder in used if self._folder.identity(folder) is None}
+        here = [i for i in gone if posixpath.dirname(paths[i]) not in away]
+        # It may have been away until now.
+        for i, failure in zip(here, self._folder.remove([paths[i] for i in here]), strict=True):
+            failures[i] = failure if failure and failure.reason is not Reason.MISSING else None
+        return [file_error(failure) if failure else None for failure in failures]
 
     def visible(self, filenames: Sequence[str]) -> list[bool | ConnectorError]:
         paths = [self.final_path(name) for name in filenames]
