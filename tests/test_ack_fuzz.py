@@ -115,9 +115,11 @@ def check(erp: Erp, exports: list[ErpExport]) -> None:
     assert there.keys() == erp.written.keys()
     for name, contents in erp.written.items():
         assert Counter(contents) == Counter(content for _, content in there[name]), name
-        for folder, content in there[name]:
+        for content in set(contents):
             row = ErpAck.objects.get(filename=name, sha256=hashlib.sha256(content).hexdigest())
-            assert folder == Path("acks", FOLDERS[row.verdict]).name, row.verdict
+            folders = [folder for folder, other in there[name] if other == content]
+            # Of files that are alike the row is about the last.
+            assert Path("acks", FOLDERS[row.verdict]).name in folders, row.verdict
     for export in ErpExport.objects.filter(id__in=[e.id for e in exports]):
         rows = export.acks.filter(verdict="APPLIED")
         applied = list(rows.values_list("is_accepted", flat=True))
