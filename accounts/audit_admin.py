@@ -1,6 +1,7 @@
 """The audit log in the admin: found by what, whom and when, shown before and after, as CSV."""
 
 import json
+import re
 from typing import Any, Final
 
 from django.apps import apps
@@ -86,7 +87,7 @@ class Period(admin.DateFieldListFilter):
 
 
 class AuditEntryAdmin(CsvAdmin, ReadOnlyAdmin):
-    list_display = ("at", "actor_or_system", "action", "about", "org", "address")
+    list_display = ("at", "by", "deed", "about", "org", "address")
     list_filter = (
         ("at", Period),
         About,
@@ -139,6 +140,13 @@ class AuditEntryAdmin(CsvAdmin, ReadOnlyAdmin):
     def actor_or_system(self, entry: AuditEntry) -> str:
         return entry.actor_name or "-"
 
+    def by(self, entry: AuditEntry) -> SafeString:
+        return _breakable(self.actor_or_system(entry))
+
+    @admin.display(description="action")
+    def deed(self, entry: AuditEntry) -> SafeString:
+        return _breakable(entry.action)
+
     def about(self, entry: AuditEntry) -> str:
         if not entry.object_type:
             return "-"
@@ -167,6 +175,12 @@ class AuditEntryAdmin(CsvAdmin, ReadOnlyAdmin):
                 ),
             ),
         )
+
+
+def _breakable(value: str) -> SafeString:
+    """A text that narrow columns break at its dots and at signs, not within its words."""
+    parts = re.split(r"(?<=\.)|(?=@)", value)
+    return format_html_join(SafeString("<wbr>"), "{}", ((part,) for part in parts))
 
 
 def _as_text(value: Any) -> str:

@@ -322,6 +322,11 @@ def auditor(world: World) -> Client:
     return logged_in(a_member(world.org, "aud", "Auditor"))
 
 
+def listed(client: Client) -> str:
+    """The page of the list, without the places where narrow columns may break."""
+    return text(client.get(LIST)).replace("<wbr>", "")
+
+
 def test_an_auditor_sees_the_entries_of_the_own_org_and_changes_none(
     world: World, auditor: Client
 ) -> None:
@@ -329,11 +334,11 @@ def test_an_auditor_sees_the_entries_of_the_own_org_and_changes_none(
     ben = a_user(elsewhere, "ben")
     workflow.approve(an_order(elsewhere, "PO-ELSEWHERE").id, actor=ben)
     workflow.approve(world.ready("PO-HERE").id, actor=world.ann)
-    page = text(auditor.get(LIST))
+    page = listed(auditor)
     assert "PO-HERE" in page
     for foreign in ("PO-ELSEWHERE", "ben@umbrella.example", Action.LOGIN_SUCCEEDED + "</td>"):
         assert foreign not in page
-    everything = text(world.client.get(LIST))
+    everything = listed(world.client)
     assert "PO-HERE" in everything and "PO-ELSEWHERE" in everything
     assert f"{Action.LOGIN_SUCCEEDED}</td>" in everything
     csv = b"".join(auditor.get(f"{LIST}csv/")).decode()  # type: ignore[arg-type]
