@@ -18,6 +18,7 @@ from django.test import override_settings
 
 from accounts.models import Org, User
 from connectors import configuring, health
+from connectors.dropzone.filesystem import FilesystemFolder
 from connectors.dropzone.pipeline import Pipeline
 from connectors.dropzone.session import DropzoneSession
 from connectors.dropzone.sftp import SftpFolder
@@ -368,6 +369,27 @@ def test_a_folder_that_was_away_for_a_moment_is_no_evidence(
     assert deliver(connection.id).sent == 1
     assert reloaded(export).sent_evidence == "OBSERVED"
     assert dropzone.files() == payloads([export])
+
+
+def test_a_file_that_is_renamed_between_the_looks_at_its_names_is_seen(
+    org: Org, ann: User, folder: Dropzone
+) -> None:
+    connection = a_connection(org, folder.config)
+    (export,) = some_exports(org, ann)
+    with crash_after("elected"):
+        deliver(connection.id)
+    (staged,) = folder.exports.iterdir()
+    lstat = FilesystemFolder.lstat
+
+    def overtaken(here: FilesystemFolder, paths: Sequence[str]) -> Any:
+        found = lstat(here, paths)
+        if staged.exists():
+            staged.rename(folder.exports / export.filename)
+        return found
+
+    with mock.patch.object(FilesystemFolder, "lstat", overtaken):
+        assert deliver(connection.id).sent == 1
+    assert reloaded(export).sent_evidence == "OBSERVED"
 
 
 def test_the_janitor_waits_for_a_folder_that_is_away(

@@ -146,15 +146,16 @@ class DropzoneSession:
         finals = self._folder.lstat([self.final_path(d.filename) for d in deliveries])
         stageds = self._folder.lstat([d.staged_path for d in deliveries])
         outcomes: list[Outcome] = []
-        for delivery, *looks in zip(deliveries, finals, stageds, strict=True):
-            failure = next((look for look in looks if isinstance(look, FileError)), None)
+        for delivery, final, staged in zip(deliveries, finals, stageds, strict=True):
+            failure = next((look for look in (final, staged) if isinstance(look, FileError)), None)
             if failure:
                 outcomes.append(file_error(failure))
-            elif is_missing or delivery.staged_in != here or any(looks):
+            elif is_missing or delivery.staged_in != here or staged:
                 detail = f"staged in {delivery.staged_in}, {here}"
                 outcomes.append(ConnectorError("FOLDER_CHANGED", detail=detail))
             else:
-                outcomes.append(Evidence.INFERRED)
+                # Another worker may have renamed it between the looks at the two names.
+                outcomes.append(Evidence.OBSERVED if final else Evidence.INFERRED)
         return outcomes
 
     def _judge_both(self, delivery: Delivery) -> Outcome:
