@@ -7,7 +7,6 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import Group
 from django.db.models import F
 from django.test import Client
 from django.urls import reverse
@@ -24,6 +23,7 @@ from exports.models import ErpAck, ErpExport
 from exports.push import retry_order
 from orderflow.db import db_now
 from orders.models import DraftOrder
+from tests.admins import a_member, logged_in, messages
 from tests.builders import a_connection, a_user, an_org, some_exports
 from tests.dropzones import Dropzone, dropzone_of
 
@@ -31,11 +31,6 @@ pytestmark = pytest.mark.django_db
 
 XSS = "<script>alert('x')</script>"
 TYPO = "ack_sales_order_typo.json"
-
-
-@pytest.fixture
-def org() -> Org:
-    return an_org()
 
 
 @pytest.fixture
@@ -58,20 +53,7 @@ def sent(erp: ErpConnection, org: Org) -> list[ErpExport]:
 
 @pytest.fixture
 def operator(org: Org) -> Client:
-    return client_of(member(org, "oskar", "Operator"))
-
-
-def member(org: Org, name: str, group: str) -> User:
-    user = a_user(org, name)
-    user.groups.add(Group.objects.get(name=group))
-    User.objects.filter(id=user.id).update(is_staff=True)
-    return user
-
-
-def client_of(user: User, **kwargs: Any) -> Client:
-    client = Client(**kwargs)
-    client.force_login(user)
-    return client
+    return logged_in(a_member(org, "oskar", "Operator"))
 
 
 def url(name: str, *args: object) -> str:
@@ -81,10 +63,6 @@ def url(name: str, *args: object) -> str:
 def text(response: Any) -> str:
     assert response.status_code == 200
     return str(response.content.decode())
-
-
-def said(response: Any) -> list[str]:
-    return [str(message) for message in response.context["messages"]]
 
 
 def answer(dropzone: Dropzone, erp: ErpConnection, name: str, content: Any) -> ErpAck:
@@ -289,14 +267,14 @@ def test_check_acks_now(erp: ErpConnection, operator: Client, org: Org) -> None:
     OrmQ.objects.all().delete()
     assert "looks into the ack folder at once" in text(operator.get(there))
     assert not OrmQ.objects.exists()
-    assert said(operator.post(there, follow=True)) == ["A worker looks for acks now."]
+    assert messages(operator.post(there, follow=True)) == ["A worker looks for acks now."]
     (task,) = OrmQ.objects.all()
     assert (task.task["func"], task.task["args"]) == ("exports.tasks.poll_acks", (str(erp.id),))
     health.pause(erp.id, reason="AUTH_FAILED", actor=None)
     for ask in (operator.get, operator.post):
         assert "The dropzone cannot be reached." in text(ask(there))
     assert OrmQ.objects.count() == 1
-    approver = client_of(member(org, "adam", "Approver"))
+    approver = logged_in(a_member(org, "adam", "Approver"))
     assert approver.post(there).status_code == 403
 
 
@@ -323,7 +301,7 @@ def test_each_verdict_has_its_decisions(
     offered: list[str],
 ) -> None:
     ErpAck.objects.update(verdict=verdict, export=sent[0])
-    viewer = client_of(member(org, "vera", "Viewer"))
+    viewer = logged_in(a_member(org, "vera", "Viewer"))
     for name in ("assign", "take", "dismiss"):
         is_offered = name in offered
         there = url(f"erpack_{name}", unmatched.id)
@@ -333,7 +311,7 @@ def test_each_verdict_has_its_decisions(
         assert there not in text(viewer.get(url("erpack_change", unmatched.id)))
         if not is_offered:
             for response in (operator.get(there, follow=True), operator.post(there, follow=True)):
-                assert said(response)[0].endswith("that cannot be decided about it.")
+                assert messages(response)[0].endswith("that cannot be decided about it.")
 
 
 def test_both_answers_stand_side_by_side(conflict: ErpAck, operator: Client) -> None:
@@ -345,8 +323,8 @@ def test_both_answers_stand_side_by_side(conflict: ErpAck, operator: Client) -> 
 
 
 def test_let_the_later_answer_count(conflict: ErpAck, sent: list[ErpExport], org: Org) -> None:
-    operator = member(org, "oskar", "Operator")
-    client = client_of(operator)
+    operator = a_member(org, "oskar", "Operator")
+    client = logged_in(operator)
     there = url("erpack_take", conflict.id)
     page = text(client.get(there))
     assert "changes from “failed” to “acknowledged”. Its ERP number is SO-7." in page
@@ -354,7 +332,7 @@ def test_let_the_later_answer_count(conflict: ErpAck, sent: list[ErpExport], org
     assert "This field is required." in text(client.post(there))
     assert status(sent[0]) == ("FAILED", "ERROR")
     page = client.post(there, {"reason": "Reprocessed"}, follow=True)
-    assert said(page) == ["The decision was recorded."]
+    assert messages(page) == ["The decision was recorded."]
     assert "Reprocessed" in text(page)
     assert status(sent[0]) == ("ACKED", "PUSHED")
     conflict.refresh_from_db()
@@ -383,7 +361,7 @@ def test_what_forbids_a_decision_is_said(
     ErpAck.objects.filter(id=conflict.id).update(verdict="CONFLICT")
     there = url("erpack_take", conflict.id)
     for ask in (operator.get, operator.post):
-        assert "was exported again as" in said(ask(there, {"reason": "?"}, follow=True))[0]
+        assert "was exported again as" in messages(ask(there, {"reason": "?"}, follow=True))[0]
     conflict.refresh_from_db()
     assert conflict.verdict == "CONFLICT"
 
@@ -436,7 +414,7 @@ def test_an_answer_is_assigned_after_a_look_at_what_it_does(
     assert status(sent[1]) == ("SENT", "PUSHED")
     hidden = dict(re.findall(r'type="hidden" name="(\w+)" value="([^"]*)"', page))
     del hidden["csrfmiddlewaretoken"]
-    assert said(operator.post(there, hidden, follow=True)) == ["The decision was recorded."]
+    assert messages(operator.post(there, hidden, follow=True)) == ["The decision was recorded."]
     assert status(sent[1]) == ("ACKED", "PUSHED")
     assert (dropzone.acks / TYPO).exists()
     poll(erp.id)
@@ -554,7 +532,7 @@ def test_a_malformed_answer_to_what_was_answered_since_is_still_about_it(
 # Who may do what.
 def test_who_may_decide(org: Org, unmatched: ErpAck) -> None:
     for group, code in (("Viewer", 403), ("Approver", 403), ("Operator", 200)):
-        client = client_of(member(org, group.lower(), group))
+        client = logged_in(a_member(org, group.lower(), group))
         for name in ("assign", "dismiss"):
             there = url(f"erpack_{name}", unmatched.id)
             assert client.get(there).status_code == code
@@ -567,7 +545,7 @@ def test_who_may_decide(org: Org, unmatched: ErpAck) -> None:
 
 def test_answers_to_other_orgs_are_not_found(sent: list[ErpExport], conflict: ErpAck) -> None:
     rival = an_org("rival")
-    stranger = client_of(member(rival, "sam", "Operator"))
+    stranger = logged_in(a_member(rival, "sam", "Operator"))
     for name in ("assign", "take", "dismiss"):
         there = url(f"erpack_{name}", conflict.id)
         assert stranger.get(there).status_code == 404
@@ -582,7 +560,7 @@ def test_answers_to_other_orgs_are_not_found(sent: list[ErpExport], conflict: Er
 
 
 def test_decisions_ask_for_the_csrf_token(org: Org, conflict: ErpAck) -> None:
-    strict = client_of(member(org, "oskar", "Operator"), enforce_csrf_checks=True)
+    strict = logged_in(a_member(org, "oskar", "Operator"), enforce_csrf_checks=True)
     for name in ("assign", "take", "dismiss"):
         there = url(f"erpack_{name}", conflict.id)
         assert strict.post(there, {"reason": "?"}).status_code == 403

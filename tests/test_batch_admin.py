@@ -17,28 +17,13 @@ from exports import batches, workers
 from exports.models import Batch, BatchItem
 from orders.deciding_admin import MAX_AT_ONCE
 from orders.models import DraftOrder
-from tests.admins import a_member, logged_in, messages, text
+from tests.admins import decide_url, logged_in, messages, text
 from tests.builders import a_connection, an_approved_order, an_order, an_org
 
 pytestmark = pytest.mark.django_db
 
 LIST = "/admin/orders/draftorder/"
 MANY = MAX_AT_ONCE + 1
-
-
-@pytest.fixture
-def org() -> Org:
-    return an_org()
-
-
-@pytest.fixture
-def approver(org: Org) -> User:
-    return a_member(org, "ann", "Approver")
-
-
-@pytest.fixture
-def viewer(org: Org) -> User:
-    return a_member(org, "vera", "Viewer")
 
 
 def choose_all(client: Client, action: str, query: str = "") -> Any:
@@ -54,17 +39,13 @@ def submitted(page: Any) -> dict[str, str]:
     return dict(fields)
 
 
-def decide(name: str) -> str:
-    return reverse("admin:orders_draftorder_decide", args=[name])
-
-
 def page_of(batch: Batch) -> str:
     return reverse("admin:exports_batch_change", args=[batch.pk])
 
 
 def started(client: Client, action: str) -> Batch:
     """A batch of all orders, as the admin starts one."""
-    response = client.post(decide(action), submitted(choose_all(client, action)))
+    response = client.post(decide_url(action), submitted(choose_all(client, action)))
     batch = Batch.objects.latest("created_at")
     assert response["Location"] == page_of(batch)
     return batch
@@ -76,7 +57,7 @@ def test_a_few_orders_are_decided_about_at_once(org: Org, approver: User) -> Non
     client = logged_in(approver)
     page = choose_all(client, "approve")
     assert f"{MAX_AT_ONCE} orders will be approved" in text(page)
-    said = messages(client.post(decide("approve"), submitted(page), follow=True))
+    said = messages(client.post(decide_url("approve"), submitted(page), follow=True))
     assert said == [f"{MAX_AT_ONCE} orders were approved."]
     assert not Batch.objects.exists()
 
@@ -93,7 +74,7 @@ def test_many_orders_are_a_batch_after_a_confirmation(org: Org, approver: User) 
     assert "1 rejected" in text(page)
     assert not Batch.objects.exists()
 
-    response = client.post(decide("approve"), submitted(page))
+    response = client.post(decide_url("approve"), submitted(page))
     batch = Batch.objects.get()
     assert response["Location"] == page_of(batch)
     assert (batch.org, batch.action, batch.requested_by) == (org, "approve", approver)
@@ -123,7 +104,7 @@ def test_orders_of_several_orgs_become_a_batch_each(org: Org, approver: User) ->
     for n in range(MANY):
         an_order((org, other)[n % 2], f"PO-{n}")
     client = logged_in(approver)
-    page = client.post(decide("approve"), submitted(choose_all(client, "approve")), follow=True)
+    page = client.post(decide_url("approve"), submitted(choose_all(client, "approve")), follow=True)
     assert messages(page) == ["2 batches were started, one for each organisation."]
     assert {batch.org for batch in Batch.objects.all()} == {org, other}
     assert BatchItem.objects.count() == MANY
@@ -141,7 +122,7 @@ def test_more_than_a_batch_takes_is_refused_beforehand(
     (said,) = messages(client.get(response["Location"]))
     assert said.startswith("At most 2 orders can be decided about at a time.")
     ids = " ".join(str(key) for key in DraftOrder.objects.values_list("id", flat=True))
-    (said,) = messages(client.post(decide("approve"), {"orders": ids}, follow=True))
+    (said,) = messages(client.post(decide_url("approve"), {"orders": ids}, follow=True))
     assert said.startswith("At most 2 orders")
     assert not DraftOrder.objects.filter(status="APPROVED").exists()
 
@@ -161,7 +142,7 @@ def test_the_filters_of_the_list_bound_what_is_selected(org: Org, approver: User
 def test_nobody_is_led_away(org: Org, approver: User, back: str) -> None:
     order = an_order(org)
     data = {"orders": str(order.id), "back": back}
-    assert logged_in(approver).post(decide("reject"), data)["Location"] == LIST
+    assert logged_in(approver).post(decide_url("reject"), data)["Location"] == LIST
 
 
 def test_the_page_follows_a_batch_with_and_without_script(org: Org, approver: User) -> None:
@@ -219,11 +200,11 @@ def test_what_was_left_or_refused_can_be_decided_again(org: Org, approver: User)
     batches.run(batch.id)
     page = text(client.get(page_of(batch)))
     query = f"?batch={batch.pk}&amp;outcome=REFUSED&amp;code=NEEDS_CONFIRMATION"
-    assert decide("approve") + query in page
-    assert decide("push") + f"?batch={batch.pk}&amp;outcome=DONE" in page
-    again = client.get(decide("approve") + query.replace("&amp;", "&"))
+    assert decide_url("approve") + query in page
+    assert decide_url("push") + f"?batch={batch.pk}&amp;outcome=DONE" in page
+    again = client.get(decide_url("approve") + query.replace("&amp;", "&"))
     assert "2 orders will be approved only if you confirm" in text(again)
-    client.post(decide("approve"), submitted(again) | {"confirm_warnings": "yes"})
+    client.post(decide_url("approve"), submitted(again) | {"confirm_warnings": "yes"})
     assert {DraftOrder.objects.get(id=twin.id).status for twin in twins} == {"APPROVED"}
 
 
@@ -258,7 +239,7 @@ def test_batches_of_other_orgs_are_not_there(org: Org, approver: User) -> None:
     assert client.post(reverse("admin:exports_batch_cancel", args=[batch.pk])).status_code == 404
     assert str(order) not in text(client.get("/admin/exports/batchitem/"))
     group = {"batch": str(batch.pk), "outcome": "WAITING", "code": ""}
-    assert client.get(decide("approve"), group).status_code == 404
+    assert client.get(decide_url("approve"), group).status_code == 404
     assert str(batch) in text(logged_in(boss).get("/admin/exports/batch/"))
 
 

@@ -20,7 +20,6 @@ from exports import connection_tests, workers
 from exports.models import ErpExport
 from exports.push import push_order
 from exports.ring import due_connections
-from orders.models import DraftOrder
 from tests.admins import (
     CANARY,
     HOST_KEY,
@@ -34,8 +33,6 @@ from tests.admins import (
 from tests.builders import an_approved_order
 
 pytestmark = pytest.mark.django_db
-
-Status = DraftOrder.Status
 
 
 SFTP_FORM = {

@@ -31,16 +31,6 @@ FAILURES = f"{EXPORTS}failures/"
 
 
 @pytest.fixture
-def org() -> Org:
-    return an_org()
-
-
-@pytest.fixture
-def operator(org: Org) -> User:
-    return a_member(org, "oskar", "Operator")
-
-
-@pytest.fixture
 def erp(org: Org, dropzone_root: Path) -> ErpConnection:
     return a_connection(org, {"mode": "filesystem", "export_path": str(dropzone_root)})
 
