@@ -148,6 +148,7 @@ def test_a_number_beyond_all_bounds_is_no_defect_of_ours(owner: APIClient) -> No
         (ORDER | {"lines": [LINE | {"line_no": n} for n in range(1, 10_002)]}, {"/lines"}),
         ({"currency": "EUR"}, {"/lines"}),
         (ORDER | {"notes": "a\0b"}, {"/notes"}),
+        (ORDER | {"notes": " " + "x" * 10_000}, {"/notes"}),
         (ORDER | {"currency": "eur"}, {"/currency"}),
         (ORDER | {"customer": {"erp_customer_number": "1", "name": None}}, {"/customer/name"}),
         (ORDER | {"source_document": DOCUMENT | {"sha256": "A" * 64}}, {"/source_document/sha256"}),
