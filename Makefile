@@ -7,11 +7,12 @@ SHELL := bash
 BIN := .venv/bin
 APT := DEBIAN_FRONTEND=noninteractive apt-get -qq -o=Dpkg::Use-Pty=0
 SCHEMA := manage.py spectacular --validate --fail-on-warn
+PYTEST := $(BIN)/pytest -n auto --dist worksteal
 LOCK := uv pip compile --quiet --generate-hashes --python-version 3.11 --no-header
 
 .PHONY: help
 help: ## List what `make` can do
-	@awk -F ':.*## ' '/^[a-z.]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z.-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: .venv
 .venv: .venv/installed ## Install the locked packages into .venv
@@ -56,8 +57,8 @@ demo: .venv/installed .env ## Approve and send six orders to an SFTP server on t
 run: .venv/installed .env ## The same, then serve the admin and deliver until Ctrl-C; PORT=8000
 	@exec $(BIN)/python manage.py demo --serve $(if $(PORT),--port $(PORT))
 
-.PHONY: test
-test: .venv/installed ## Run the tests on PostgreSQL, then those of the ledger on SQLite
+.PHONY: programs
+programs:
 	@packages=
 	PATH=$$PATH:/usr/sbin command -v sshd >/dev/null || packages+=" openssh-server"
 	for name in strace faketime curl jq; do command -v $$name >/dev/null || packages+=" $$name"; done
@@ -67,8 +68,16 @@ test: .venv/installed ## Run the tests on PostgreSQL, then those of the ledger o
 		echo "installing$$packages"
 		$(APT) update && $(APT) install --no-install-recommends $$packages >/dev/null
 	fi
-	$(BIN)/pytest --real-parts -n auto --dist worksteal
-	TEST_DATABASE=sqlite $(BIN)/pytest -m ledger -k "not ssh and not s3" -n auto
+
+.PHONY: test
+test: .venv/installed programs ## Run the tests on PostgreSQL, then those of the ledger on SQLite
+	@$(PYTEST) --real-parts -m "not long"
+	TEST_DATABASE=sqlite $(PYTEST) -m "ledger and not long" -k "not ssh and not s3"
+
+.PHONY: test-long
+test-long: .venv/installed programs ## Run the tests that take minutes; do so before a release
+	@$(PYTEST) -m long -rs
+	TEST_DATABASE=sqlite $(PYTEST) -m "ledger and long" -k "not ssh and not s3"
 
 .PHONY: check
 check: .venv/installed ## Lint, format, types, imports, migrations, OpenAPI, settings for production
