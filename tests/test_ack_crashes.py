@@ -36,9 +36,6 @@ from tests.test_cut_sweep import held, settled
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-CUTS = 8  # in each direction
-STALLS = 3
-
 
 @pytest.fixture
 def org() -> Org:
@@ -358,7 +355,11 @@ def test_the_answer_to_the_commit_is_lost(
 
 
 # The dropzone goes away.
-def test_a_stream_that_breaks_anywhere(org: Org, ann: User, request: pytest.FixtureRequest) -> None:
+@pytest.mark.parametrize(("cuts", "stalls"), [(3, 1), pytest.param(20, 6, marks=pytest.mark.long)])
+def test_a_stream_that_breaks_anywhere(
+    org: Org, ann: User, request: pytest.FixtureRequest, cuts: int, stalls: int
+) -> None:
+    """`cuts`, `stalls`: how many in each direction."""
     with (
         dropzone_of("openssh", request) as dropzone,
         TcpProxy(dropzone.config["host"], dropzone.config["port"]) as proxy,
@@ -385,7 +386,7 @@ def test_a_stream_that_breaks_anywhere(org: Org, ann: User, request: pytest.Fixt
             "to_server": proxy.bytes_to_server - began["to_server"],
         }
         for direction, length in lengths.items():
-            for way, count in (("cut", CUTS), ("stall", STALLS)):
+            for way, count in (("cut", cuts), ("stall", stalls)):
                 for number in range(count):
                     exports = sent_and_answered()
                     after = length * (2 * number + 1) // (2 * count)

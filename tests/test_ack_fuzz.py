@@ -128,16 +128,20 @@ def check(erp: Erp, exports: list[ErpExport]) -> None:
         assert is_answered == (export.status != "SENT"), "an answer had no effect"
 
 
-@given(st.lists(st.lists(files(), min_size=1, max_size=4), min_size=1, max_size=3))
-@settings(
-    max_examples=40,
-    # The same files in each run; EXPLORE=1 looks for new ones.
-    derandomize="EXPLORE" not in os.environ,
-    database=None,
-    print_blob=True,
-    suppress_health_check=list(HealthCheck),
-)
-def test_nothing_is_lost_whatever_is_written(
+@pytest.mark.parametrize("examples", [12, pytest.param(200, marks=pytest.mark.long)])
+def test_nothing_is_lost_whatever_is_written(request: pytest.FixtureRequest, examples: int) -> None:
+    rounds = st.lists(st.lists(files(), min_size=1, max_size=4), min_size=1, max_size=3)
+    settings(
+        max_examples=examples,
+        # The same files in each run; EXPLORE=1 looks for new ones.
+        derandomize="EXPLORE" not in os.environ,
+        database=None,
+        print_blob=True,
+        suppress_health_check=list(HealthCheck),
+    )(given(st.just(request), rounds)(write_and_poll))()
+
+
+def write_and_poll(
     request: pytest.FixtureRequest, rounds: list[list[tuple[int, str, bytes]]]
 ) -> None:
     with dropzone_of("filesystem", request) as dropzone:

@@ -21,7 +21,6 @@ from tests.servers import TcpProxy
 
 pytestmark = pytest.mark.django_db
 
-CUTS = 10  # in each direction
 EXPORTS = 3
 
 
@@ -41,8 +40,12 @@ def settled(at_most: tuple[int, int]) -> bool:
     return True
 
 
+@pytest.mark.parametrize("cuts", [3, pytest.param(30, marks=pytest.mark.long)])
 @pytest.mark.parametrize("kind", ["openssh", "asyncssh"])
-def test_a_stream_that_is_cut_anywhere(request: pytest.FixtureRequest, kind: str) -> None:
+def test_a_stream_that_is_cut_anywhere(
+    request: pytest.FixtureRequest, kind: str, cuts: int
+) -> None:
+    """`cuts`: how many in each direction."""
     org = an_org()
     ann = a_user(org)
     with (
@@ -58,12 +61,12 @@ def test_a_stream_that_is_cut_anywhere(request: pytest.FixtureRequest, kind: str
         erp.take()
         assert settled(at_most=idle)
         broken = 0
-        for cut in range(CUTS):
+        for cut in range(cuts):
             for number, (direction, length) in enumerate(lengths.items()):
                 erp.taken.clear()
                 first = EXPORTS * (1 + cut * len(lengths) + number)
                 exports = some_exports(org, ann, EXPORTS, first=first)
-                after = length * (2 * cut + 1) // (2 * CUTS)
+                after = length * (2 * cut + 1) // (2 * cuts)
                 proxy.cut(direction, after=after, rst=(cut + number) % 2 == 0)
                 where = f"{direction} after {after} of {length} bytes"
                 errors = deliver(connection.id).errors
@@ -81,4 +84,4 @@ def test_a_stream_that_is_cut_anywhere(request: pytest.FixtureRequest, kind: str
                 janitor.sweep(settled_after=-janitor.SETTLED_AFTER)
                 assert dropzone.leftovers() == [], where
                 assert settled(at_most=idle), f"{where}: {held()} held, {idle} before"
-        assert broken >= 2 * CUTS - 2
+        assert broken >= 2 * cuts - 2

@@ -186,6 +186,7 @@ def test_everything_is_restarted_in_turn(service: Service, s3: S3Server, bucket:
     assert len(stored) == len(client.pushed)
 
 
+@pytest.mark.long
 def test_the_archive_and_then_the_database_are_down(service: Service, s3: S3Server) -> None:
     s3.stop()
     try:

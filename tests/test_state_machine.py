@@ -704,11 +704,12 @@ def quiet() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("quiet")
-def test_no_promise_is_broken_whatever_happens() -> None:
+@pytest.mark.parametrize("examples", [20, pytest.param(300, marks=pytest.mark.long)])
+def test_no_promise_is_broken_whatever_happens(examples: int) -> None:
     run_state_machine_as_test(
         Deliveries,
         settings=Settings(
-            max_examples=60,
+            max_examples=examples,
             stateful_step_count=8,
             # The same moves in each run; EXPLORE=1 looks for new ones.
             derandomize="EXPLORE" not in os.environ,
