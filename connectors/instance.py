@@ -8,7 +8,7 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models import Exists
 
-from accounts import audit
+from accounts import audit, sessions
 from accounts.audit import Action
 from connectors.models import DeliveryInstance
 from orderflow.db import DatabaseIdentity, Now
@@ -55,8 +55,12 @@ def require() -> None:
 
 
 def claim() -> None:
-    """Make this installation the one that delivers from this database, as it is now."""
+    """Make this installation the one that delivers from this database, as it is now.
+
+    Sessions end: those of a backup may have ended since, and those of a copy belong elsewhere.
+    """
     with transaction.atomic():
+        sessions.end_all()
         owner = DeliveryInstance.objects.select_for_update().first()
         DeliveryInstance.objects.update_or_create(
             id=DeliveryInstance.ONLY,

@@ -3,9 +3,9 @@
 from datetime import timedelta
 from typing import Final
 
-from django.contrib.sessions.backends.db import SessionStore
 from django_q.models import Failure
 
+from accounts.sessions import SessionStore
 from orderflow.db import db_now
 
 # django-q2's save_limit is for tasks that succeeded.

@@ -1,4 +1,6 @@
-"""The content of the database, to be compared before and after."""
+"""The content of the database, to be compared before and after, or searched."""
+
+from collections.abc import Iterator
 
 from django.db import connection
 
@@ -17,3 +19,14 @@ def tables() -> dict[str, tuple[int, str]]:
             )
             content[name] = cursor.fetchone()
     return content
+
+
+def values() -> Iterator[tuple[str, bytes]]:
+    """Every value in the database, after the table that has it."""
+    with connection.cursor() as cursor:
+        for table in connection.introspection.table_names(cursor):
+            cursor.execute(f'SELECT * FROM "{table}"')
+            for row in cursor.fetchall():
+                for value in row:
+                    is_raw = isinstance(value, memoryview | bytes)
+                    yield table, bytes(value) if is_raw else str(value).encode()

@@ -7,7 +7,6 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from django.db import connection as database
 from django.test import Client
 from django.urls import reverse
 from rest_framework.test import APIClient
@@ -22,6 +21,7 @@ from tests.dropzones import asyncssh_config
 from tests.logs import Log, logged
 from tests.servers import AsyncSSHServer
 from tests.servers.keys import new_key
+from tests.tables import values
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -48,16 +48,7 @@ def leaks(secrets: list[str], text: bytes) -> list[bytes]:
 
 def dump() -> bytes:
     """Everything in the database."""
-    found = []
-    with database.cursor() as cursor:
-        for table in database.introspection.table_names(cursor):
-            cursor.execute(f'SELECT * FROM "{table}"')
-            for row in cursor.fetchall():
-                found += [
-                    bytes(value) if isinstance(value, memoryview | bytes) else str(value).encode()
-                    for value in row
-                ]
-    return b"\n".join(found)
+    return b"\n".join(value for _, value in values())
 
 
 class Doors:
