@@ -98,10 +98,18 @@ def workers(_child_env: dict[str, str]) -> Iterator[FailingWorkers]:
         yield workers
 
 
+# Each kind of dropzone and each fault once; make test-long has all pairs.
+PAIRS = {(kind, "kill") for kind in FAILPOINTS} | {("openssh", fault) for fault in FAULTS}
+
+
 @pytest.mark.parametrize(
     ("kind", "fault"),
-    # A folder has no connection that could be reset.
-    [pair for pair in product(FAILPOINTS, FAULTS) if pair != ("filesystem", "reset")],
+    [
+        pytest.param(*pair, marks=() if pair in PAIRS else pytest.mark.long)
+        for pair in product(FAILPOINTS, FAULTS)
+        # A folder has no connection that could be reset.
+        if pair != ("filesystem", "reset")
+    ],
 )
 def test_each_order_arrives_once_whatever_happens_at_any_step(
     request: pytest.FixtureRequest, workers: FailingWorkers, kind: str, fault: str
