@@ -8,6 +8,7 @@ import fcntl
 import gzip
 import http.client
 import json
+import os
 import re
 import shutil
 import sqlite3
@@ -99,10 +100,11 @@ def restored(name: str, tmp_path: Path) -> Iterator[Installation]:
     script = gzip.decompress((DATA / f"{name}.sql.gz").read_bytes()).decode()
     with _database(name, script, tmp_path) as (url, query), _dropzones(known["files"]):
         env = {
-            "PATH": "/usr/bin:/bin",
+            **os.environ,
+            "DJANGO_SETTINGS_MODULE": "orderflow.settings",
             "DATABASE_URL": url,
             "ARCHIVE_ROOT": str(tmp_path / "archive"),
-            # However old the dump is, its exports are still to be delivered.
+            # The dump gets older, and its exports must not be given up.
             "EXPORT_GIVE_UP_HOURS": "1000000",
             **known["settings"],
         }
@@ -123,7 +125,7 @@ def _database(
         with postgres.Postgres() as server:
             with psycopg.connect(server.url, autocommit=True) as database:
                 database.execute(script)  # type: ignore[arg-type]
-            # The dump empties it for itself.
+            # The dump has emptied the search path of its session.
             with psycopg.connect(server.url, autocommit=True) as database:
                 yield server.url, lambda sql: database.execute(sql).fetchall()  # type: ignore[arg-type]
 
@@ -193,7 +195,7 @@ def test_migrations_go_back_and_forth_with_data(name: str, tmp_path: Path) -> No
 
 
 def counts(it: Installation) -> dict[str, int]:
-    """How many rows there are of what nobody may lose."""
+    """How many rows each table has that must keep its rows."""
     tables = (
         "org", "orderflow_user", "membership", "auth_group", "api_token", "customer",
         "draft_order", "draft_order_line", "erp_connection", "erp_export", "erp_ack", "audit_entry",

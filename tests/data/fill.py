@@ -87,7 +87,7 @@ for group in GROUPS:
 User.objects.create_user("former", "former@acme.example", PASSWORD, is_active=False)
 approver, operator, integration = (people[g] for g in ("Approver", "Operator", "Integration"))
 
-# Tokens: one that works, one that was revoked, one that will have expired.
+# Tokens: one works, one is revoked, one expires after a minute.
 live, token = create_token(
     integration, org=acme, name="shop", expires_at=timezone.now() + FOREVER, actor=root
 )
@@ -159,7 +159,7 @@ archive_pending()
 cancel_export(cancelled.id, actor=operator, reason="The customer called.")
 (staged,) = some_exports(acme, operator, first=8)
 assert manage("deliver", ORDERFLOW_FAILPOINT="elected") != 0
-# The lease of the worker that died has run out long ago when the dump is restored.
+# The worker died. Its lease runs out before anybody restores the dump.
 (waiting,) = some_exports(acme, operator, first=9)
 answer(unread, status="ACKED", erp_order_id="SO-unread")
 

@@ -3,9 +3,9 @@
     .venv/bin/python -m tests.data.make_dumps
 
 The service of COMMIT runs with its own commands and services, on SQLite and on PostgreSQL, and
-fills its database with a little of everything. Beside each dump lies a JSON file with what the
-installation knows outside of its database: its keys, the folder of its dropzone with the files in
-it, passwords and tokens. All of them were made for these dumps and open nothing else.
+fills its database with a little of everything. A JSON file beside each dump has what the
+installation keeps outside of its database: its keys, passwords and tokens, and the files in its
+dropzone. All keys were made for these dumps and open nothing else.
 
 Run it again only to add a dump of a newer commit. The git history is needed for that alone.
 """
@@ -27,15 +27,12 @@ from tests.servers import postgres
 
 COMMIT = "bb765c3"
 DATA = Path(__file__).parent
-# Connections are bound to their folder by what is staged there, so it is the same at each restore.
+# A staged file is published only where it was staged, so each restore uses this same folder.
 DROPZONES = Path("/tmp/orderflow-upgrade")
 PASSWORD = "an-old-password-1"
-KEYS = {
+SETTINGS = {
     "SECRET_KEY": "of-the-dumps-only-0123456789-abcdefghijklmnopqrstuvwxyz-ABCDEFGH",
     "FERNET_KEYS": "of-the-dumps-only-9876543210-zyxwvutsrqponmlkji",
-}
-SETTINGS = {
-    **KEYS,
     "DEBUG": "true",
     "DROPZONE_ROOTS": str(DROPZONES),
     "DELIVERY_INSTANCE": "dumped",
