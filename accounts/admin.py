@@ -20,8 +20,15 @@ from django.utils import timezone
 from accounts import audit
 from accounts.audit import Action
 from accounts.audit_admin import AuditEntryAdmin
+from accounts.list_admin import ListAdmin
 from accounts.models import ApiToken, AuditEntry, Membership, Org, User
-from accounts.scoped_admin import DateAndTime, Inline, OrgScopedAdmin, person
+from accounts.scoped_admin import (
+    DateAndTime,
+    Inline,
+    OrgScopedAdmin,
+    VisibleFieldListFilter,
+    person,
+)
 from accounts.tokens import LIFETIME, create_token, revoke_token
 
 admin.site.register(AuditEntry, AuditEntryAdmin)
@@ -38,7 +45,7 @@ _OF_USERS: Final = (
 )
 
 
-class RecordedAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # generic in the stubs alone
+class RecordedAdmin(ListAdmin):
     """Records who makes and who changes objects; what is `described` of them counts."""
 
     def described(self, obj: Any) -> dict[str, Any]:
@@ -187,7 +194,7 @@ class ApiTokenAdmin(OrgScopedAdmin):
         "expires_at",
         "revoked_at",
     )
-    list_filter = (("org", admin.RelatedOnlyFieldListFilter),)
+    list_filter = (("org", VisibleFieldListFilter),)
     list_select_related = ("user", "org")
     search_fields = ("prefix", "name", "user__username")
     actions = ("revoke",)

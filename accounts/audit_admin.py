@@ -95,6 +95,8 @@ class AuditEntryAdmin(CsvAdmin, ReadOnlyAdmin):
         ActionFilter,
         ("actor", ActorFilter),
     )
+    # The page of an object links to its log.
+    linked_by = ("object_type", "object_id")
     list_select_related = ("org",)
     list_per_page = 50
     search_fields = ("object_label", "actor_name", "=object_id", "=request_id", "=address")

@@ -5,20 +5,18 @@ from typing import Any, ClassVar
 
 from django import forms
 from django.contrib import admin
-from django.contrib.admin.views.main import ChangeList
 from django.contrib.admin.widgets import AdminSplitDateTime, RelatedFieldWidgetWrapper
 from django.core.exceptions import PermissionDenied
-from django.core.paginator import Paginator
 from django.db.models import DateTimeField, ForeignKey, Model, Q, QuerySet
 from django.forms import BaseInlineFormSet, ModelChoiceField
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404
 from django.template.response import TemplateResponse
 from django.urls import reverse
-from django.utils.functional import cached_property
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from accounts.list_admin import ListAdmin
 from accounts.models import User
 from accounts.scoping import only_org, visible
 
@@ -40,26 +38,6 @@ def link(name: str, obj: Model) -> SafeString:
     return format_html('<a href="{}">{}</a>', reverse(name, args=[obj.pk]), obj)
 
 
-class BoundedPaginator(Paginator):  # type: ignore[type-arg]  # generic in the stubs alone
-    """Counts and pages only so far that a list takes no longer the more there is in its table."""
-
-    MOST = 10_000
-
-    @cached_property
-    def count(self) -> int:
-        assert isinstance(self.object_list, QuerySet)
-        return self.object_list.order_by()[: self.MOST].count()
-
-
-class BoundedChangeList(ChangeList):
-    def get_results(self, request: HttpRequest) -> None:
-        super().get_results(request)
-        self.is_cut = self.result_count == BoundedPaginator.MOST
-        if self.is_cut:
-            # The search bar then says nothing of a number of results.
-            self.full_result_count = self.result_count
-
-
 class DateAndTime(AdminSplitDateTime):
     """Tells its two fields apart for those who only hear them."""
 
@@ -69,7 +47,7 @@ class DateAndTime(AdminSplitDateTime):
             widget.attrs["aria-label"] = name
 
 
-class OrgScopedAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # generic in the stubs alone
+class OrgScopedAdmin(ListAdmin):
     """Shows a user the objects of the user's orgs: in lists, under direct URLs and as choices.
 
     Foreign keys offer what the related model's own admin shows. An object never moves to another
@@ -77,14 +55,7 @@ class OrgScopedAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # generic in 
     """
 
     org_path = "org"
-    paginator = BoundedPaginator
-    show_full_result_count = False
-    # They count the whole table once for each choice of each filter.
-    show_facets = admin.ShowFacets.NEVER
     formfield_overrides = {DateTimeField: {"widget": DateAndTime}}
-
-    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
-        return BoundedChangeList
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         return visible(super().get_queryset(request), request.user, path=self.org_path)

@@ -15,7 +15,7 @@ from django.utils.safestring import SafeString
 from django.utils.text import capfirst
 from django.views.decorators.debug import sensitive_post_parameters
 
-from accounts.scoped_admin import ConditionFilter, freeze, person
+from accounts.scoped_admin import ConditionFilter, VisibleFieldListFilter, freeze, person
 from connectors import registry
 from connectors.configuring import change_settings, create_connection
 from connectors.forms import PREFIX, ConfigForm, config_form, fieldsets
@@ -65,7 +65,7 @@ class Paused(ConditionFilter):
 @admin.register(ErpConnection)
 class ErpConnectionAdmin(ConnectionOperating):
     list_display = ("__str__", "active", "state", "last_test")
-    list_filter = ("active", Paused, ("org", admin.RelatedOnlyFieldListFilter))
+    list_filter = ("active", Paused, ("org", VisibleFieldListFilter))
     list_select_related = ("org", "paused_by")
     search_fields = ("org__name",)
     ordering = ("org__name", "connector_type")

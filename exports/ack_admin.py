@@ -1,5 +1,6 @@
 """Admin of acks: what ERPs answered, and what was made of it."""
 
+from functools import cache
 from typing import Any, Final
 
 from django.contrib import admin
@@ -169,7 +170,8 @@ class ErpAckAdmin(AckColumns, CsvAdmin, AckDeciding):
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        count = self.get_queryset(request).filter(ErpAck.OPEN).count()
+        # Counted when the page is drawn: before that, the address may prove to make no sense.
+        count = cache(self.get_queryset(request).filter(ErpAck.OPEN).count)
         return super().changelist_view(request, {**(extra_context or {}), "open_count": count})
 
     def object_context(self, request: HttpRequest, obj: ErpAck) -> dict[str, Any]:

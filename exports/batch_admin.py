@@ -14,6 +14,7 @@ from django.urls import URLPattern, path, reverse
 from django.utils.safestring import SafeString
 
 from accounts.csv_admin import CsvAdmin
+from accounts.list_admin import BoundedChangeList
 from accounts.scoped_admin import (
     ConditionFilter,
     ReadOnlyAdmin,
@@ -44,7 +45,7 @@ _REMEDIES: Final = {
 }
 
 
-class BatchList(ChangeList):
+class BatchList(BoundedChangeList):
     def get_results(self, request: HttpRequest) -> None:
         super().get_results(request)
         batches: list[Any] = list(self.result_list)
@@ -175,6 +176,7 @@ class BatchItemAdmin(CsvAdmin, ReadOnlyAdmin):
     list_display = ("order", "outcome_badge", "code", "message", "file")
     list_display_links = None
     list_filter = ("outcome",)
+    linked_by = ("batch", "code")
     list_select_related = ("draft_order", "export")
     list_per_page = 50
     search_fields = ("draft_order__external_order_number",)
@@ -194,9 +196,6 @@ class BatchItemAdmin(CsvAdmin, ReadOnlyAdmin):
     def get_queryset(self, request: HttpRequest) -> QuerySet[BatchItem]:
         items: QuerySet[BatchItem] = super().get_queryset(request)
         return items.defer("export__payload")
-
-    def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
-        return lookup in ("batch", "code") or super().lookup_allowed(lookup, value, request)
 
     def order(self, item: BatchItem) -> SafeString:
         return link("admin:orders_draftorder_change", item.draft_order)

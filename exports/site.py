@@ -28,6 +28,7 @@ from exports.search import MOST, find_orders
 from orderflow.charts import Bar, bar_chart
 from orderflow.db import db_now
 from orderflow.durations import in_words
+from orderflow.searching import MAX_CHARACTERS, validate_search
 from orders.models import DraftOrder
 
 # What is said of one and of many: in which status or with which verdict.
@@ -58,7 +59,8 @@ _ACKS: Final = {
 class SearchForm(forms.Form):
     q = forms.CharField(
         label="Where is my order?",
-        max_length=300,
+        max_length=MAX_CHARACTERS,
+        validators=[validate_search],
         required=False,
         help_text="The order number or how it begins, the ERP’s number, the customer’s number or "
         "how the name begins, or the name of an exported file.",
@@ -97,14 +99,14 @@ class OrderflowAdminSite(ThrottledLoginSite):
     def admin_view(self, view: Callable[..., Any], cacheable: bool = False) -> Any:
         @wraps(view)
         def checked(request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
-            # No text has a NUL, and PostgreSQL breaks off a query that looks for one. A search
-            # form says so itself.
+            # No text has a NUL, and PostgreSQL breaks off a query that looks for one. Searches
+            # check their own text.
             if any(
                 "\0" in text
                 for name in request.GET.keys() - {"q"}
                 for text in request.GET.getlist(name)
             ):
-                raise BadRequest("NUL in the query")
+                raise BadRequest("The address has a NUL character, which no text has.")
             return view(request, *args, **kwargs)
 
         return super().admin_view(checked, cacheable)

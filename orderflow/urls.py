@@ -65,6 +65,8 @@ def api_docs(request: HttpRequest) -> HttpResponse:
     return response
 
 
+handler400 = "orderflow.error_pages.bad_request"
+
 # There is no other site to view.
 admin.site.site_url = None
 

@@ -9,7 +9,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import URLPattern, path
 
-from accounts.scoped_admin import OrgScopedAdmin, person
+from accounts.scoped_admin import OrgScopedAdmin, VisibleFieldListFilter, person
 from exports.badges import export_badge
 from exports.decisions import DECISIONS
 from exports.highlighting import highlighted
@@ -30,7 +30,7 @@ class CustomerAdmin(OrgScopedAdmin):
     fields = ("org", "erp_customer_number", "name")
     list_display = ("name", "erp_customer_number", "org")
     list_filter = (
-        ("org", admin.RelatedOnlyFieldListFilter),
+        ("org", VisibleFieldListFilter),
         ("erp_customer_number", admin.EmptyFieldListFilter),
     )
     list_select_related = ("org",)
@@ -46,7 +46,7 @@ class CustomerAdmin(OrgScopedAdmin):
 @admin.register(SourceDocument)
 class SourceDocumentAdmin(OrgScopedAdmin):
     list_display = ("file_name", "org", "created_at")
-    list_filter = (("org", admin.RelatedOnlyFieldListFilter),)
+    list_filter = (("org", VisibleFieldListFilter),)
     list_select_related = ("org",)
     search_fields = ("file_name", "=sha256")
 

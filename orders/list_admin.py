@@ -12,7 +12,8 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from accounts.csv_admin import CsvAdmin
-from accounts.scoped_admin import BoundedChangeList, ConditionFilter, VisibleFieldListFilter
+from accounts.list_admin import BoundedChangeList
+from accounts.scoped_admin import ConditionFilter, VisibleFieldListFilter
 from accounts.scoping import only_org
 from exports.badges import export_badge
 from exports.models import ErpExport

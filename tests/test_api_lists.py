@@ -5,11 +5,13 @@ from base64 import urlsafe_b64encode
 from datetime import timedelta
 from typing import Any
 from urllib.parse import quote
+from uuid import UUID
 
 import pytest
 from django.db import connection as database
 from django.db import transaction
 from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
 from django.utils import timezone
 from rest_framework.test import APIClient
 
@@ -17,6 +19,8 @@ from accounts.models import Org
 from connectors.models import ErpConnection
 from exports.models import ErpAck, ErpExport
 from orderflow.db import Now
+from orderflow.pagination import SINCE
+from orderflow.urls import router
 from orders.models import DraftOrder
 from tests.api import (
     EXPORTS,
@@ -178,6 +182,28 @@ def test_a_parameter_that_makes_no_sense_is_named(
     owner: APIClient, query: str, parameter: str
 ) -> None:
     assert wrong_parameters(owner.get(f"{ORDERS}?{query}")) == {parameter}
+
+
+@pytest.mark.parametrize(
+    "name", ["draft-order", "erp-export", "erp-connection", "erp-ack", "batch"]
+)
+def test_no_value_of_a_parameter_breaks_a_list(owner: APIClient, name: str) -> None:
+    url = reverse(f"{name}-list")
+    [view] = [view for _, view, basename in router.registry if basename == name]
+    cursors = [
+        urlsafe_b64encode(f"{at} {key}".encode()).decode()
+        for at in ("2025-01-01T00:00:00Z", "0001-01-01T00:00:00+14:00", "9" * 3000, "\0")
+        for key in (UUID(int=1), "9" * 3000, "\0")
+    ]
+    values = ["\0", "9" * 3000, "-1", "(", "0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00"]
+    filters = [*view.filterset_class.base_filters, "page_size", "ordering", SINCE]
+    for parameter, asked in {**dict.fromkeys(filters, values), "cursor": cursors}.items():
+        for value in asked:
+            response = owner.get(url, {parameter: value})
+            assert response.status_code in (200, 400), (parameter, value)
+            assert response.status_code == 400 or "\0" not in value
+    for unknown in ("notes__regex", "org__slug", "q", "search", "nötig"):
+        assert wrong_parameters(owner.get(url, {unknown: "("})) == {unknown}
 
 
 # Pages.

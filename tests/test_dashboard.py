@@ -9,8 +9,8 @@ from django.db import connection as database
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
+from accounts.list_admin import BoundedPaginator
 from accounts.models import User
-from accounts.scoped_admin import BoundedPaginator
 from connectors import health
 from exports import dashboard, workers
 from exports.models import ErpAck, ErpExport, ErpExportEvent

@@ -1,0 +1,24 @@
+"""How much a text to search for may hold: each word of it is one more look at every row."""
+
+from typing import Final
+
+from django.core.exceptions import ValidationError
+from django.utils.text import smart_split
+
+MAX_CHARACTERS: Final = 300
+MAX_WORDS: Final = 10
+
+
+def validate_search(text: str) -> None:
+    """Raises ValidationError. Text in quotation marks is one word, as Django's lists take it."""
+    if "\0" in text:
+        raise ValidationError("The search has a NUL character, which no text has. Remove it.")
+    if len(text) > MAX_CHARACTERS:
+        raise ValidationError(
+            f"The search has {len(text):,} characters. Enter up to {MAX_CHARACTERS}."
+        )
+    if (count := sum(1 for _ in smart_split(text))) > MAX_WORDS:
+        raise ValidationError(
+            f"The search has {count} words. Enter up to {MAX_WORDS}, or put a phrase in quotation "
+            "marks."
+        )
