@@ -1,6 +1,7 @@
 """Lists of the admin as CSV files."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Any, ClassVar
 
 from django.contrib.admin.options import IncorrectLookupParameters
@@ -16,14 +17,16 @@ from django.utils.text import slugify
 
 from accounts.scoped_admin import OrgScopedAdmin
 from orderflow.csv_files import csv_file
+from orderflow.keyset import read_by_key
 
-_ROWS_AT_ONCE = 1000
+_ROWS_AT_ONCE = 2000
 
 
 class CsvAdmin(OrgScopedAdmin):
     """Gives out its list, with the filters, the search and the order that it is looked at with.
 
-    The rows come through one cursor of the database, so they are of one moment, however many.
+    The rows are read by key, some with each statement: none takes long, however many rows there
+    are, and no cursor or transaction has to stay open, which PgBouncer would not allow.
     """
 
     csv_columns: ClassVar[Mapping[str, Callable[[Any], object]]]
@@ -42,14 +45,17 @@ class CsvAdmin(OrgScopedAdmin):
             # The list says then that the filters mean nothing.
             name = f"admin:{self.opts.app_label}_{self.opts.model_name}_changelist"
             return redirect(f"{reverse(name)}?e=1")
+        pieces = csv_file(self._table(rows))
+        # Made before the answer begins: what goes wrong with the query still has an error page.
+        first = next(pieces)
         filename = f"{slugify(str(self.opts.verbose_name_plural))}-{timezone.now():%Y-%m-%d}.csv"
         return StreamingHttpResponse(
-            csv_file(self._table(rows)),
+            chain([first], pieces),
             content_type="text/csv; charset=utf-8",
             headers={"Content-Disposition": content_disposition_header(True, filename)},
         )
 
     def _table(self, rows: QuerySet[Any]) -> Iterator[Sequence[object]]:
         yield list(self.csv_columns)
-        for row in rows.iterator(_ROWS_AT_ONCE):
+        for row in read_by_key(rows, size=_ROWS_AT_ONCE):
             yield [column(row) for column in self.csv_columns.values()]

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from django.core.exceptions import ValidationError
-from django.db.models import DateTimeField, Field, Model, Q, QuerySet
+from django.db.models import DateTimeField, Field, Model, QuerySet
 from django.utils.dateparse import parse_datetime
 from django.utils.timezone import is_naive
 from rest_framework.pagination import BasePagination
@@ -15,6 +15,7 @@ from rest_framework.response import Response
 from rest_framework.utils.urls import replace_query_param
 
 from orderflow.db import settled_before
+from orderflow.keyset import Key, after
 from orderflow.problems import WrongParameter
 
 PAGE_SIZE: Final = 50
@@ -110,16 +111,9 @@ class KeysetPagination(BasePagination):
 
 
 def _after(queryset: QuerySet[Any], order: str, position: Position | None) -> QuerySet[Any]:
-    side, sign = ("lt", "-") if order.startswith("-") else ("gt", "")
-    ordered = queryset.order_by(order, f"{sign}id")
-    if position is None:
-        return ordered
-    (value, key), name = position, order.lstrip("-")
-    # The first condition says nothing more, but an index can be entered by it.
-    return ordered.filter(
-        Q(**{f"{name}__{side}e": value}),
-        Q(**{f"{name}__{side}": value}) | Q(**{f"id__{side}": key}),
-    )
+    keys = [Key.parse(order), Key.parse("-id" if order.startswith("-") else "id")]
+    ordered = queryset.order_by(*(key.order for key in keys))
+    return ordered.filter(after(keys, position)) if position else ordered
 
 
 def _position(model: type[Model], order: str, cursor: str | None) -> Position | None:
