@@ -61,6 +61,7 @@ run: .venv/installed .env ## The same, then serve the admin and deliver until Ct
 programs:
 	@packages=
 	PATH=$$PATH:/usr/sbin command -v sshd >/dev/null || packages+=" openssh-server"
+	PATH=$$PATH:/usr/sbin command -v pgbouncer >/dev/null || packages+=" pgbouncer"
 	for name in strace faketime curl jq; do command -v $$name >/dev/null || packages+=" $$name"; done
 	command -v systemd-analyze >/dev/null || packages+=" systemd"
 	command -v chromium >/dev/null || packages+=" chromium"

@@ -17,6 +17,7 @@ from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from orderflow.db import is_timeout
 from orderflow.problems import CONTENT_TYPE, Problem, WrongParameter, problem
 from orders.errors import Refused
 
@@ -87,6 +88,14 @@ def problem_details(error: Exception, context: dict[str, Any]) -> Response | Non
     elif isinstance(error, Refused):
         status = refusal_status(error.code)
         error = Problem(status, error.code, error.message, **error.extra)
+    elif is_timeout(error):
+        logger.warning("the database stopped a statement that took too long")
+        error = Problem(
+            503,
+            "timeout",
+            "The database took too long over this and stopped. Ask for less: narrow the list with "
+            "filters, or choose a smaller page_size.",
+        )
     elif isinstance(error, OperationalError | InterfaceError):
         logger.error("the database does not answer as it should", exc_info=error)
         error = Problem(503, "unavailable", "The database does not answer. Try again soon.")

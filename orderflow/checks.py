@@ -1,9 +1,11 @@
 """System checks of the project: settings that are dangerous together are found at start."""
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
+from django.db import connections
 
 _MINIMUM_KEY_LENGTH: Final = 50
 _MINIMUM_DIFFERENT_CHARACTERS: Final = 5
@@ -52,3 +54,28 @@ def check_cache(**kwargs: Any) -> list[CheckMessage]:
             id="orderflow.W001",
         )
     ]
+
+
+# Of the web server alone: `check --deploy --database default` is what runs before it starts.
+@register(Tags.database, deploy=True)
+def check_statement_timeout(
+    databases: Sequence[str] | None = None, **kwargs: Any
+) -> list[CheckMessage]:
+    warnings: list[CheckMessage] = []
+    for alias in databases or []:
+        connection = connections[alias]
+        if connection.vendor != "postgresql":
+            continue
+        with connection.cursor() as cursor:
+            cursor.execute("SHOW statement_timeout")
+            if cursor.fetchone()[0] == "0":
+                warnings.append(
+                    Warning(
+                        "The database role of the web server has no statement_timeout: one slow "
+                        "page can keep the database and a thread busy for as long as it likes.",
+                        hint="Give the web server a role of its own: run "
+                        "deploy/postgres/web-role.sql and set its DATABASE_URL.",
+                        id="orderflow.W002",
+                    )
+                )
+    return warnings

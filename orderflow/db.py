@@ -13,6 +13,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _BROKEN_OFF = {"40001", "40P01"}  # serialization_failure, deadlock_detected
+_TIMEOUT = "57014"  # query_canceled
 _TRIES = 3
 _LAG_SECONDS = 2
 _LONGEST_TRANSACTION_SECONDS = 120
@@ -109,7 +110,16 @@ def retried(service: Callable[P, T]) -> Callable[P, T]:
             try:
                 return service(*args, **kwargs)
             except OperationalError as e:
-                if not left or getattr(e.__cause__, "sqlstate", None) not in _BROKEN_OFF:
+                if not left or _sqlstate(e) not in _BROKEN_OFF:
                     raise
 
     return persistent
+
+
+def is_timeout(error: Exception) -> bool:
+    """Whether the database has stopped a statement that took longer than its role may."""
+    return isinstance(error, OperationalError) and _sqlstate(error) == _TIMEOUT
+
+
+def _sqlstate(error: Exception) -> str | None:
+    return getattr(error.__cause__, "sqlstate", None)

@@ -19,8 +19,9 @@ from django.contrib.auth.models import Group, Permission
 from django.db import connection
 from pytest_django import DjangoDbBlocker
 
-from tests.servers import AsyncSSHServer, Faults, OpenSSHServer, S3Server, postgres
+from tests.servers import AsyncSSHServer, Faults, OpenSSHServer, PgBouncer, S3Server, postgres
 from tests.servers import openssh as sshd
+from tests.servers import pgbouncer as bouncer
 
 # How long an example takes says more about the machine than about the code.
 hypothesis.settings.register_profile("unhurried", deadline=None)
@@ -31,6 +32,7 @@ pytest_plugins = ["tests.admins", "tests.api", "tests.storages"]
 # Part -> what to do when it is missing. A fixture notes its part when a test gets it.
 REAL_PARTS = {
     "PostgreSQL": "run without TEST_DATABASE=sqlite",
+    "PgBouncer": "install pgbouncer",
     "OpenSSH": "install openssh-server",
     "strace": "install strace",
     "faketime": "install faketime",
@@ -100,6 +102,15 @@ def dropzone_root() -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(dir=settings.DROPZONE_ROOTS[0]))
     yield folder
     shutil.rmtree(folder)
+
+
+@pytest.fixture
+def pgbouncer() -> type[PgBouncer]:
+    """What starts a PgBouncer in front of the PostgreSQL of a URL."""
+    if not bouncer.available():
+        pytest.skip("no PgBouncer is installed")
+    _exercised.add("PgBouncer")
+    return PgBouncer
 
 
 # The servers live as long as the run; each test finds their folders as new.

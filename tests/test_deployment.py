@@ -70,6 +70,27 @@ def test_all_secrets_of_the_compose_file_are_made(secrets: Path) -> None:
     for secret in COMPOSE["secrets"].values():
         assert (secrets.parent / secret["file"]).stat().st_size > 50
     assert (secrets / "database_password").read_text() in (secrets / "database_url").read_text()
+    assert (secrets / "database_web_password").read_text() in web_url(secrets)
+
+
+def web_url(secrets: Path) -> str:
+    return (secrets / "database_web_url").read_text()
+
+
+def test_the_web_server_of_the_compose_file_has_the_role_that_postgresql_makes(
+    secrets: Path,
+) -> None:
+    assert web_url(secrets).startswith("postgres://orderflow_web:")
+    role = (ROOT / "deploy/postgres/web-role.sql").read_text()
+    assert "set web orderflow_web" in role and "set owner orderflow" in role
+    services = COMPOSE["services"]
+    assert services["web"]["environment"]["DATABASE_URL_FILE"] == "/run/secrets/database_web_url"
+    for name in ("worker", "migrate"):
+        assert services[name]["environment"]["DATABASE_URL_FILE"] == "/run/secrets/database_url"
+        assert "database_web_url" not in services[name]["secrets"]
+    assert "./deploy/postgres:/docker-entrypoint-initdb.d:ro" in services["postgres"]["volumes"]
+    password = services["postgres"]["environment"]["WEB_PASSWORD_FILE"]
+    assert password.removeprefix("/run/secrets/") in services["postgres"]["secrets"]
 
 
 def test_the_compose_file_has_no_secret_in_it(secrets: Path) -> None:

@@ -9,6 +9,7 @@ _MODULES = {
     "Faults": "asyncssh_server",
     "OpenSSHServer": "openssh",
     "Operation": "asyncssh_server",
+    "PgBouncer": "pgbouncer",
     "Postgres": "postgres",
     "S3Server": "s3",
     "TcpProxy": "proxy",

@@ -101,7 +101,7 @@ class Postgres:
         # SIGINT is the fast shutdown, which also frees the shared memory.
         self._process = spawn(
             [
-                *bound_to_parent(user=_system_user(), death_signal="INT"),
+                *bound_to_parent(user=system_user(), death_signal="INT"),
                 *(str(programs() / "postgres"), "-D", str(data), "-p", str(self.port), *settings),
             ],
             log=self._folder / "log",
@@ -128,7 +128,7 @@ class Postgres:
     def _create(self, data: Path) -> None:
         password_file = self._folder / "password"
         password_file.write_text(self._password)
-        if user := _system_user():
+        if user := system_user():
             shutil.chown(self._folder, user.pw_uid)
             shutil.chown(password_file, user.pw_uid)
         subprocess.run(
@@ -146,7 +146,7 @@ class Postgres:
         )
 
 
-def _system_user() -> pwd.struct_passwd | None:
+def system_user() -> pwd.struct_passwd | None:
     """PostgreSQL refuses to run as root; the wheel's own way would create a system user."""
     return pwd.getpwnam("nobody") if os.geteuid() == 0 else None
 
@@ -160,7 +160,7 @@ def programs() -> Path:
     package = Path(spec.origin).parent
     folder = Path("pginstall/bin")
     # setpriv ends with 126 or 127 when it cannot execute the program.
-    probe = [*bound_to_parent(user=_system_user()), str(package / folder / "initdb"), "--version"]
+    probe = [*bound_to_parent(user=system_user()), str(package / folder / "initdb"), "--version"]
     if subprocess.run(probe, capture_output=True, check=False).returncode == 0:
         return package / folder
     copy = scratch_folder("postgres-programs")
