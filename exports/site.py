@@ -59,12 +59,11 @@ _ACKS: Final = {
 class SearchForm(forms.Form):
     q = forms.CharField(
         label="Where is my order?",
-        max_length=MAX_CHARACTERS,
         validators=[validate_search],
         required=False,
         help_text="The order number or how it begins, the ERP’s number, the customer’s number or "
         "how the name begins, or the name of an exported file.",
-        widget=forms.TextInput({"type": "search"}),
+        widget=forms.TextInput({"type": "search", "maxlength": MAX_CHARACTERS}),
     )
 
 
