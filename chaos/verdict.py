@@ -29,8 +29,10 @@ _WATCH = """
     CREATE TABLE IF NOT EXISTS chaos_illegal (filename text, what text);
     CREATE OR REPLACE FUNCTION chaos_judge() RETURNS trigger LANGUAGE plpgsql AS $$
     BEGIN
-        IF (NEW.filename, NEW.payload, NEW.payload_sha256, NEW.draft_order_id)
-           IS DISTINCT FROM (OLD.filename, OLD.payload, OLD.payload_sha256, OLD.draft_order_id)
+        IF (NEW.filename, NEW.payload, NEW.payload_sha256, NEW.draft_order_id,
+            NEW.approved_by_id, NEW.approved_hash)
+           IS DISTINCT FROM (OLD.filename, OLD.payload, OLD.payload_sha256, OLD.draft_order_id,
+            OLD.approved_by_id, OLD.approved_hash)
         THEN
             INSERT INTO chaos_illegal VALUES (OLD.filename, 'I6 what was frozen changed');
         END IF;
@@ -148,6 +150,8 @@ def _judge_export(export: ErpExport, seen: _Sightings, verdict: Verdict) -> None
         found.append(f"I4 is still pending: {export.error_json}, connection paused: {paused!r}")
     if export.status == Status.FAILED and times:
         found.append("I5 failed, and was seen")
+    if export.approved_by_id is None or not export.approved_hash:
+        found.append("I6 carries no approval")
     if hashlib.sha256(export.content or b"").hexdigest() != export.payload_sha256:
         found.append("I6 has other bytes than at first")
     found += _judge_history(export)

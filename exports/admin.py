@@ -63,7 +63,7 @@ class ErpExportAdmin(ExportListing, ExportDeciding, Failures):
                     "order",
                     "connection",
                     "erp_order_id",
-                    ("created_at", "pushed_by"),
+                    ("created_at", "pushed_by", "approver"),
                     ("sent_at", "sent_evidence"),
                     ("picked_up_at", "acked_at", "ack_due_at"),
                     ("attempts", "next_attempt_at"),
@@ -80,6 +80,7 @@ class ErpExportAdmin(ExportListing, ExportDeciding, Failures):
                     "staged_in",
                     "payload_size",
                     "payload_sha256",
+                    "approved_hash",
                     "export_format_version",
                     "export_storage_key",
                     "archived_at",
@@ -102,6 +103,10 @@ class ErpExportAdmin(ExportListing, ExportDeciding, Failures):
     def pushed_by(self, export: ErpExport) -> str:
         # Not a link: the pages of people are for superusers.
         return str(export.requested_by or self.get_empty_value_display())
+
+    @admin.display(description="approved by")
+    def approver(self, export: ErpExport) -> str:
+        return str(export.approved_by or self.get_empty_value_display())
 
     @admin.display(description="staged in")
     def staged_in(self, export: ErpExport) -> str:

@@ -44,7 +44,7 @@ from orderflow.schema import EXPORT_DOCUMENT, refuses
 
 def as_shown(exports: QuerySet[ErpExport]) -> QuerySet[ErpExport]:
     """Single exports with what is shown of them, in one query."""
-    return exports.select_related("erp_connection", "requested_by").defer(
+    return exports.select_related("erp_connection", "requested_by", "approved_by").defer(
         "payload", "erp_connection__config_encrypted"
     )
 
@@ -70,7 +70,7 @@ class ErpExportViewSet(OrgViewSet):
             # The exports of a page share a connection or two: that is read once, not with each.
             connections = ErpConnection.objects.defer("config_encrypted")
             return exports.defer("payload").prefetch_related(
-                Prefetch("erp_connection", connections), "requested_by"
+                Prefetch("erp_connection", connections), "requested_by", "approved_by"
             )
         return as_shown(exports)
 

@@ -58,6 +58,14 @@ class ErpExport(models.Model):
     payload_sha256 = models.CharField("SHA-256", max_length=64)
     payload_size = models.PositiveIntegerField()
     requested_by = models.ForeignKey(User, on_delete=models.PROTECT, null=True, related_name="+")
+    # The approval of what was sent. The order can be edited later, and then loses its own.
+    # Null and empty: not known, for exports from before these columns.
+    approved_by = models.ForeignKey(
+        User, on_delete=models.PROTECT, null=True, related_name="+", db_index=False
+    )
+    approved_hash = models.CharField(
+        "SHA-256 of the approved content", max_length=64, blank=True, db_default=""
+    )
 
     # Set once, by the election of the staged file.
     staged_path = models.TextField(null=True)

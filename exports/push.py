@@ -253,6 +253,8 @@ def _freeze(order: DraftOrder, *, actor: User) -> ErpExport:
         payload_sha256=document.sha256,
         payload_size=len(document.content),
         requested_by=actor,
+        approved_by=order.approved_by,
+        approved_hash=order.approved_hash,
     )
 
 

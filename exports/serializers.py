@@ -35,6 +35,15 @@ class ErpExportSerializer(ErpExportSummarySerializer):
     requested_by = serializers.CharField(
         source="requested_by.contact", read_only=True, allow_null=True
     )
+    approved_by = serializers.CharField(
+        source="approved_by.contact",
+        read_only=True,
+        allow_null=True,
+        help_text="Who approved what the export carries.",
+    )
+    approved_hash = Text(
+        read_only=True, help_text="The SHA-256 of the approved content; null if it is not known."
+    )
     waiting_for = serializers.SerializerMethodField()
     needs_decision = serializers.BooleanField(read_only=True)
     is_overdue = serializers.BooleanField(read_only=True)
@@ -65,6 +74,8 @@ class ErpExportSerializer(ErpExportSummarySerializer):
             "ack_due_at",
             "archived_at",
             "requested_by",
+            "approved_by",
+            "approved_hash",
             "created_at",
             "updated_at",
         ]

@@ -193,6 +193,8 @@ def test_push_answers_with_the_export(owner: APIClient, dropzone: ErpConnection)
     assert export == owner.get(response["Location"]).json()
     assert export["status"] == "PENDING"
     assert export["requested_by"] == "olivia@acme.example"
+    assert export["approved_by"] == "olivia@acme.example"
+    assert len(export["approved_hash"]) == 64
     assert export["waiting_for"] == {"connection_paused": "NEVER_TESTED", "error": None}
     pushed = owner.get(order).json()
     assert (pushed["status"], pushed["latest_export"]["id"]) == ("PUSHING", export["id"])

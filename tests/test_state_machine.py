@@ -579,7 +579,8 @@ class Deliveries(RuleBasedStateMachine):
         """What must never change has not, and the events tell what did."""
         before = self.known.get(export.id, export)
         self.known[export.id] = export
-        for name in ("filename", "content", "payload_sha256", "draft_order_id"):
+        frozen = ("filename", "content", "payload_sha256", "draft_order_id")
+        for name in (*frozen, "approved_by_id", "approved_hash"):
             assert getattr(before, name) == getattr(export, name), name
         for name in ("staged_path", "staged_at", "destination"):
             assert getattr(before, name) in (None, getattr(export, name)), name
@@ -587,6 +588,7 @@ class Deliveries(RuleBasedStateMachine):
         events = list(export.events.all())
         kinds = Counter(event.kind for event in events)
         steps = list(itertools.pairwise(event.status for event in events))
+        assert export.approved_by_id and export.approved_hash, "pushed without an approval"
         assert events[0].kind == "CREATED" and events[-1].status == export.status
         assert set(steps) <= LEGAL
         assert kinds["STAGED"] == (export.staged_path is not None)
