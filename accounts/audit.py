@@ -26,13 +26,14 @@ class Action(TextChoices):
     APPROVAL_WITHDRAWN = "order.approval_withdrawn", "An edit took back an order's approval"
     ORDER_PUSHED = "order.pushed", "An order was pushed to the ERP"
     ORDER_RETRIED = "order.retried", "An order whose export had failed was pushed again"
+    ORDER_ACCEPTED_LATE = "order.accepted_late", "The ERP accepted late what was sent of an order"
 
     EXPORT_CANCELLED = "export.cancelled", "An export was taken back before it was sent"
     EXPORT_SETTLED = "export.settled", "A person said what became of an export"
     EXPORT_REQUESTED = "export.delivery_requested", "A waiting export was to be tried again at once"
 
     ACK_ASSIGNED = "ack.assigned", "A person said which export an answer is about"
-    ACK_TAKEN = "ack.taken", "A contradictory answer was made to count"
+    ACK_TAKEN = "ack.taken", "A person accepted a conflicting or late ack"
     ACK_DISMISSED = "ack.dismissed", "An answer was made to mean nothing"
 
     BATCH_CREATED = "batch.created", "A decision about many orders was made"

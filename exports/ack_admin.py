@@ -15,7 +15,7 @@ from django.utils.safestring import SafeString
 from accounts.csv_admin import CsvAdmin
 from accounts.scoped_admin import ConditionFilter, Inline, VisibleFieldListFilter, link, person
 from exports.badges import answer_badge, export_badge, verdict_badge
-from exports.inbox_admin import OFFERED, AckDeciding, both_answers
+from exports.inbox_admin import AckDeciding, both_answers, offered
 from exports.models import ErpAck, ErpExport
 
 Verdict = ErpAck.Verdict
@@ -24,8 +24,9 @@ _EXPLAINED: Final[dict[str, str]] = {
     Verdict.WAITING: "Nothing to do: it is looked at again with every poll.",
     Verdict.CONFLICT: "The first answer counts until somebody decides; until then the order is "
     "not pushed again. Ask the ERP admin which answer is true.",
-    Verdict.LATE: "It changes nothing here. But the ERP may have the order twice, for it has both "
-    "files: ask the ERP admin, then dismiss this answer.",
+    Verdict.LATE: "It changes nothing yet. If the ERP has accepted this export, it may have the "
+    "order twice: ask the ERP team. If only this export counts, cancel or resolve the other one, "
+    "then accept this ack. Else dismiss it.",
     Verdict.UNMATCHED: "The file stays in the ack folder until somebody decides. If its name is "
     "mistyped, it can be assigned to the export that it answers.",
     Verdict.MALFORMED: "Nothing was changed by it. Ask the ERP admin what the answer is, and to "
@@ -182,7 +183,7 @@ class ErpAckAdmin(AckColumns, CsvAdmin, AckDeciding):
             "explanation": _EXPLAINED.get(obj.verdict, ""),
             "decisions": [
                 (label, reverse(f"admin:exports_erpack_{name}", args=[obj.pk]))
-                for name, label in OFFERED.get(obj.verdict, {}).items()
+                for name, label in offered(obj).items()
                 if may_decide
             ],
             **both_answers(obj),

@@ -8,7 +8,7 @@ import hashlib
 import logging
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import islice
@@ -17,7 +17,6 @@ from uuid import UUID
 
 from django.db import DataError, transaction
 from django.db import Error as DatabaseFailure
-from django.db.models import Exists, OuterRef
 
 from connectors import health
 from connectors.errors import ConnectorError, Kind
@@ -27,6 +26,7 @@ from exports import answers, lanes, pickups
 from exports.announcing import announce_conflicts, announce_overdue
 from exports.models import ErpAck, ErpExport, ErpExportEvent
 from exports.ring import ring_after_commit
+from exports.transitions import lock_exports
 from exports.verdicts import judge
 from orderflow.db import Now, db_now, retried
 from orderflow.failpoints import failpoint
@@ -244,11 +244,9 @@ class _Poll:
     @retried
     @transaction.atomic
     def _decide(self, found: Sequence[_Found]) -> list[AckMove]:
-        # Whoever records an answer to an export holds its row: two pollers take turns.
-        ids = [one.export_id for one in found]
-        locked = ErpExport.objects.select_for_update(no_key=True).filter(id__in=ids).order_by("id")
-        exports = {export.id: export for export in locked.defer("payload")}
-        superseded = _superseded(ids)
+        # Two pollers take turns, and a push of the same order waits: it then sees the ack.
+        exports = lock_exports([one.export_id for one in found])
+        live = answers.other_live_exports(exports.values())
         now = db_now()
         known = defaultdict(list)
         names = [one.file.name for one in found]
@@ -267,9 +265,7 @@ class _Poll:
             waiting = next((row for row in rows if row.verdict == Verdict.WAITING), None)
             if ack is None or ack.verdict == Verdict.WAITING or _is_another_try(one.file, ack):
                 export = exports[one.export_id]
-                ack = self._judged(
-                    one, ack or waiting, sha256, export, export.id in superseded, now
-                )
+                ack = self._judged(one, ack or waiting, sha256, export, live.get(export.id), now)
                 decided.append(ack)
             if waiting and waiting is not ack:
                 overwritten.append(waiting.id)
@@ -285,7 +281,7 @@ class _Poll:
         ack: ErpAck | None,
         sha256: str,
         export: ErpExport,
-        is_superseded: bool,
+        replaced_by: ErpExport | None,
         now: datetime,
     ) -> ErpAck:
         """The answer as a row, new or looked at again, with its verdict."""
@@ -303,7 +299,7 @@ class _Poll:
         ack.export = export
         if isinstance(answer, Ack):
             ack.fill(answer)
-            ack.verdict, ack.reason = judge(export, answer, is_superseded=is_superseded)
+            ack.verdict, ack.reason = judge(export, answer, replaced_by=replaced_by)
             return ack
         ack.fill(None)
         if answer.is_perhaps_incomplete and not (
@@ -429,14 +425,6 @@ def _is_another_try(file: AckFile, ack: ErpAck) -> bool:
 def _away(file: AckFile, ack: ErpAck) -> AckMove:
     is_malformed = ack.verdict == Verdict.MALFORMED
     return AckMove(file=file, is_malformed=is_malformed, receipt=ack.id)
-
-
-def _superseded(ids: Collection[UUID]) -> set[UUID]:
-    """Those of some exports whose orders have newer ones."""
-    newer = ErpExport.objects.filter(
-        draft_order=OuterRef("draft_order"), created_at__gt=OuterRef("created_at")
-    )
-    return set(ErpExport.objects.filter(Exists(newer), id__in=ids).values_list("id", flat=True))
 
 
 def _batches(files: Iterable[tuple[AckFile, K]]) -> Iterator[list[tuple[AckFile, K]]]:

@@ -30,6 +30,7 @@ from exports.models import Batch, BatchItem, ErpAck, ErpExport, ErpExportEvent
 from exports.settlement import possible_outcomes
 from orderflow.db import db_now
 from orderflow.durations import in_words
+from orders.models import DraftOrder
 
 admin.site.register(Batch, BatchAdmin)
 admin.site.register(BatchItem, BatchItemAdmin)
@@ -40,11 +41,16 @@ _FACTS: Final = {
     "dropzone": "seen there",
     "erp_code": "error code",
     "erp_order_id": "ERP order number",
+    "order_before": "order until then",
     "path": "file",
     "processed_at": "processed by the ERP",
     "tmp": "written as",
 }
-_VALUES: Final = dict(ErpExport.SentEvidence.choices) | dict(ErpAck.Verdict.choices)
+_VALUES: Final = {
+    **dict(ErpExport.SentEvidence.choices),
+    **dict(ErpAck.Verdict.choices),
+    **dict(DraftOrder.Status.choices),
+}
 
 # The queue is a doorbell: running or deleting its rows by hand helps nobody.
 for _model in apps.get_app_config("django_q").get_models():

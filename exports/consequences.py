@@ -15,8 +15,8 @@ _MEANS: Final[dict[str, str]] = {
     Verdict.DUPLICATE: "This answer tells nothing new: it is kept as a duplicate.",
     Verdict.CONFLICT: "This answer contradicts what counts now. It changes nothing yet: which of "
     "the two counts is to be decided next.",
-    Verdict.LATE: "This answer comes late, for the order was exported again since. "
-    "It changes nothing and goes on waiting for a person.",
+    Verdict.LATE: "This ack comes late: the order was exported again. It changes nothing yet and "
+    "goes on waiting for a person.",
     Verdict.DISMISSED: "This answer means nothing from then on.",
 }
 

@@ -334,6 +334,7 @@ def mark_sent(
         ack_deadline /= 2
     now = db_now()
     with transaction.atomic():
+        workflow.lock([e.draft_order_id for e in exports])
         sent = advance(
             [e.id for e in exports],
             kind=Events.SETTLED if actor else Events.SENT,
@@ -401,6 +402,7 @@ def _note_failure(
 def fail(export: ErpExport, report: dict[str, object]) -> bool:
     """Give an export up, unless something of it is staged. Return whether it was given up."""
     with transaction.atomic():
+        workflow.lock([export.draft_order_id])
         failed = advance(
             [export.id],
             kind=Events.FAILED,

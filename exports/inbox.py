@@ -5,6 +5,7 @@ from collections.abc import Collection
 from uuid import UUID
 
 from django.db import transaction
+from django.db.models import Q
 
 from accounts import audit
 from accounts.audit import Action
@@ -13,6 +14,7 @@ from connectors.port import Ack
 from exports import answers
 from exports.announcing import announce_conflicts
 from exports.models import ErpAck, ErpExport
+from exports.transitions import lock_exports
 from exports.verdicts import judge
 from orderflow.db import Now, db_now, retried
 from orders.errors import Refused
@@ -28,22 +30,34 @@ _CANDIDATES = 50
 def dismiss(ack_id: UUID, *, actor: User, reason: str) -> None:
     """Let an answer mean nothing; what was answered before stands. Raises Refused (DECIDED)."""
     with transaction.atomic():
-        ack = _lock(ack_id)
+        ack, _ = _lock(ack_id)
         _decide(ack, Verdict.DISMISSED, Action.ACK_DISMISSED, actor=actor, reason=reason)
+
+
+def has_effect(ack: ErpAck, export: ErpExport | None) -> bool:
+    """Whether an ack, once accepted, changes its export: it conflicts with it or comes late.
+
+    A refusal of an export that has failed already changes nothing.
+    """
+    if export is None or ack.verdict not in (Verdict.CONFLICT, Verdict.LATE):
+        return False
+    return bool(ack.is_accepted) or export.status != ErpExport.Status.FAILED
 
 
 @retried
 def take(ack_id: UUID, *, actor: User, reason: str) -> None:
-    """Let an answer count that contradicts an earlier one.
+    """Accept an ack that conflicts with an earlier one, or that came late.
 
     Raises Refused: DECIDED, NO_CONFLICT, LIVE_EXPORT.
     """
     with transaction.atomic():
-        ack = _lock(ack_id)
-        if ack.verdict != Verdict.CONFLICT or ack.export is None:
-            raise Refused("NO_CONFLICT", "This answer contradicts no other.")
-        export = ErpExport.objects.select_for_update(no_key=True).get(id=ack.export.id)
-        _refuse_if_exported_again(export, ack)
+        ack, export = _lock(ack_id)
+        if export is None or not has_effect(ack, export):
+            raise Refused(
+                "NO_CONFLICT", "This ack changes nothing: it neither conflicts nor comes late."
+            )
+        if ack.is_accepted:
+            _refuse_if_exported_again(export)
         export.acks.filter(verdict=Verdict.APPLIED).update(
             verdict=Verdict.DISMISSED, reason=_TAKEN_BACK, decided_by=actor, decided_at=Now()
         )
@@ -61,21 +75,16 @@ def assign(
     file itself was not understood. Raises Refused: DECIDED, NOT_ASSIGNABLE, NO_ANSWER, NOT_SENT.
     """
     with transaction.atomic():
-        ack = _lock(ack_id)
+        ack, export = _lock(ack_id, export_id)
         if ack.verdict not in (Verdict.UNMATCHED, Verdict.MALFORMED):
             raise Refused("NOT_ASSIGNABLE", "It is known which export this answer is about.")
-        export = (
-            ErpExport.objects.select_for_update(no_key=True)
-            .filter(id=export_id, erp_connection=ack.erp_connection)
-            .first()
-        )
-        if export is None:
+        if export is None or export.erp_connection_id != ack.erp_connection_id:
             raise Refused("NOT_ASSIGNABLE", "The export is of another connection.")
         answer = ack.answer or answer
         if answer is None:
             raise Refused("NO_ANSWER", "The file was not understood: say what it answers.")
-        newer = export.draft_order.exports.filter(created_at__gt=export.created_at)
-        verdict, why = judge(export, answer, is_superseded=newer.exists())
+        live = answers.other_live_exports([export])
+        verdict, why = judge(export, answer, replaced_by=live.get(export.id))
         if verdict in (Verdict.WAITING, Verdict.UNMATCHED):
             raise Refused("NOT_SENT", f"The export {export} was not sent yet.")
         ack.export = export
@@ -104,34 +113,56 @@ def candidates(ack: ErpAck) -> list[ErpExport]:
 
 
 def open_conflicts(order_ids: Collection[UUID]) -> dict[UUID, ErpAck]:
-    """Of each order the first answer that contradicts another one and waits for a person."""
+    """Of each order the last ack that a person has to decide about before another push.
+
+    It conflicts with an earlier one, or it accepts an export late: the ERP may have the order.
+    """
     found = (
-        ErpAck.objects.filter(
-            ErpAck.OPEN, verdict=Verdict.CONFLICT, export__draft_order__in=order_ids
-        )
+        ErpAck.objects.filter(ErpAck.OPEN, export__draft_order__in=order_ids)
+        .filter(Q(verdict=Verdict.CONFLICT) | Q(verdict=Verdict.LATE, is_accepted=True))
         .select_related("export")
         .only("filename", "export__draft_order")
     )
-    return {ack.export.draft_order_id: ack for ack in found.order_by("-seen_at") if ack.export}
+    # Of several the last one stays.
+    return {ack.export.draft_order_id: ack for ack in found.order_by("seen_at") if ack.export}
 
 
-def _lock(ack_id: UUID) -> ErpAck:
-    ack = ErpAck.objects.select_for_update(of=["self"]).select_related("export").get(id=ack_id)
+def _lock(ack_id: UUID, export_id: UUID | None = None) -> tuple[ErpAck, ErpExport | None]:
+    """Lock an ack to be decided, and the export that it is about, by default its own.
+
+    In the order in which a poll locks them: order, export, ack. Raises Refused (DECIDED).
+    """
+    about = export_id or ErpAck.objects.values_list("export", flat=True).get(id=ack_id)
+    exports = lock_exports([about] if about is not None else [])
+    ack = ErpAck.objects.select_for_update().get(id=ack_id)
     if not ErpAck.objects.filter(ErpAck.OPEN, id=ack_id).exists():
         raise Refused("DECIDED", f"There is nothing to decide: {ack.get_verdict_display()}.")
-    return ack
+    if export_id is None and ack.export_id != about:
+        raise Refused("DECIDED", "Somebody has just assigned this ack. Look at it again.")
+    export = next(iter(exports.values()), None)
+    if export and ack.export_id == export.id:
+        ack.export = export
+    return ack, export
 
 
-def _refuse_if_exported_again(export: ErpExport, ack: ErpAck) -> None:
-    live = (
-        export.draft_order.exports.filter(status__in=ErpExport.LIVE).exclude(id=export.id).first()
-    )
-    if ack.is_accepted and live:
-        raise Refused(
-            "LIVE_EXPORT",
-            f"The order was exported again as {live.filename}. Dismiss this answer, or settle that "
-            "export first.",
+def _refuse_if_exported_again(export: ErpExport) -> None:
+    live = answers.other_live_exports([export]).get(export.id)
+    if live is None:
+        return
+    if live.status == ErpExport.Status.ACKED:
+        todo = (
+            "The ERP has accepted that one, too, so it may have the order twice. Ask the ERP team "
+            "to remove one, then dismiss this ack."
         )
+    elif live.status == ErpExport.Status.PENDING and live.staged_path is None:
+        todo = "Cancel that export first, then accept this ack."
+    else:
+        todo = "Resolve that export manually first, then accept this ack."
+    raise Refused(
+        "LIVE_EXPORT",
+        f"The order was exported again as {live.filename} ({live.get_status_display()}). {todo}",
+        export=live.id,
+    )
 
 
 def _decide(

@@ -26,10 +26,17 @@ Verdict = ErpAck.Verdict
 # What can be decided: the last part of the page's URL, and what its button says.
 OFFERED: Final[dict[str, dict[str, str]]] = {
     Verdict.CONFLICT: {"take": "Let this answer count", "dismiss": "Keep the first answer"},
-    Verdict.LATE: {"dismiss": "Dismiss"},
+    Verdict.LATE: {"take": "Accept this ack", "dismiss": "Dismiss"},
     Verdict.UNMATCHED: {"assign": "Assign to an export", "dismiss": "Dismiss"},
     Verdict.MALFORMED: {"assign": "Say what it answers", "dismiss": "Dismiss"},
 }
+
+
+def offered(ack: ErpAck) -> dict[str, str]:
+    """What can be decided about this ack."""
+    decisions = OFFERED.get(ack.verdict, {})
+    is_takeable = inbox.has_effect(ack, ack.export)
+    return {name: label for name, label in decisions.items() if name != "take" or is_takeable}
 
 
 class AssignForm(forms.Form):
@@ -230,8 +237,8 @@ class AckDeciding(ReadOnlyAdmin):
 
 
 def both_answers(ack: ErpAck) -> dict[str, Any]:
-    """What counts now, and the answer that contradicts it."""
-    if ack.verdict != Verdict.CONFLICT or ack.export is None:
+    """What counts now, and the ack that conflicts with it or comes late."""
+    if ack.verdict not in (Verdict.CONFLICT, Verdict.LATE) or ack.export is None:
         return {}
     first = ack.export.acks.filter(verdict=Verdict.APPLIED).first()
     return {
@@ -256,7 +263,7 @@ def _assign(ack: ErpAck, form: AssignForm, *, actor: User) -> None:
 
 def _label(ack: ErpAck, name: str) -> str:
     """What a decision is called for this answer. Raises Refused: it is not to be decided so."""
-    label = OFFERED.get(ack.verdict, {}).get(name)
+    label = offered(ack).get(name)
     if label is None:
         raise Refused(
             "DECIDED",

@@ -17,7 +17,7 @@ from exports.inbox import open_conflicts
 from exports.models import ErpExport, ErpExportEvent
 from exports.rendering import render_order, with_content
 from exports.ring import ring_after_commit
-from exports.transitions import advance, log_after_commit
+from exports.transitions import advance, lock_exports, log_after_commit
 from orderflow.db import Now, db_now, retried
 from orders import workflow
 from orders.errors import Refused
@@ -63,6 +63,7 @@ def cancel_export(export_id: UUID, *, actor: User, reason: str = "") -> None:
     """
     error = ConnectorError("CANCELLED")
     with transaction.atomic():
+        lock_exports([export_id])
         cancelled = advance(
             [export_id],
             kind=ErpExportEvent.Kind.CANCELLED,
@@ -150,8 +151,12 @@ def _made(outcome: ErpExport | Refused) -> ErpExport:
     return outcome
 
 
+def _live(order: DraftOrder) -> ErpExport | None:
+    return next((e for e in order.exports.all() if e.status in ErpExport.LIVE), None)
+
+
 def _check_push(order: DraftOrder) -> None:
-    if live := next((e for e in order.exports.all() if e.status in ErpExport.LIVE), None):
+    if live := _live(order):
         raise Refused(
             "LIVE_EXPORT",
             f"Order {order} has an export already: {live.filename}, {live.get_status_display()}.",
@@ -166,7 +171,8 @@ def _check_push(order: DraftOrder) -> None:
 
 
 def _check_retry(order: DraftOrder) -> None:
-    latest = next(iter(order.exports.all()), None)
+    # The live export need not be the newest: the ERP may have accepted an older one late.
+    latest = _live(order) or next(iter(order.exports.all()), None)
     if latest is None or latest.status != Status.FAILED:
         raise Refused(
             "NOT_FAILED",
@@ -205,8 +211,8 @@ def _export(
                 if conflict := conflicts.get(order.id):
                     raise Refused(
                         "OPEN_CONFLICT",
-                        f"The ERP has answered order {order} in two ways, last by "
-                        f"{conflict.filename}. Decide in the ack inbox which answer counts.",
+                        f"An ack about order {order} waits for a person: {conflict.filename}. "
+                        "Accept or dismiss it first, else the ERP may get the order twice.",
                         ack=conflict.id,
                     )
                 outcomes[order.id] = _freeze(order, actor=actor)
@@ -232,10 +238,10 @@ def _begun(export: ErpExport) -> Change:
 
 
 def _lock(order_ids: Collection[UUID]) -> list[DraftOrder]:
-    """Lock orders, in one order so that two pushes of the same ones cannot block each other."""
+    """Lock orders and load them with all that decides whether they may be exported."""
     orders = DraftOrder.objects.filter(id__in=order_ids).order_by("id")
-    # First only locked: a query that waits for a row joins to it what was there before.
-    list(orders.select_for_update().values_list("id"))
+    # Lock only here, and read in the next query: one that waited for a lock sees old joined rows.
+    workflow.lock(order_ids)
     past = Prefetch("exports", ErpExport.objects.defer("payload"))
     return list(with_content(orders).prefetch_related(past))
 

@@ -26,10 +26,11 @@ def preview_order(order_id: UUID) -> Document:
     Raises Refused: NOT_APPROVED, and what render_order raises.
     """
     order = with_content(DraftOrder.objects.all()).get(id=order_id)
-    if order.status not in _APPROVED:
+    if order.status not in _APPROVED or not order.approved_hash:
         raise Refused(
             "NOT_APPROVED",
-            f"Order {order} has the status “{order.get_status_display()}”; "
+            f"Order {order} has the status “{order.get_status_display()}” "
+            f"{'and' if order.approved_hash else 'and no approval;'} "
             "only approved orders have a document.",
         )
     return render_order(order)[1]

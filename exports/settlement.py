@@ -109,6 +109,7 @@ def _record(export: ErpExport, status: ErpExport.Status, *, actor: User, **detai
 
 
 def _fail(export: ErpExport, outcome: Outcome, *, actor: User, **detail: str) -> None:
+    workflow.lock([export.draft_order_id])
     error = ConnectorError(outcome, public=_GIVEN_UP if outcome is Outcome.GIVEN_UP else None)
     if not advance(
         [export.id],

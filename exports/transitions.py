@@ -12,8 +12,19 @@ from accounts.models import User
 from exports.announcing import announce_status
 from exports.models import ErpExport, ErpExportEvent
 from orderflow.db import Now, retried
+from orders import workflow
 
 logger = logging.getLogger(__name__)
+
+
+def lock_exports(ids: Collection[UUID]) -> dict[UUID, ErpExport]:
+    """Lock exports and, before them, their orders; return the exports as they are now.
+
+    Their payloads are left unread.
+    """
+    rows = ErpExport.objects.filter(id__in=ids).order_by("id")
+    workflow.lock(set(rows.values_list("draft_order", flat=True)))
+    return {export.id: export for export in rows.select_for_update(no_key=True).defer("payload")}
 
 
 @retried

@@ -16,18 +16,18 @@ class Judgement(NamedTuple):
     reason: str = ""
 
 
-def judge(export: ErpExport, ack: Ack, *, is_superseded: bool) -> Judgement:
-    """Return what becomes of an answer. `is_superseded`: the order has a newer export."""
+def judge(export: ErpExport, ack: Ack, *, replaced_by: ErpExport | None) -> Judgement:
+    """Return what becomes of an ack. `replaced_by`: the order's live export, if it is another."""
     if export.status == Status.PENDING:
         if export.staged_path is None:
             return Judgement(Verdict.UNMATCHED, "Its export was not sent yet.")
         return Judgement(Verdict.WAITING, "Its export is being sent.")
-    if is_superseded:
-        return Judgement(Verdict.LATE, "The order was exported again since.")
     if export.status == Status.SENT:
         return Judgement(Verdict.APPLIED)
     if export.status == Status.ACKED:
         return _after_acceptance(export, ack)
+    if replaced_by:
+        return Judgement(Verdict.LATE, f"The order was exported again as {replaced_by.filename}.")
     if not ack.is_accepted:
         return Judgement(Verdict.DUPLICATE, "The export has failed already.")
     return Judgement(

@@ -13,6 +13,7 @@ from accounts.scoped_admin import OrgScopedAdmin, VisibleFieldListFilter, person
 from exports.badges import export_badge
 from exports.decisions import DECISIONS
 from exports.highlighting import highlighted
+from exports.models import ErpExport, ErpExportEvent
 from exports.rendering import preview_order
 from orders import workflow
 from orders.content import blocking_reasons, content_hash, warnings
@@ -93,7 +94,9 @@ class DraftOrderAdmin(OrderListing, OrderEditing, OrderDeciding):
             order.status in (Status.APPROVED, Status.ERROR)
             and content_hash(order) != order.approved_hash
         )
-        latest = order.exports.order_by("-created_at", "-id").first()
+        # The live export need not be the newest: the ERP may have accepted an older one late.
+        live = order.exports.filter(status__in=ErpExport.LIVE).first()
+        export = live or order.exports.order_by("-created_at", "-id").first()
         return {
             "order": order,
             "order_badge": self.status_badge(order),
@@ -102,8 +105,9 @@ class DraftOrderAdmin(OrderListing, OrderEditing, OrderDeciding):
             "is_stale": is_stale,
             "is_editable": order.status in DraftOrder.EDITABLE,
             "has_preview": order.status == Status.APPROVED and not is_stale,
-            "export": latest,
-            "export_badge": latest and export_badge(latest.status),
+            "export": export,
+            "export_badge": export and export_badge(export.status),
+            **_late_acceptance(order, export),
             "decisions": [
                 (decision, decide_url(decision, order))
                 for decision in DECISIONS.values()
@@ -111,3 +115,16 @@ class DraftOrderAdmin(OrderListing, OrderEditing, OrderDeciding):
                 and person(request).has_perm(decision.permission)
             ],
         }
+
+
+def _late_acceptance(order: DraftOrder, export: ErpExport | None) -> dict[str, Any]:
+    """What the order was until the ERP accepted it late, and whether it is not what was sent."""
+    if export is None or export.status != ErpExport.Status.ACKED:
+        return {}
+    accepted = export.events.filter(kind=ErpExportEvent.Kind.ACKED).last()
+    before = accepted.detail.get("order_before", "") if accepted else ""
+    return {
+        "order_before": dict(Status.choices).get(before, ""),
+        "is_not_as_sent": bool(export.approved_hash)
+        and export.approved_hash != content_hash(order),
+    }

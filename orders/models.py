@@ -177,7 +177,9 @@ class DraftOrder(models.Model):
                 name="draft_order_status_legal",
             ),
             models.CheckConstraint(
-                condition=~Q(status__in=["APPROVED", "PUSHING", "PUSHED"])
+                # Not PUSHED: the ERP can accept late what was sent of an order that was edited
+                # since. The export keeps the approval of what was sent.
+                condition=~Q(status__in=["APPROVED", "PUSHING"])
                 | Q(approved_by__isnull=False, approved_at__isnull=False, approved_hash__gt=""),
                 name="draft_order_approved_by_someone",
             ),

@@ -3,6 +3,7 @@
 NEEDS_REVIEW <-> READY -> APPROVED -> PUSHING -> PUSHED
 PUSHING -> ERROR | APPROVED (cancelled)     PUSHED -> ERROR (refused by the ERP)
 ERROR -> PUSHING (retry)                    NEEDS_REVIEW | READY | APPROVED -> REJECTED
+any -> PUSHED (the ERP accepted late what was sent before)
 """
 
 from collections.abc import Collection, Iterator
@@ -138,6 +139,16 @@ def reject(order_id: UUID, *, actor: User) -> None:
             before={"status": order.status},
             after={"status": Status.REJECTED},
         )
+
+
+def lock(order_ids: Collection[UUID]) -> dict[UUID, str]:
+    """Lock orders, which are about to change with their exports; return the status of each.
+
+    Every writer locks orders before exports and both by their ids, so that no two writers wait for
+    each other. What is read before the lock may be old; read it after.
+    """
+    rows = DraftOrder.objects.filter(id__in=order_ids).order_by("id")
+    return dict(rows.select_for_update(no_key=True).values_list("id", "status"))
 
 
 def transition(

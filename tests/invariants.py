@@ -5,6 +5,7 @@ from collections.abc import Collection, Mapping
 from itertools import pairwise
 
 from exports.models import ErpAck, ErpExport
+from orders.models import DraftOrder
 
 Status = ErpExport.Status
 LEGAL = {
@@ -12,6 +13,9 @@ LEGAL = {
     (Status.PENDING, Status.FAILED),
     (Status.SENT, Status.ACKED),
     (Status.SENT, Status.FAILED),
+    # A person accepts an ack that conflicts or comes late.
+    (Status.FAILED, Status.ACKED),
+    (Status.ACKED, Status.FAILED),
 } | {(status, status) for status in Status}
 
 
@@ -39,11 +43,24 @@ def assert_kept(
         was_sent = now.status in (Status.SENT, Status.ACKED)
         assert was_sent == (seen[now.filename] == 1), f"{where}: {now.status}, but seen otherwise"
         frozen = ("filename", "content", "payload_sha256", "draft_order_id")
+        frozen += ("approved_by_id", "approved_hash")
         assert all(getattr(now, n) == getattr(before, n) for n in frozen), f"{where}: changed"
         live = now.draft_order.exports.filter(status__in=ErpExport.LIVE)
         assert live.count() == was_sent, f"{where}: live exports"
+        assert_order_fits(now.draft_order, where)
         _assert_history(now, where)
         _assert_acks(now, where)
+
+
+def assert_order_fits(order: DraftOrder, where: str = "") -> None:
+    """An order is out if and only if it has a live export, and what was sent was approved."""
+    live = [e.status for e in order.exports.all() if e.status in ErpExport.LIVE]
+    out = {"PENDING": "PUSHING", "SENT": "PUSHED", "ACKED": "PUSHED"}
+    expected = [out[status] for status in live]
+    is_out = order.status in out.values()
+    assert ([order.status] if is_out else []) == expected, f"{where}: {order.status} with {live}"
+    for export in order.exports.all():
+        assert export.approved_by_id and export.approved_hash, f"{where}: sent without approval"
 
 
 def _assert_history(export: ErpExport, where: str) -> None:

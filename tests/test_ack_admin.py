@@ -283,7 +283,7 @@ def test_check_acks_now(erp: ErpConnection, operator: Client, org: Org) -> None:
     ("verdict", "offered"),
     [
         ("CONFLICT", ["take", "dismiss"]),
-        ("LATE", ["dismiss"]),
+        ("LATE", ["take", "dismiss"]),
         ("UNMATCHED", ["assign", "dismiss"]),
         ("MALFORMED", ["assign", "dismiss"]),
         ("APPLIED", []),
