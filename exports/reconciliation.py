@@ -97,12 +97,13 @@ def _uncounted(
     )
     new = [file for file in files if file.subject and _basename(file) not in recorded]
     findings.unknown += [file.name for file in new if file.name not in exports]
-    unanswered = set(
-        ErpExport.objects.filter(
-            id__in=exports.values(), status__in=[ErpExport.Status.PENDING, ErpExport.Status.SENT]
-        ).values_list("id", flat=True)
+    # An export that has failed counts, too: the ERP may have accepted it late.
+    unaccepted = set(
+        ErpExport.objects.filter(id__in=exports.values())
+        .exclude(status=ErpExport.Status.ACKED)
+        .values_list("id", flat=True)
     )
-    return [(f, exports[f.name]) for f in new if exports.get(f.name) in unanswered]
+    return [(f, exports[f.name]) for f in new if exports.get(f.name) in unaccepted]
 
 
 def _unknown(connection: ErpConnection, names: Sequence[str]) -> list[str]:

@@ -9,11 +9,13 @@ from django.core.management import CommandError, call_command
 from accounts.models import User
 from connectors.models import DeliveryInstance, ErpConnection
 from connectors.storage import DjangoObjectStorage
-from exports import acks
+from exports import acks, inbox
 from exports.archive import archive_pending
 from exports.delivery import deliver
 from exports.models import ErpAck, ErpExport
+from exports.push import retry_order
 from exports.settlement import Outcome, settle
+from orders.errors import Refused
 from tests.builders import a_connection, a_user, an_org, some_exports
 from tests.dropzones import KINDS, Dropzone, dropzone_of
 
@@ -87,6 +89,25 @@ def test_what_was_sent_and_answered_is_seen_in_every_kind_of_dropzone(
     acks.poll(erp.id)
     assert status(answered) == "ACKED"
     assert ErpAck.objects.filter(verdict="APPLIED").exclude(moved_at=None).count() == 2
+
+
+def test_a_late_acceptance_that_was_forgotten_is_found(
+    erp: ErpConnection, ann: User, dropzone: Dropzone
+) -> None:
+    (export,) = some_exports(erp.org, ann)
+    deliver(erp.id)
+    (dropzone.acks / f"error_{export.filename}").write_text('{"status": "FAILED"}')
+    acks.poll(erp.id)
+    put_away(dropzone, "processed", export)
+    restore()
+    call_command("reconcile", "--apply")
+    ack = ErpAck.objects.get(verdict="CONFLICT")
+    with pytest.raises(Refused) as refused:
+        retry_order(export.draft_order_id, actor=ann)
+    assert refused.value.extra == {"ack": ack.id}
+    inbox.take(ack.id, actor=ann, reason="The ERP has it")
+    assert status(export) == "ACKED"
+    assert export.draft_order.status == "PUSHED"
 
 
 def test_what_left_no_trace_is_held_for_a_person(
