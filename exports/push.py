@@ -17,7 +17,7 @@ from exports.inbox import open_conflicts
 from exports.models import ErpExport, ErpExportEvent
 from exports.rendering import render_order, with_content
 from exports.ring import ring_after_commit
-from exports.transitions import advance, lock_exports, log_after_commit
+from exports.transitions import advance, log_after_commit
 from orderflow.db import Now, db_now, retried
 from orders import workflow
 from orders.errors import Refused
@@ -63,7 +63,8 @@ def cancel_export(export_id: UUID, *, actor: User, reason: str = "") -> None:
     """
     error = ConnectorError("CANCELLED")
     with transaction.atomic():
-        lock_exports([export_id])
+        export = _named(export_id)
+        workflow.lock([export.draft_order_id])
         cancelled = advance(
             [export_id],
             kind=ErpExportEvent.Kind.CANCELLED,
@@ -78,7 +79,6 @@ def cancel_export(export_id: UUID, *, actor: User, reason: str = "") -> None:
             raise Refused(
                 "NOT_CANCELLABLE", "The export is on its way or finished: it cannot be cancelled."
             )
-        export = _named(export_id)
         workflow.transition(
             [export.draft_order_id], expect=[OrderStatus.PUSHING], to=OrderStatus.APPROVED
         )
