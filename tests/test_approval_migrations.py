@@ -1,4 +1,4 @@
-"""The migrations that give exports their approvals, forwards and backwards, with rows."""
+"""The migrations that put existing orders and exports right, forwards and backwards."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from django.core.management import call_command
 from django.db.migrations.exceptions import IrreversibleError
 from django.db.models import F
 
-from accounts.models import User
+from accounts.models import AuditEntry, User
 from exports.models import ErpExport
 from orders.models import DraftOrder
 from tests.builders import a_connection, a_user, an_org, some_exports
@@ -78,3 +78,20 @@ def test_an_order_pushed_without_approval_gets_that_of_its_export_back(
     order = exports[0].draft_order
     assert approval(order) == (ann, ErpExport.objects.get(id=exports[0].id).approved_hash)
     assert order.approved_at
+
+
+def test_a_rejected_order_that_the_erp_has_accepted_becomes_pushed(
+    exports: list[ErpExport],
+) -> None:
+    accepted, failed = exports
+    call_command("migrate", "exports", "0021", verbosity=0)
+    ErpExport.objects.filter(id=accepted.id).update(
+        status="ACKED", sent_at=F("created_at"), sent_evidence="OBSERVED"
+    )
+    ErpExport.objects.filter(id=failed.id).update(status="FAILED")
+    DraftOrder.objects.update(status="REJECTED")
+    call_command("migrate", verbosity=0)
+    statuses = dict(DraftOrder.objects.values_list("id", "status"))
+    assert statuses == {accepted.draft_order_id: "PUSHED", failed.draft_order_id: "REJECTED"}
+    (entry,) = AuditEntry.objects.filter(action="order.accepted_late")
+    assert (entry.object_id, entry.before) == (str(accepted.draft_order_id), {"status": "REJECTED"})
