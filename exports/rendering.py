@@ -29,8 +29,8 @@ def preview_order(order_id: UUID) -> Document:
     if order.status not in _APPROVED or not order.approved_hash:
         raise Refused(
             "NOT_APPROVED",
-            f"Order {order} has the status “{order.get_status_display()}” "
-            f"{'and' if order.approved_hash else 'and no approval;'} "
+            f"Order {order} has the status “{order.get_status_display()}”"
+            f"{'' if order.approved_hash else ' and no approval'}; "
             "only approved orders have a document.",
         )
     return render_order(order)[1]

@@ -121,10 +121,11 @@ def _late_acceptance(order: DraftOrder, export: ErpExport | None) -> dict[str, A
     """What the order was until the ERP accepted it late, and whether it is not what was sent."""
     if export is None or export.status != ErpExport.Status.ACKED:
         return {}
-    accepted = export.events.filter(kind=ErpExportEvent.Kind.ACKED).last()
-    before = accepted.detail.get("order_before", "") if accepted else ""
+    late = export.events.filter(
+        kind=ErpExportEvent.Kind.ACKED, detail__has_key="order_before"
+    ).last()
     return {
-        "order_before": dict(Status.choices).get(before, ""),
+        "order_before": late and Status(late.detail["order_before"]).label,
         "is_not_as_sent": bool(export.approved_hash)
         and export.approved_hash != content_hash(order),
     }

@@ -141,7 +141,7 @@ MOVES: dict[str, Callable[[ErpExport, User], object]] = {
 
 
 @pytest.mark.parametrize("move", MOVES)
-def test_whoever_comes_during_an_acceptance_finds_the_order_pushed(
+def test_a_move_during_an_acceptance_finds_the_order_pushed(
     dropzone: Dropzone, erp: ErpConnection, refused: ErpExport, ann: User, move: str
 ) -> None:
     edit(refused, ann)

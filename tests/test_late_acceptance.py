@@ -379,6 +379,8 @@ def test_a_failed_newer_export_makes_no_ack_late(
 ) -> None:
     bring(Status.PUSHING, sent, answer, ann)
     cancel_export(newer(sent).id, actor=ann)
+    # In one transaction both were made at the same moment.
+    ErpExport.objects.filter(id=sent.id).update(created_at="2026-01-01T00:00Z")
     ack = answer("ack", sent)
     assert ack.verdict == "CONFLICT"
     take(operator, ack)
