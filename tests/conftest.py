@@ -36,6 +36,7 @@ REAL_PARTS = {
     "OpenSSH": "install openssh-server",
     "strace": "install strace",
     "faketime": "install faketime",
+    "openssl": "install openssl and openssh-client",
     "curl and jq": "install curl and jq",
     "systemd-analyze": "install systemd",
     "asyncssh": "install requirements-dev.txt",
@@ -146,6 +147,14 @@ def faketime() -> str:
         pytest.skip("no faketime is installed")
     _exercised.add("faketime")
     return program
+
+
+@pytest.fixture(scope="session")
+def key_programs() -> None:
+    """Promise that the programs are there with which people make and convert keys."""
+    if not shutil.which("openssl") or not shutil.which("ssh-keygen"):
+        pytest.skip("no openssl or ssh-keygen is installed")
+    _exercised.add("openssl")
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from connectors.dropzone.config import DropzoneConfig, SftpConfig
 from connectors.dropzone.filesystem import FilesystemFolder, allowed_path
 from connectors.dropzone.folder import DropFolder
 from connectors.dropzone.pool import SessionPool
+from connectors.dropzone.private_keys import load_private_key
 from connectors.dropzone.probe import Probe
 from connectors.dropzone.session import DropzoneSession
 from connectors.dropzone.sftp import SftpFolder
@@ -58,7 +59,7 @@ class DropzoneJsonV1Connector:
         config = configuration.parse_config(raw)
         if isinstance(config, SftpConfig):
             if config.ssh_key:
-                _checked("ssh_key", partial(ssh.load_private_key, config))
+                _checked("ssh_key", partial(load_private_key, config))
             for key in config.host_keys:
                 _checked("host_keys", partial(ssh.fingerprint, key))
         else:
@@ -70,7 +71,7 @@ class DropzoneJsonV1Connector:
     def describe_secrets(self, config: DropzoneConfig) -> dict[str, str]:
         if not isinstance(config, SftpConfig) or config.ssh_key is None:
             return {}
-        key = ssh.load_private_key(config)
+        key = load_private_key(config)
         return {"ssh_key": f"{key.get_name()} {key.fingerprint}"}
 
     def identity(self, config: DropzoneConfig) -> dict[str, Any]:

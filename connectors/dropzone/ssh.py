@@ -4,15 +4,12 @@ import base64
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
-from io import StringIO
 from types import MappingProxyType
 from typing import Any
 
 import paramiko
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives import serialization
 from paramiko.auth_handler import AuthOnlyHandler
 from paramiko.common import cMSG_SERVICE_REQUEST
 from paramiko.message import Message
@@ -26,6 +23,7 @@ from paramiko.ssh_exception import (
 
 from connectors.addresses import Network, dial, resolve
 from connectors.dropzone.config import SftpConfig
+from connectors.dropzone.private_keys import load_private_key
 from connectors.errors import ConnectorError
 
 
@@ -167,48 +165,6 @@ def fingerprint(host_key: str) -> str:
         return str(paramiko.PKey.from_type_string(*_split(host_key)).fingerprint)
     except (SSHException, ValueError, IndexError) as e:
         raise ConnectorError("KEY_UNREADABLE", public="is not a public key.") from e
-
-
-def load_private_key(config: SftpConfig) -> paramiko.PKey:
-    """Return the configured private key. Raises ConnectorError saying what is wrong with it."""
-    if config.ssh_key is None:
-        raise ConnectorError("KEY_UNREADABLE", public="No private key is configured.")
-    lines = (line.strip() for line in config.ssh_key.reveal().lstrip("\ufeff").splitlines())
-    text = "\n".join(line for line in lines if line) + "\n"
-    passphrase = config.key_passphrase.reveal().encode() if config.key_passphrase else None
-    load = (
-        serialization.load_ssh_private_key
-        if "BEGIN OPENSSH" in text
-        else serialization.load_pem_private_key
-    )
-    try:
-        try:
-            key = load(text.encode(), password=passphrase)
-        except TypeError as e:
-            if passphrase is None:
-                raise ConnectorError(
-                    "KEY_PASSPHRASE", public="The private key is encrypted: it needs a passphrase."
-                ) from e
-            # A passphrase for a key that has none: nothing is wrong with the key.
-            key = load(text.encode(), password=None)
-        # paramiko reads fewer forms than cryptography, and its own errors mislead.
-        plain = key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.OpenSSH,
-            serialization.NoEncryption(),
-        ).decode()
-    except (ValueError, TypeError, UnsupportedAlgorithm) as e:
-        if passphrase and ("ENCRYPTED" in text or "BEGIN OPENSSH" in text):
-            raise ConnectorError(
-                "KEY_PASSPHRASE", public="The passphrase does not open the private key."
-            ) from e
-        raise ConnectorError("KEY_UNREADABLE", detail=type(e).__name__) from e
-    for kind in (paramiko.Ed25519Key, paramiko.ECDSAKey, paramiko.RSAKey):
-        with suppress(SSHException, ValueError):
-            return kind.from_private_key(StringIO(plain))
-    raise ConnectorError(
-        "KEY_UNREADABLE", public="The private key is of a type that SFTP servers do not take."
-    )
 
 
 @contextmanager

@@ -68,8 +68,9 @@ _CHECKS = {
     "~USER/.ssh/authorized_keys` must list the fingerprint of the key.",
     "AUTH_METHOD": "The error says what the server takes. On the server, `sshd -T -C user=USER | "
     "grep -i authentication`.",
-    "KEY_UNREADABLE": "`ssh-keygen -yf FILE`, where the key lies, must print a public key. A "
-    "public key or a `.ppk` of PuTTY is none.",
+    "KEY_UNREADABLE": "`ssh-keygen -yf FILE`, where the key lies, must print a public key. "
+    "`puttygen FILE -O private-openssh -o NEW` converts a `.ppk` of PuTTY, `ssh-keygen -p -f FILE` "
+    "a key that is encrypted in an unusual way.",
     "KEY_PASSPHRASE": "`ssh-keygen -yf FILE`, where the key lies, asks for the passphrase and "
     "prints the public key if it is right.",
     "NO_SFTP_SUBSYSTEM": "`sftp -P PORT USER@HOST` fails as well. On the server, `sshd -T | grep "
