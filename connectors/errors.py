@@ -252,6 +252,13 @@ CATALOGUE: Final[dict[str, ErrorSpec]] = {
         "The object storage does not have this object.",
         "Restore the object from a backup of the storage.",
     ),
+    "ARCHIVE_CORRUPT": ErrorSpec(
+        _F,
+        _US,
+        "The object storage did not keep the bytes of the export: it gave back others.",
+        "Check the object storage and what stands between, like a proxy. The export stays in the "
+        "database and is archived once the storage keeps what it gets.",
+    ),
     "ARCHIVE_CONFLICT": ErrorSpec(
         _P,
         _US,

@@ -329,10 +329,11 @@ class ObjectStorage(Protocol):
     """The archive. Keys are addresses of content: the same key always holds the same bytes."""
 
     def put(self, key: str, content: bytes) -> bool:
-        """Store under a new key; True if stored, False if the same bytes lay there already.
+        """Store under a new key; True if stored, False if the same bytes were there already.
 
-        May be repeated. Raises ConnectorError: ARCHIVE_FAILED; ARCHIVE_CONFLICT if other bytes lie
-        there.
+        Either way the object was read and has these bytes. May be repeated. Raises ConnectorError:
+        ARCHIVE_FAILED; ARCHIVE_CONFLICT if other bytes were there already; ARCHIVE_CORRUPT or
+        ARCHIVE_MISSING if the storage did not keep what it had taken.
         """
 
     def get(self, key: str) -> bytes:

@@ -1,9 +1,11 @@
 """The archive of every export: the ObjectStorage port over a django-storages backend."""
 
+import base64
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from hashlib import md5
 from pathlib import Path
 from typing import Final
 
@@ -34,8 +36,14 @@ class DjangoObjectStorage:
             else:
                 # save() of other backends looks first and writes then.
                 raise ImproperlyConfigured("The archive must be an S3 or a file system storage.")
-        if not is_new and self.get(key) != content:
-            raise ConnectorError("ARCHIVE_CONFLICT", detail=key)
+        # Read back also what was just stored: a server may keep a body other than it was sent.
+        if self.get(key) != content:
+            if not is_new:
+                raise ConnectorError("ARCHIVE_CONFLICT", detail=key)
+            # Else the next attempt would find other bytes under its key.
+            with suppress(ConnectorError):
+                self.delete(key)
+            raise ConnectorError("ARCHIVE_CORRUPT", detail=key)
         return is_new
 
     def get(self, key: str) -> bytes:
@@ -78,6 +86,8 @@ def _create_object(backend: S3Storage, key: str, content: bytes) -> bool:
             Bucket=backend.bucket_name,
             Key=key,
             Body=content,
+            # The server compares it, and buckets with a retention of their own demand it.
+            ContentMD5=base64.b64encode(md5(content, usedforsecurity=False).digest()).decode(),
             ContentType=media_type(key),
             IfNoneMatch="*",
         )

@@ -182,7 +182,13 @@ STORAGES = {
             "secret_key": env.str("ARCHIVE_SECRET_KEY", default="") or None,
             # A stalled bucket must not hold a worker until its task is killed.
             "client_config": Config(
-                connect_timeout=5, read_timeout=15, retries={"max_attempts": 2}
+                connect_timeout=5,
+                read_timeout=15,
+                retries={"max_attempts": 2},
+                # By default botocore sends aws-chunked frames over https. A server that does not
+                # know them stores the frames as part of the object.
+                request_checksum_calculation="when_required",
+                response_checksum_validation="when_required",
             ),
         },
     }

@@ -9,10 +9,10 @@ from django.core.files.storage import storages
 from django.test import override_settings
 
 from connectors.storage import DjangoObjectStorage
-from tests.servers import S3Server
+from tests.servers import PlainS3, S3Server
 
 
-def s3_options(s3: S3Server, bucket: str, **changes: Any) -> dict[str, Any]:
+def s3_options(s3: S3Server | PlainS3, bucket: str, **changes: Any) -> dict[str, Any]:
     return {
         "bucket_name": bucket,
         "endpoint_url": s3.endpoint_url,

@@ -1,6 +1,9 @@
 """The archive: every export is stored once, under the address of its content."""
 
+from base64 import b64decode
+from hashlib import md5
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.core.files.base import ContentFile
@@ -13,7 +16,9 @@ from exports.archive import archive_pending
 from exports.models import ErpExport
 from exports.push import cancel_export
 from tests.builders import a_connection, a_user, an_org, some_exports
-from tests.servers import S3Server
+from tests.processes import run
+from tests.servers import PlainS3, S3Server
+from tests.servers.web import new_certificate
 from tests.storages import s3_options, storage_with
 
 
@@ -101,6 +106,66 @@ def test_an_outage_of_the_archive_is_made_up_for(s3: S3Server, dropzone_root: Pa
     for storage in storage_with("storages.backends.s3.S3Storage", refused):
         assert archive_pending(storage) == 0
     assert archive_pending() == 1
+
+
+# Servers that do not keep what they get.
+
+
+@pytest.fixture
+def exports(dropzone_root: Path, transactional_db: None) -> list[ErpExport]:
+    org = an_org()
+    ann = a_user(org)
+    a_connection(org, {"mode": "filesystem", "export_path": str(dropzone_root)})
+    return some_exports(org, ann, 4)
+
+
+def test_over_tls_the_body_is_plain(
+    exports: list[ErpExport], child_env: dict[str, str], tmp_path: Path
+) -> None:
+    """With the settings of the service: over http botocore would send no frames anyway."""
+    with PlainS3(certificate=new_certificate(tmp_path, "localhost")) as s3:
+        env = {
+            **child_env,
+            "ARCHIVE_BUCKET": "archive",
+            "ARCHIVE_ENDPOINT_URL": s3.endpoint_url,
+            "ARCHIVE_REGION": "us-east-1",
+            "ARCHIVE_ACCESS_KEY": s3.access_key,
+            "ARCHIVE_SECRET_KEY": s3.secret_key,
+            "AWS_CA_BUNDLE": str(s3.certificate),
+        }
+        code = "from exports.archive import archive_pending; print('archived', archive_pending())"
+        done = run(env, "shell", "--no-imports", "-c", code)
+        assert "archived 4" in done.stdout, done.stderr
+    assert s3.objects == {export.export_storage_key: export.content for export in exports}
+    assert all(export.archived_at for export in ErpExport.objects.all())
+    for headers, content in zip(s3.puts, s3.objects.values(), strict=True):
+        assert "aws-chunked" not in headers.get("Content-Encoding", "")
+        assert b64decode(headers["Content-MD5"]) == md5(content).digest()
+
+
+@pytest.mark.parametrize(
+    ("keep", "code"),
+    [
+        (lambda body: body[:-1], "ARCHIVE_CORRUPT"),
+        (lambda body: b"5;chunk-signature=x\r\n" + body, "ARCHIVE_CORRUPT"),
+        (lambda body: None, "ARCHIVE_MISSING"),
+    ],
+)
+def test_what_the_storage_does_not_keep_is_not_archived(
+    exports: list[ErpExport], caplog: pytest.LogCaptureFixture, keep: Any, code: str
+) -> None:
+    with PlainS3(keep=keep) as s3:
+        for storage in storage_with("storages.backends.s3.S3Storage", s3_options(s3, "archive")):
+            assert archive_pending(storage) == 0
+            # Three in a row, and the run ends: it is the storage.
+            assert caplog.text.count(code) == 3
+            assert str(exports[0].id) in caplog.text
+            assert not ErpExport.objects.filter(archived_at__isnull=False).exists()
+            assert all(export.content for export in ErpExport.objects.all())
+            # Once the server is repaired, nothing is in the way.
+            s3.keep = lambda body: body
+            assert archive_pending(storage) == 4
+    assert s3.objects == {export.export_storage_key: export.content for export in exports}
 
 
 # Verifying.

@@ -10,6 +10,7 @@ _MODULES = {
     "OpenSSHServer": "openssh",
     "Operation": "asyncssh_server",
     "PgBouncer": "pgbouncer",
+    "PlainS3": "plain_s3",
     "Postgres": "postgres",
     "S3Server": "s3",
     "TcpProxy": "proxy",

@@ -24,10 +24,22 @@ class Received:
     body: bytes
 
 
-class _Server(ThreadingHTTPServer):
+class TlsServer(ThreadingHTTPServer):
+    """Over TLS if it gets a certificate. Clients may go away: some tests are about that."""
+
     daemon_threads = True
     block_on_close = False
     request_queue_size = 128
+
+    def __init__(self, address: tuple[str, int], handler: Any, *, certificate: Path | None) -> None:
+        super().__init__(address, handler)
+        if certificate:
+            context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+            context.load_cert_chain(certificate)
+            self.socket = context.wrap_socket(self.socket, server_side=True)
+
+    def handle_error(self, *args: Any) -> None:
+        pass
 
 
 @dataclass
@@ -67,13 +79,7 @@ class WebServer:
             def log_message(self, *args: object) -> None:
                 pass
 
-        self._server = _Server((HOST, self.port), Handler)
-        # Clients that go away are what some tests are about.
-        self._server.handle_error = lambda *args: None  # type: ignore[method-assign]
-        if self.certificate:
-            context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-            context.load_cert_chain(self.certificate)
-            self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
+        self._server = TlsServer((HOST, self.port), Handler, certificate=self.certificate)
         threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
         return self
 

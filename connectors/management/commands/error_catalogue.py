@@ -116,6 +116,9 @@ _CHECKS = {
     "cause; `manage.py verify_archive --limit 1` tries to read.",
     "ARCHIVE_MISSING": "`manage.py verify_archive` names each object that is missing. No delivery "
     "needs it.",
+    "ARCHIVE_CORRUPT": "The worker's log, at `archive:`, names the key. Each export is read back "
+    "after it was stored; what differed was removed again. Put a file into the bucket with another "
+    "program and compare what comes back.",
     "ARCHIVE_CONFLICT": "The worker's log, at `archive:`, names the key. The SHA-256 of the right "
     "bytes is part of it: compare with that of the object. The export itself is delivered all the "
     "same.",
