@@ -63,6 +63,7 @@ programs:
 	PATH=$$PATH:/usr/sbin command -v sshd >/dev/null || packages+=" openssh-server"
 	PATH=$$PATH:/usr/sbin command -v pgbouncer >/dev/null || packages+=" pgbouncer"
 	for name in strace faketime curl jq openssl; do command -v $$name >/dev/null || packages+=" $$name"; done
+	PATH=$$PATH:/usr/sbin command -v proftpd >/dev/null || packages+=" proftpd-core proftpd-mod-crypto"
 	command -v systemd-analyze >/dev/null || packages+=" systemd"
 	command -v chromium >/dev/null || packages+=" chromium"
 	if [ -n "$$packages" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then

@@ -121,7 +121,8 @@ CATALOGUE: Final[dict[str, ErrorSpec]] = {
         _R,
         _ERP,
         "The server accepts no further session.",
-        "Nothing to do: it is tried again. If it persists, raise MaxSessions on the server.",
+        "Nothing to do: it is tried again. If it persists, let the server accept more sessions of "
+        "this user, host or in all: two for each process of a worker are enough.",
     ),
     # The configuration.
     "CONFIG_UNREADABLE": ErrorSpec(

@@ -8,7 +8,7 @@ import os
 import shutil
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,18 @@ from django.contrib.auth.models import Group, Permission
 from django.db import connection
 from pytest_django import DjangoDbBlocker
 
-from tests.servers import AsyncSSHServer, Faults, OpenSSHServer, PgBouncer, S3Server, postgres
+from tests.servers import (
+    AsyncSSHServer,
+    Faults,
+    OpenSSHServer,
+    PgBouncer,
+    ProFTPDServer,
+    S3Server,
+    postgres,
+)
 from tests.servers import openssh as sshd
 from tests.servers import pgbouncer as bouncer
+from tests.servers import proftpd as proftpd_server
 
 # How long an example takes says more about the machine than about the code.
 hypothesis.settings.register_profile("unhurried", deadline=None)
@@ -34,6 +43,7 @@ REAL_PARTS = {
     "PostgreSQL": "run without TEST_DATABASE=sqlite",
     "PgBouncer": "install pgbouncer",
     "OpenSSH": "install openssh-server",
+    "ProFTPD": "install proftpd-core and proftpd-mod-crypto, and run as root",
     "strace": "install strace",
     "faketime": "install faketime",
     "openssl": "install openssl and openssh-client",
@@ -129,6 +139,15 @@ def openssh(_openssh: OpenSSHServer) -> OpenSSHServer:
     _exercised.add("OpenSSH")
     _empty(_openssh.root)
     return _openssh
+
+
+@pytest.fixture
+def proftpd() -> Callable[..., ProFTPDServer]:
+    """ProFTPDServer, for a test that starts one with options of its own."""
+    if not proftpd_server.available():
+        pytest.skip("no ProFTPD is installed")
+    _exercised.add("ProFTPD")
+    return ProFTPDServer
 
 
 @pytest.fixture

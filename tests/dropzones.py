@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.servers import AsyncSSHServer, OpenSSHServer
+from tests.servers import AsyncSSHServer, OpenSSHServer, ProFTPDServer
 
 KINDS = ("filesystem", "openssh", "openssh_plain_rename", "asyncssh")
 
@@ -39,6 +39,20 @@ def openssh_config(server: OpenSSHServer, **changes: Any) -> dict[str, Any]:
         "port": server.port,
         "username": server.username,
         "ssh_key": server.user_key,
+        "host_keys": [server.host_key],
+        "export_path": str(server.root / "exports"),
+        **changes,
+    }
+
+
+def proftpd_config(server: ProFTPDServer, **changes: Any) -> dict[str, Any]:
+    """The configuration of a connection to this server, by password."""
+    return {
+        "mode": "sftp",
+        "host": server.host,
+        "port": server.port,
+        "username": server.username,
+        "password": server.password,
         "host_keys": [server.host_key],
         "export_path": str(server.root / "exports"),
         **changes,

@@ -77,6 +77,7 @@ class Pipeline:
         self._next_id = 0
         with self._guarded(connection.operation_timeout):
             self.extensions = self._handshake()
+        connection.is_in_use = True
 
     def burst(
         self, requests: Sequence[Request], *, size: int = 0, timeout: float | None = None
@@ -149,8 +150,7 @@ class Pipeline:
             with self._connection.deadline(seconds):
                 yield
         except (EOFError, OSError, SSHException) as e:
-            self._connection.close()
-            raise ConnectorError("CONNECTION_LOST", detail=repr(e)) from e
+            raise self._connection.lost(e) from e
         except (wire.SFTPError, struct.error, UnicodeDecodeError) as e:
             self._connection.close()
             raise ConnectorError("SERVER_PROTOCOL_ERROR", detail=repr(e)) from e

@@ -3,16 +3,12 @@
 import base64
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from types import MappingProxyType
-from typing import Any
+from typing import Final
 
 import paramiko
-from paramiko.auth_handler import AuthOnlyHandler
-from paramiko.common import cMSG_SERVICE_REQUEST
-from paramiko.message import Message
 from paramiko.ssh_exception import (
     AuthenticationException,
     BadAuthenticationType,
@@ -24,88 +20,21 @@ from paramiko.ssh_exception import (
 from connectors.addresses import Network, dial, resolve
 from connectors.dropzone.config import SftpConfig
 from connectors.dropzone.private_keys import load_private_key
-from connectors.errors import ConnectorError
+from connectors.dropzone.transport import Dismissal, Transport
+from connectors.errors import CATALOGUE, ConnectorError
 
-
-class _AuthHandler(AuthOnlyHandler):
-    """Hears an answer that comes at once: the parent listens only after it has asked."""
-
-    def __init__(self, transport: paramiko.Transport) -> None:
-        self._answered = threading.Event()
-        super().__init__(transport)
-
-    @property
-    def auth_event(self) -> threading.Event:
-        return self._answered
-
-    @auth_event.setter
-    def auth_event(self, event: threading.Event | None) -> None:
-        """The parent's new event would know nothing of an answer that is already there."""
-
-    def send_auth_request(self, *args: Any, **kwargs: Any) -> Any:
-        self._answered.clear()
-        return super().send_auth_request(*args, **kwargs)
-
-
-class _Transport(paramiko.ServiceRequestingTransport):  # type: ignore[name-defined, misc]
-    """Asks for authentication once, as strict servers demand; leaves nothing behind at its end."""
-
-    _service_userauth_accepted: bool
-    is_dismissed = False
-    _offered: Mapping[str, list[str]] = MappingProxyType({})
-
-    def _really_parse_kex_init(self, message: Message) -> Any:
-        self._offered = super()._really_parse_kex_init(message)
-        return self._offered
-
-    def unusable_offers(self) -> str:
-        """What the server offered, of each kind of algorithm of which nothing can be used."""
-        options = self.get_security_options()
-        kinds = (
-            ("key exchange", "kex_algo_list", options.kex),
-            ("host key", "server_key_algo_list", options.key_types),
-            ("cipher", "server_encrypt_algo_list", options.ciphers),
-            ("MAC", "server_mac_algo_list", options.digests),
-        )
-        return "; ".join(
-            f"{kind} {', '.join(name[:64] for name in self._offered[key][:20])}"
-            for kind, key, ours in kinds
-            if key in self._offered and not set(ours).intersection(self._offered[key])
-        )
-
-    def _parse_disconnect(self, message: Message) -> None:
-        # A server may refuse by ending the connection in words, which is not a broken line.
-        self.is_dismissed = True
-        super()._parse_disconnect(message)
-
-    def close(self) -> None:
-        # The parent does nothing once the peer has gone: socket and handshake timer would stay.
-        super().close()
-        self.packetizer.complete_handshake()
-        self.sock.close()
-
-    def ensure_session(self) -> None:
-        # The parent polls ten times a second, and for ever if the connection is gone.
-        if not self._service_userauth_accepted:
-            request = Message()
-            request.add_byte(cMSG_SERVICE_REQUEST)
-            request.add_string("ssh-userauth")
-            self._send_message(request)
-            while not self._service_userauth_accepted:
-                if not self.is_active():
-                    raise SSHException("cut off before authentication")
-                time.sleep(0.002)
-        self.auth_handler = _AuthHandler(self)
+_SHOWN_WORDS: Final = 200
 
 
 @dataclass(slots=True)
 class Connection:
     """A channel on which the server's sftp subsystem listens."""
 
-    transport: paramiko.Transport
+    transport: Transport
     channel: paramiko.Channel
     host_key: str
     operation_timeout: float
+    is_in_use: bool = False  # the server has answered a request
 
     @property
     def is_open(self) -> bool:
@@ -113,6 +42,14 @@ class Connection:
 
     def close(self) -> None:
         self.transport.close()
+
+    def lost(self, error: Exception) -> ConnectorError:
+        """Close the connection, which has failed; return what that means."""
+        dismissal = _dismissal(self.transport, error)
+        is_turned_away = dismissal and (dismissal.is_full or not self.is_in_use)
+        code = "TOO_MANY_SESSIONS" if is_turned_away else "CONNECTION_LOST"
+        self.close()
+        return _ended(code, dismissal, detail=repr(error))
 
     @contextmanager
     def deadline(self, seconds: float) -> Iterator[None]:
@@ -138,7 +75,7 @@ def connect(
     on_phase("connect")
     sock = dial(addresses, config.connect_timeout)
     try:
-        transport = _Transport(sock)
+        transport = Transport(sock)
     except SSHException as e:
         sock.close()
         raise ConnectorError("SERVER_PROTOCOL_ERROR", detail=repr(e)) from e
@@ -178,7 +115,7 @@ def _watchdog(transport: paramiko.Transport, seconds: float) -> Iterator[None]:
         timer.cancel()
 
 
-def _negotiate(transport: _Transport, config: SftpConfig) -> None:
+def _negotiate(transport: Transport, config: SftpConfig) -> None:
     timeout = config.connect_timeout
     transport.banner_timeout = transport.auth_timeout = transport.channel_timeout = timeout
     transport.handshake_timeout = timeout * 2
@@ -202,7 +139,7 @@ def _negotiate(transport: _Transport, config: SftpConfig) -> None:
     except (SSHException, EOFError, OSError) as e:
         # paramiko's error says nothing of a time-out while it waits for the banner.
         is_late = time.monotonic() - began >= timeout
-        raise _broken(e, during="negotiation", is_late=is_late) from e
+        raise _broken(transport, e, during="negotiation", is_late=is_late) from e
     if not transport.initial_kex_done:
         raise ConnectorError("CONNECT_TIMEOUT", detail="key exchange")
 
@@ -228,7 +165,7 @@ def _verify_host_key(
     )
 
 
-def _authenticate(transport: _Transport, config: SftpConfig) -> None:
+def _authenticate(transport: Transport, config: SftpConfig) -> None:
     methods: list[Callable[[], list[str]]] = []
     if config.ssh_key:
         key = load_private_key(config)
@@ -236,7 +173,7 @@ def _authenticate(transport: _Transport, config: SftpConfig) -> None:
     if config.password:
         password = config.password.reveal()
         methods.append(lambda: transport.auth_password(config.username, password))
-    refusal: AuthenticationException | None = None
+    refusal: Exception | None = None
     try:
         with _watchdog(transport, config.connect_timeout * 2):
             for method in methods:
@@ -247,53 +184,87 @@ def _authenticate(transport: _Transport, config: SftpConfig) -> None:
                     if not transport.is_active() or _is_late(e):
                         raise
                     refusal = e
-                if transport.is_authenticated():
+                # Not is_authenticated(): that is false again once the server has hung up.
+                if transport.authenticated:
                     return
-    except AuthenticationException as e:
-        if _is_late(e):
-            raise ConnectorError("CONNECT_TIMEOUT", detail=repr(e)) from e
-        if not transport.is_dismissed:
-            # Cut off while it waited for an answer: that says nothing of the credentials.
-            raise _broken(e, during="authentication") from e
-        refusal = e
     except (SSHException, EOFError, OSError) as e:
-        raise _broken(e, during="authentication") from e
+        broken = _broken(transport, e, during="authentication")
+        dismissal = transport.dismissal
+        if dismissal is None or transport.authenticated or not dismissal.is_of_login:
+            # That says nothing of the credentials.
+            raise broken from e
+        refusal = e
     if isinstance(refusal, BadAuthenticationType):
         offered = ", ".join(refusal.allowed_types) or "nothing"
         raise ConnectorError(
             "AUTH_METHOD",
             public=f"The server does not take this way of logging in; it takes {offered}.",
         ) from refusal
-    raise ConnectorError("AUTH_FAILED", detail=repr(refusal)) from refusal
+    raise _ended("AUTH_FAILED", transport.dismissal, detail=repr(refusal)) from refusal
 
 
-def _open_subsystem(transport: paramiko.Transport, config: SftpConfig) -> paramiko.Channel:
+def _open_subsystem(transport: Transport, config: SftpConfig) -> paramiko.Channel:
     try:
         with _watchdog(transport, config.connect_timeout * 2):
-            channel = transport.open_session(timeout=config.connect_timeout)
+            channel: paramiko.Channel = transport.open_session(timeout=config.connect_timeout)
             channel.settimeout(config.operation_timeout)
             try:
                 channel.invoke_subsystem("sftp")
             except SSHException as e:
-                if not transport.is_active():
+                if transport.dismissal or not transport.is_active():
                     raise
                 raise ConnectorError("NO_SFTP_SUBSYSTEM", detail=repr(e)) from e
     except ChannelException as e:
-        raise ConnectorError("TOO_MANY_SESSIONS", detail=repr(e)) from e
+        raise ConnectorError(
+            "TOO_MANY_SESSIONS",
+            public=_quoting("TOO_MANY_SESSIONS", transport.refusal),
+            detail=repr(e),
+        ) from e
     except (SSHException, EOFError, OSError) as e:
-        raise _broken(e, during="opening the channel") from e
+        raise _broken(transport, e, during="opening the channel") from e
     return channel
 
 
-def _broken(error: Exception, *, during: str, is_late: bool = False) -> ConnectorError:
+def _broken(
+    transport: Transport, error: Exception, *, during: str, is_late: bool = False
+) -> ConnectorError:
+    """What it means that a connection broke before it was open."""
     text = str(error).lower()
-    if is_late or _is_late(error):
+    dismissal = _dismissal(transport, error)
+    if dismissal and (dismissal.is_full or transport.authenticated):
+        # A dismissal after a login that succeeded is not about the password.
+        code = "TOO_MANY_SESSIONS"
+    elif is_late or _is_late(error):
         code = "CONNECT_TIMEOUT"
     elif "indecipherable" in text or "invalid ssh banner" in text:
         code = "SERVER_PROTOCOL_ERROR"
     else:
         code = "CONNECTION_LOST"
-    return ConnectorError(code, detail=f"{during}: {error!r}")
+    return _ended(code, dismissal, detail=f"{during}: {error!r}")
+
+
+def _dismissal(transport: Transport, error: Exception) -> Dismissal | None:
+    """Why the server ended a connection that broke with this error, if it said so."""
+    if not _is_late(error):
+        transport.read_to_end()
+    return transport.dismissal
+
+
+def _ended(code: str, dismissal: Dismissal | None, *, detail: str) -> ConnectorError:
+    if dismissal is None:
+        return ConnectorError(code, detail=detail)
+    public = _quoting(code, dismissal.words)
+    return ConnectorError(code, public=public, detail=f"{detail} {dismissal}")
+
+
+def _quoting(code: str, words: str) -> str | None:
+    """The message of an error with what the server says, clipped, in printable characters."""
+    words = " ".join("".join(c if c.isprintable() else " " for c in words).split())
+    if not words:
+        return None
+    if len(words) > _SHOWN_WORDS:
+        words = f"{words[:_SHOWN_WORDS]}…"
+    return f"{CATALOGUE[code].message} The server says: “{words}”."
 
 
 def _is_late(error: Exception) -> bool:

@@ -12,6 +12,7 @@ _MODULES = {
     "PgBouncer": "pgbouncer",
     "PlainS3": "plain_s3",
     "Postgres": "postgres",
+    "ProFTPDServer": "proftpd",
     "S3Server": "s3",
     "TcpProxy": "proxy",
     "WebServer": "web",

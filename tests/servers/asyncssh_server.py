@@ -39,6 +39,9 @@ class Faults:
     no_sizes: bool = False
     # Extensions such as "fsync@openssh.com" that sessions opened later neither show nor serve.
     hidden_extensions: frozenset[str] = frozenset()
+    # Logins end with a DISCONNECT message at this step: its reason code and its text.
+    dismiss_at: Literal["begin_auth", "password", "auth_completed", "session"] | None = None
+    dismissal: tuple[int, str] = (12, "Too many connections")
 
 
 class Operation(NamedTuple):
@@ -143,10 +146,18 @@ class _Login(asyncssh.SSHServer):
     def connection_lost(self, exc: Exception | None) -> None:
         self._server.connections.discard(self._connection)
 
+    def begin_auth(self, username: str) -> bool:
+        self._dismiss("begin_auth")
+        return True
+
+    def auth_completed(self) -> None:
+        self._dismiss("auth_completed")
+
     def password_auth_supported(self) -> bool:
         return self._server.password is not None
 
     def validate_password(self, username: str, password: str) -> bool:
+        self._dismiss("password")
         return self._judge("password", username, password == self._server.password)
 
     def public_key_auth_supported(self) -> bool:
@@ -160,7 +171,12 @@ class _Login(asyncssh.SSHServer):
         return False
 
     def session_requested(self) -> SSHServerStreamSession[bytes]:
+        self._dismiss("session")
         return _Session(self._server)
+
+    def _dismiss(self, step: str) -> None:
+        if self._server.faults.dismiss_at == step:
+            self._connection.disconnect(*self._server.faults.dismissal)
 
     def _judge(self, method: Literal["password", "publickey"], username: str, match: bool) -> bool:
         server = self._server

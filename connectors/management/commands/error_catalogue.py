@@ -75,7 +75,9 @@ _CHECKS = {
     "prints the public key if it is right.",
     "NO_SFTP_SUBSYSTEM": "`sftp -P PORT USER@HOST` fails as well. On the server, `sshd -T | grep "
     "-i subsystem`.",
-    "TOO_MANY_SESSIONS": "On the server, `sshd -T | grep -i max` and `journalctl -u ssh`.",
+    "TOO_MANY_SESSIONS": "The error says what the server said. On the server, `sshd -T | grep -i "
+    "max` and `journalctl -u ssh`; of ProFTPD, the options `MaxClients`, `MaxClientsPerHost`, "
+    "`MaxClientsPerUser` and `MaxConnectionsPerHost`.",
     "CONFIG_UNREADABLE": "All connections have it: this process was started with other "
     "`FERNET_KEYS` than the one that wrote them; compare the hosts. One has it: its row was "
     "written with a key that was taken away.",
