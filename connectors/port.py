@@ -131,6 +131,8 @@ class AckName:
 class AckFile:
     """A file in the ack folder; `subject` is None if its name is not that of an answer.
 
+    `intended`: the name that was probably meant by one that only resembles that of an answer; its
+    own name if that cannot be told. None: it resembles none, or is one.
     `modified_at`: seconds by the dropzone's clock, to be compared with nothing but its like.
     """
 
@@ -138,6 +140,7 @@ class AckFile:
     subject: AckName | None
     size: int | None
     modified_at: int | None
+    intended: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

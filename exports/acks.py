@@ -44,6 +44,8 @@ BATCH_BYTES = 4 * 1024 * 1024
 _LISTED_AT_ONCE = 1024
 # Those that match nothing are of no use until a person looks at them.
 _UNMATCHED_AT_ONCE = 200
+# So many files that are named almost like an answer wait for a person at each connection.
+NEAR_MISSES_KEPT = 500
 # A file that does not parse is taken for complete when it has not grown for so long.
 _SETTLED_AFTER = timedelta(seconds=10)
 _BUSY = timedelta(seconds=5)
@@ -53,12 +55,14 @@ _BUSY = timedelta(seconds=5)
 class Summary:
     """What one poll did: answers by verdict, files `moved`, errors by code.
 
-    `foreign`: files that are none of this connection's. `is_busy`: its turn is later.
+    `near_misses`: files that are named almost like an answer; `foreign`: those that are none of
+    this connection's. `is_busy`: its turn is later.
     """
 
     verdicts: Counter[str] = field(default_factory=Counter)
     errors: Counter[str] = field(default_factory=Counter)
     moved: int = 0
+    near_misses: int = 0
     foreign: int = 0
     picked_up: int = 0
     is_busy: bool = False
@@ -179,12 +183,12 @@ class _Poll:
             if not self._renew():
                 self._is_complete = False
                 return
-            named = [file for file in files if file.subject]
-            self._summary.foreign += len(files) - len(named)
-            named = self._move_settled(session, named)
-            ours = match(self._connection, named)
-            strangers += [file for file in named if file.name not in ours]
-            for batch in _batches([(f, ours[f.name]) for f in named if f.name in ours]):
+            known = [file for file in files if file.subject or file.intended]
+            self._summary.foreign += len(files) - len(known)
+            known = self._move_settled(session, known)
+            ours = match(self._connection, known)
+            strangers += [file for file in known if file.name not in ours]
+            for batch in _batches([(f, ours[f.name]) for f in known if f.name in ours]):
                 if self._seconds_left <= 0:
                     self._is_complete = False
                     return
@@ -359,20 +363,32 @@ class _Poll:
     def _note_unmatched(self, session: Session, files: Sequence[AckFile]) -> None:
         """Record once what answers nothing here. It is left alone: it may be somebody else's."""
         for some in _chunks(files, _LISTED_AT_ONCE):
-            names = {file.subject.export_filename for file in some if file.subject}
+            meant = {file.name: self._export_filename(file) for file in some}
             others = set(
-                ErpExport.objects.filter(filename__in=names)
+                ErpExport.objects.filter(filename__in=set(meant.values()))
                 .exclude(erp_connection=self._connection)
                 .values_list("filename", flat=True)
             )
-            own = [f for f in some if f.subject and f.subject.export_filename not in others]
+            own = [file for file in some if meant[file.name] not in others]
             self._summary.foreign += len(some) - len(own)
+            self._summary.near_misses += sum(file.subject is None for file in own)
             self._note_own_unmatched(session, own)
+
+    def _export_filename(self, file: AckFile) -> str:
+        """The export that a file names, or almost names; empty if that cannot be told."""
+        subject = file.subject or self._connection.connector.ack_subject(file.intended or "")
+        return subject.export_filename if subject else ""
 
     def _note_own_unmatched(self, session: Session, files: Sequence[AckFile]) -> None:
         acks = self._connection.acks.filter(filename__in=[file.name for file in files])
         recorded = set(acks.values_list("filename", "size", "modified_at"))
         unread = [f for f in files if (f.name, f.size, f.modified_at) not in recorded]
+        near_misses = [file for file in unread if file.subject is None]
+        if near_misses:
+            # A folder full of them, which may be of another program, must not fill the table.
+            kept = self._connection.acks.filter(ErpAck.OPEN, verdict=Verdict.UNMATCHED).count()
+            near_misses = near_misses[: max(0, NEAR_MISSES_KEPT - kept)]
+            unread = [*(file for file in unread if file.subject), *near_misses]
         room = max(0, _UNMATCHED_AT_ONCE - self._summary.verdicts[Verdict.UNMATCHED])
         for batch in _batches([(file, file.name) for file in unread[:room]]):
             contents = session.read_acks([file.name for file, _ in batch])
@@ -384,7 +400,7 @@ class _Poll:
 
     def _add_unmatched(self, file: AckFile, content: bytes) -> None:
         connector = self._connection.connector
-        answer = connector.read_ack(file.name, content)
+        answer = connector.read_ack(file.intended or file.name, content)
         ack = ErpAck(
             org=self._connection.org,
             erp_connection=self._connection,
@@ -394,7 +410,7 @@ class _Poll:
             modified_at=file.modified_at,
             raw=connector.ack_text(content),
             verdict=Verdict.UNMATCHED,
-            reason="No export of this connection has this name.",
+            reason=_why_unmatched(file),
         )
         if isinstance(answer, Ack):
             ack.fill(answer)
@@ -420,6 +436,18 @@ def _is_another_try(file: AckFile, ack: ErpAck) -> bool:
     """Whether a malformed file is there anew: it may be one that is still being written."""
     is_open = ack.verdict == Verdict.MALFORMED and ack.decided_at is None
     return is_open and ack.modified_at != file.modified_at
+
+
+def _why_unmatched(file: AckFile) -> str:
+    if file.intended is None:
+        return "No export of this connection has this name."
+    expected = file.intended
+    if expected == file.name:
+        expected = "ack_ or error_ and the name of the order's file"
+    return (
+        f"The name is not that of an ack. Expected: {expected}. Assign the file to its export, and "
+        "ask the ERP team to correct the name."
+    )
 
 
 def _away(file: AckFile, ack: ErpAck) -> AckMove:

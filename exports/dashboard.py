@@ -25,6 +25,7 @@ from exports.statistics import AckLatency, ack_latencies
 from orders.models import DraftOrder
 
 SHOWN: Final = 50  # connections
+SHOWN_UNMATCHED: Final = 5
 _HOUR: Final = timedelta(hours=1)
 _DAY: Final = timedelta(days=1)
 _HOURS: Final = 24
@@ -46,6 +47,12 @@ def count_open_orders(user: AnyUser) -> dict[str, int]:
 def count_open_acks(user: AnyUser) -> dict[str, int]:
     """How many answers wait for a person, by their verdict."""
     return _counted(visible(ErpAck.objects.filter(ErpAck.OPEN), user), "verdict")
+
+
+def latest_unmatched(user: AnyUser) -> list[ErpAck]:
+    """The latest SHOWN_UNMATCHED answers that match no export and wait for a person."""
+    acks = ErpAck.objects.filter(ErpAck.OPEN, verdict=ErpAck.Verdict.UNMATCHED)
+    return list(visible(acks, user).only("filename", "seen_at")[:SHOWN_UNMATCHED])
 
 
 def count_undecided(user: AnyUser) -> int:

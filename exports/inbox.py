@@ -103,7 +103,9 @@ def candidates(ack: ErpAck) -> list[ErpExport]:
         erp_connection=ack.erp_connection_id, status=ErpExport.Status.SENT
     ).order_by("-sent_at")
     ids = dict(sent.values_list("filename", "id")[:_COMPARED])
-    likeliest = difflib.get_close_matches(ack.filename, ids, n=_CANDIDATES, cutoff=0)
+    # A program that writes capitals means the same export.
+    named = ack.filename.casefold()
+    likeliest = difflib.get_close_matches(named, ids, n=_CANDIDATES, cutoff=0)
     exports = (
         sent.select_related("draft_order")
         .defer("payload")

@@ -140,6 +140,8 @@ class OrderflowAdminSite(ThrottledLoginSite):
             ]
         waiting = self._waiting(request, failed=counts.get(DraftOrder.Status.ERROR, 0))
         context["waiting"] = [figure for figure in waiting if figure.count]
+        if self._may_see(request, ErpAck):
+            context["unmatched"] = dashboard.latest_unmatched(user)
         context["sees_anything"] = bool(context["waiting"]) or self._sees_anything(request)
         if sees_exports:
             traffic = dashboard.traffic(user, now=now)

@@ -15,6 +15,7 @@ from exports.models import ErpAck, ErpExport
 from orderflow.db import db_now
 
 PERIOD: Final = timedelta(days=7)
+_NAMED: Final = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,16 +62,24 @@ def ack_latencies(connection_ids: Collection[UUID], period: timedelta) -> dict[U
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Backlog:
-    """How many exports wait to be sent, how many for an overdue answer; answers for a person."""
+    """How many exports wait to be sent, how many for an overdue answer; answers for a person.
+
+    `unmatched`: how many of these answers match no export; `latest` of them.
+    """
 
     waiting: int
     overdue: int
     open_acks: int
+    unmatched: int
+    latest: tuple[ErpAck, ...]
 
 
 def backlog(connection: ErpConnection) -> Backlog:
+    unmatched = connection.acks.filter(ErpAck.OPEN, verdict=ErpAck.Verdict.UNMATCHED)
     return Backlog(
         waiting=connection.exports.filter(status=ErpExport.Status.PENDING).count(),
         overdue=connection.exports.filter(ErpExport.OVERDUE).count(),
         open_acks=connection.acks.filter(ErpAck.OPEN).count(),
+        unmatched=unmatched.count(),
+        latest=tuple(unmatched.only("filename", "reason")[:_NAMED]),
     )

@@ -381,10 +381,11 @@ def test_foreign_files_are_left_alone(
 ) -> None:
     acks_folder = dropzone.acks
     strange = [
-        "ack_.json",
         "readme.txt",
+        "error.log",
+        sent.filename,
         f"ack_{sent.filename}.tmp",
-        f"ACK_{sent.filename}",
+        f".ack_{sent.filename}",
         "ack_\u202egnp.json",
         "ack_new\nline.json",
         "a" * 255,
@@ -401,6 +402,7 @@ def test_foreign_files_are_left_alone(
     before = sorted(os.listdir(os.fsencode(acks_folder)))
     summary = poll(erp.id)
     assert summary.verdicts == {}
+    assert summary.near_misses == 0
     assert not summary.errors
     assert sorted(os.listdir(os.fsencode(acks_folder))) == before
     assert state(sent)[0] == "SENT"

@@ -312,6 +312,7 @@ def _ack_file(name: str, found: Stat, folder: str = "") -> AckFile:
         subject=naming.parse_ack_filename(name),
         size=found.size,
         modified_at=found.modified_at,
+        intended=naming.intended_ack_filename(name),
     )
 
 

@@ -42,6 +42,7 @@ class Command(BaseCommand):
             **{verdict.lower(): count for verdict, count in summary.verdicts.items()},
             "moved": summary.moved,
             "picked up": summary.picked_up,
+            "named almost like an ack": summary.near_misses,
             "not ours": summary.foreign,
         }
         told = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
