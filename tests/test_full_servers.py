@@ -10,6 +10,7 @@ import pytest
 from connectors import health
 from connectors.dropzone import ssh
 from connectors.dropzone.connector import DropzoneJsonV1Connector
+from connectors.dropzone.transport import Transport
 from connectors.errors import ConnectorError
 from connectors.models import ErpConnection
 from exports.delivery import deliver
@@ -138,6 +139,41 @@ def test_how_a_server_ends_a_login(
         error = failure(asyncssh_config(asyncssh_server))
         assert error.code == code, error.detail
         assert error.message.endswith(f"The server says: “{words}”.")
+
+
+def test_a_dismissal_before_the_caller_looks_at_the_login(
+    asyncssh_server: AsyncSSHServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log_in = Transport.auth_password
+
+    def log_in_and_doze(transport: Transport, *args: Any) -> Any:
+        allowed = log_in(transport, *args)
+        time.sleep(0.3)
+        return allowed
+
+    monkeypatch.setattr(Transport, "auth_password", log_in_and_doze)
+    asyncssh_server.faults.dismiss_at = "auth_completed"
+    codes = {failure(asyncssh_config(asyncssh_server)).code for _ in range(3)}
+    assert codes == {"TOO_MANY_SESSIONS"}
+
+
+def test_a_dismissal_that_is_read_after_a_write_has_failed(
+    asyncssh_server: AsyncSSHServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parse = Transport._parse_disconnect
+
+    def doze_and_parse(transport: Transport, message: Any) -> None:
+        time.sleep(0.3)
+        parse(transport, message)
+
+    def fail(transport: Transport, **options: Any) -> None:
+        raise EOFError
+
+    monkeypatch.setattr(Transport, "_parse_disconnect", doze_and_parse)
+    monkeypatch.setattr(Transport, "open_session", fail)
+    asyncssh_server.faults.dismiss_at = "auth_completed"
+    error = failure(asyncssh_config(asyncssh_server))
+    assert error.code == "TOO_MANY_SESSIONS", error.detail
 
 
 def test_the_words_of_a_server_are_clipped_and_made_harmless(
