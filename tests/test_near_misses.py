@@ -49,7 +49,7 @@ FULL = NAME.replace("550e8400", "550e8400-e29b-41d4-a716-446655440000")
         (f"{STEM}_ack.json", f"ack_{NAME}"),
         (f"{NAME}.ack", f"ack_{NAME}"),
         (f"ok_{NAME}", f"ack_{NAME}"),
-        (f"eror_{NAME}", f"ack_{NAME}"),
+        (f"eror_{NAME}", f"error_{NAME}"),
         (f"ERROR_{NAME}", f"error_{NAME}"),
         (f"err_{NAME}", f"error_{NAME}"),
         (f"{STEM}.error", f"error_{NAME}"),

@@ -23,7 +23,7 @@ _CORE: Final = re.compile(
 )
 _STILL_WRITTEN: Final = re.compile(r"\..*|.*(\.(tmp|temp|part|partial|filepart|writing|swp)|~)")
 _ANSWER_WORD: Final = re.compile(r"(?<![a-z])(n?ack(nowledged)?|err(or)?|fail(ed)?)(?![a-z])")
-_REFUSAL_WORD: Final = re.compile(r"err|fail|nack")
+_REFUSAL_WORD: Final = re.compile(r"err|ero|fail|nack")
 _ANSWER_TO_ANYTHING: Final = re.compile(r"(ack|error)[^0-9a-z].*\.json")
 _BEGINNINGS: Final = ("acksalesorder", "errorsalesorder")
 _ALIKE: Final = 0.8
