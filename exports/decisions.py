@@ -88,7 +88,7 @@ DECISIONS = {
             name="approve",
             done="approved",
             effect="Approved orders can be pushed as they stand now. "
-            "A later edit takes the approval back.",
+            "A later edit cancels the approval.",
             permission="orders.approve_draftorder",
             offered=frozenset({Status.READY}),
             carry_out_many=_approve,

@@ -83,7 +83,7 @@ class DraftOrderViewSet(OrgViewSet):
         """Replace an order.
 
         What is left out becomes empty, and lines that are not among the new ones are gone. An
-        approval is taken back.
+        approval is cancelled if this changes anything.
         """
         return self._replace(request)
 
@@ -91,7 +91,8 @@ class DraftOrderViewSet(OrgViewSet):
     def partial_update(self, request: Request, pk: str) -> Response:
         """Change an order.
 
-        What is left out stays as it is; lines are replaced as a whole. An approval is taken back.
+        What is left out stays as it is; lines are replaced as a whole. An approval is cancelled if
+        this changes anything.
         """
         return self._replace(request, is_partial=True)
 

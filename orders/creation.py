@@ -38,7 +38,7 @@ def replace_order(
 ) -> None:
     """Give an order other content, as if it had been created with it.
 
-    An approval is taken back. Raises Refused (NOT_EDITABLE).
+    Other content cancels an approval. Raises Refused (NOT_EDITABLE).
     """
     with editing(order_id, actor=actor) as order:
         header = _EMPTY | _header(order.org, **data)

@@ -1,4 +1,4 @@
-"""The form of an order. An edit takes back the approval, by the service's rule."""
+"""The form of an order. An edit cancels the approval, by the service's rule."""
 
 from collections.abc import Sequence
 from decimal import Decimal

@@ -27,8 +27,8 @@ Status = DraftOrder.Status
 def editing(order_id: UUID, *, actor: User) -> Iterator[DraftOrder]:
     """Lock an order for a change of its content; recompute its readiness when the block ends.
 
-    An edit takes back an approval: the order must be approved again. Raises Refused (NOT_EDITABLE)
-    while the order is on its way or done.
+    An edit that changes something cancels the approval: the order must be approved again. Raises
+    Refused (NOT_EDITABLE) while the order is on its way or done.
     """
     with transaction.atomic():
         order = DraftOrder.objects.select_for_update().get(id=order_id)
@@ -43,9 +43,12 @@ def editing(order_id: UUID, *, actor: User) -> Iterator[DraftOrder]:
             "approved_by": order.approved_by and order.approved_by.contact,
             "approved_at": order.approved_at,
         }
+        before = content_hash(order) if order.approved_at else None
         yield order
+        if before and before == content_hash(DraftOrder.objects.get(id=order.id)):
+            return
         recompute_readiness(order.id)
-        if approved["approved_at"]:
+        if before:
             audit.record(Action.APPROVAL_WITHDRAWN, order, actor=actor, before=approved)
 
 

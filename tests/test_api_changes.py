@@ -124,3 +124,13 @@ def test_a_rejected_order_is_out(owner: APIClient) -> None:
     refusal(post(owner, f"{path}/reject"), 409, "NOT_REJECTABLE")
     refusal(post(owner, f"{path}/approve"), 409, "NOT_READY")
     assert DraftOrder.objects.get().status == "REJECTED"
+
+
+def test_only_a_change_cancels_an_approval(owner: APIClient) -> None:
+    path = create_approved(owner)
+    approved = owner.get(path)
+    same = {"notes": None, "currency": "EUR", "lines": [LINE | {"qty": 10}]}
+    for method, body in (("PATCH", {}), ("PATCH", same), ("PUT", ORDER)):
+        assert send(owner, method, path, body).json() == approved.json()
+    assert owner.get(path)["ETag"] == approved["ETag"]
+    assert send(owner, "PATCH", path, {"lines": [LINE | {"qty": 11}]}).json()["status"] == "READY"

@@ -337,11 +337,11 @@ def a_refusal(stage: Stage) -> None:
     # The form of a page that was drawn while the answer came may still be closed.
     page.reload()
     expect(state(page)).to_contain_text("CUSTOMER_UNKNOWN")
-    expect(state(page)).to_contain_text("Saving a change takes back the approval")
+    expect(state(page)).to_contain_text("Saving a change cancels the approval")
     expect(state(page).get_by_role("link", name="Retry…")).to_be_visible()
     stage.picture(page, "order-refused")
 
-    # The number of the customer is corrected, which takes back the approval.
+    # The number of the customer is corrected, which cancels the approval.
     page.goto(f"{stage.url}/admin/orders/customer/{wrong.id}/change/")
     page.get_by_label("ERP customer number:").fill("40010")
     page.get_by_role("button", name="Save", exact=True).click()
