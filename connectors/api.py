@@ -29,6 +29,7 @@ from connectors.serializers import (
 )
 from exports.connection_tests import request_test
 from exports.connections import change_config
+from orderflow.api import document
 from orderflow.schema import refuses
 from orders.errors import Refused
 
@@ -66,7 +67,7 @@ class ErpConnectionViewSet(OrgViewSet):
 
         It is paused until its test has passed.
         """
-        body = self.get_serializer(data=request.data)
+        body = self.get_serializer(data=document(request))
         body.is_valid(raise_exception=True)
         org = self.token.org
         try:
@@ -94,7 +95,7 @@ class ErpConnectionViewSet(OrgViewSet):
         must pass a test again.
         """
         with self.as_read(lock=True) as connection:
-            body = self.get_serializer(connection, data=request.data, partial=True)
+            body = self.get_serializer(connection, data=document(request), partial=True)
             body.is_valid(raise_exception=True)
             changes = dict(body.validated_data)
             if (given := changes.pop("config", None)) is not None:

@@ -38,6 +38,7 @@ from exports.serializers import (
     ErpExportSerializer,
     NewBatchSerializer,
 )
+from orderflow.api import document
 from orderflow.problems import Problem
 from orderflow.schema import EXPORT_DOCUMENT, refuses
 
@@ -224,7 +225,7 @@ class BatchViewSet(OrgViewSet):
 
     def _chosen(self, request: Request) -> dict[str, Any]:
         """What is to be done with which orders. Raises ValidationError."""
-        body = NewBatchSerializer(data=request.data, context={"org": self.token.org})
+        body = NewBatchSerializer(data=document(request), context={"org": self.token.org})
         body.is_valid(raise_exception=True)
         return {name: body.validated_data[name] for name in ("action", "orders")}
 

@@ -5,7 +5,7 @@ import json
 import logging
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
-from typing import Any, Final, NoReturn
+from typing import Any, NoReturn
 
 from django.core.exceptions import PermissionDenied
 from django.db import InterfaceError, OperationalError
@@ -23,9 +23,6 @@ from orders.errors import Refused
 
 logger = logging.getLogger(__name__)
 
-MAX_BODY_BYTES: Final = 16 * 1024 * 1024
-
-
 class ExactJSONParser(BaseParser):
     """JSON taken at its word: numbers keep every digit, and no key may come twice."""
 
@@ -37,9 +34,12 @@ class ExactJSONParser(BaseParser):
         media_type: str | None = None,
         parser_context: Mapping[str, Any] | None = None,
     ) -> Any:
-        body: bytes = stream.read(MAX_BODY_BYTES + 1)
-        if len(body) > MAX_BODY_BYTES:
-            raise Problem(413, "too_large", f"The body is larger than {MAX_BODY_BYTES:,} bytes.")
+        request: Request = (parser_context or {})["request"]
+        if request.headers.get("Content-Encoding", "identity").strip().lower() != "identity":
+            raise Problem(
+                415, "unsupported_media_type", "The body is compressed. Send it as plain JSON."
+            )
+        body: bytes = stream.read()
         try:
             said = json.loads(
                 body.decode("utf-8-sig"),
@@ -53,6 +53,16 @@ class ExactJSONParser(BaseParser):
         except (ValueError, ArithmeticError, RecursionError) as e:
             raise exceptions.ParseError(f"The body is not valid JSON: {e}") from e
         return said
+
+
+def document(request: Request) -> Any:
+    """The JSON document that a request carries.
+
+    Raises ParseError if the body is empty: more likely it was lost than meant.
+    """
+    if request.stream is None:
+        raise exceptions.ParseError("The request has no body. Send a JSON document.")
+    return request.data
 
 
 def entity_tag(data: Any) -> str:

@@ -29,7 +29,7 @@ def surround(
         began = time.perf_counter()
         request_id = identify(request.headers.get("X-Request-ID", ""))
         response = get_response(request)
-        if request.path == "/api" or request.path.startswith("/api/"):
+        if is_for_api(request):
             _make_fit_for_programs(response)
         response.headers.setdefault("Content-Security-Policy", CONTENT_SECURITY_POLICY)
         response["X-Request-ID"] = request_id
@@ -37,6 +37,11 @@ def surround(
         return response
 
     return middleware
+
+
+def is_for_api(request: HttpRequest) -> bool:
+    """Whether a program asks, which is answered with a problem instead of a page."""
+    return request.path == "/api" or request.path.startswith("/api/")
 
 
 def _make_fit_for_programs(response: HttpResponse) -> None:

@@ -11,6 +11,8 @@ from botocore.config import Config
 from django.core.exceptions import ImproperlyConfigured
 from pythonjsonlogger.core import RESERVED_ATTRS
 
+from orderflow.limits import MAX_BODY_BYTES, MAX_FORM_FIELDS
+
 BASE_DIR = Path(__file__).resolve().parent.parent
 VAR_DIR = BASE_DIR / "var"
 
@@ -74,6 +76,10 @@ FAILED_LOGINS_PER_USER = env.int("FAILED_LOGINS_PER_USER", default=5)
 FAILED_LOGINS_PER_ADDRESS = env.int("FAILED_LOGINS_PER_ADDRESS", default=50)
 TRUSTED_PROXIES = env.int("TRUSTED_PROXIES", default=0)
 
+# How much one request may hold: no setting of the environment, because it follows from the orders.
+DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_BODY_BYTES
+DATA_UPLOAD_MAX_NUMBER_FIELDS = MAX_FORM_FIELDS
+
 # Whoever has it may read /metrics; without one nobody may.
 METRICS_TOKEN = env.str("METRICS_TOKEN", default="")
 
@@ -99,6 +105,7 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "orderflow.middleware.surround",
     "orderflow.health.probes",
+    "orderflow.bodies.receive",
     "accounts.origin.from_client",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",

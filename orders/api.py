@@ -19,6 +19,7 @@ from exports.models import ErpExport
 from exports.push import push_order, retry_order
 from exports.rendering import preview_order
 from exports.serializers import ErpExportSerializer
+from orderflow.api import document
 from orderflow.schema import EXPORT_DOCUMENT, refuses
 from orders import workflow
 from orders.creation import create_order, replace_order
@@ -68,7 +69,7 @@ class DraftOrderViewSet(OrgViewSet):
         A customer is found by its ERP number, without one by its name, and made if there is none.
         The order is `READY`, or `NEEDS_REVIEW` until its `blocking_reasons` are gone.
         """
-        body = self.get_serializer(data=request.data)
+        body = self.get_serializer(data=document(request))
         body.is_valid(raise_exception=True)
         created = create_order(self.token.org, **body.validated_data)
         location = reverse("draft-order-detail", args=[created.id])
@@ -156,7 +157,7 @@ class DraftOrderViewSet(OrgViewSet):
     def _replace(self, request: Request, *, is_partial: bool = False) -> Response:
         # Two clients that change different fields must not undo each other's change.
         with self.as_read(lock=True) as order:
-            given = request.data
+            given = document(request)
             if is_partial and isinstance(given, dict):
                 given = DraftOrderSerializer(order).writable_data | given
             body = self.get_serializer(data=given)

@@ -36,7 +36,7 @@ from tests.servers import proftpd as proftpd_server
 hypothesis.settings.register_profile("unhurried", deadline=None)
 hypothesis.settings.load_profile("unhurried")
 
-pytest_plugins = ["tests.admins", "tests.api", "tests.storages"]
+pytest_plugins = ["tests.admins", "tests.api", "tests.storages", "tests.web_server"]
 
 # Part -> what to do when it is missing. A fixture notes its part when a test gets it.
 REAL_PARTS = {
