@@ -30,13 +30,14 @@ from exports.decisions import DECISIONS, Outcome
 from exports.models import Batch, BatchItem, ErpExport
 from orderflow.db import Now, db_now, retried
 from orderflow.failpoints import failpoint
+from orderflow.limits import MAX_LINES
 from orderflow.logs import about
 from orders.errors import Refused
 from orders.models import DraftOrder, DraftOrderLine
 
 logger = logging.getLogger(__name__)
 
-MAX_BATCH_ORDERS = 10_000
+MAX_BATCH_ORDERS = MAX_LINES
 CHUNK_ORDERS = 50
 CHUNK_LINES = 10_000
 # Deliveries and other batches wait behind it in the queue.

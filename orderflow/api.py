@@ -5,6 +5,7 @@ import json
 import logging
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
+from itertools import islice
 from typing import Any, NoReturn
 
 from django.core.exceptions import PermissionDenied
@@ -18,10 +19,13 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from orderflow.db import is_timeout
+from orderflow.json_limits import check_amount
+from orderflow.limits import MAX_ERROR_LENGTH, MAX_ERRORS, MAX_JSON_KEY_LENGTH
 from orderflow.problems import CONTENT_TYPE, Problem, WrongParameter, problem
 from orders.errors import Refused
 
 logger = logging.getLogger(__name__)
+
 
 class ExactJSONParser(BaseParser):
     """JSON taken at its word: numbers keep every digit, and no key may come twice."""
@@ -40,6 +44,7 @@ class ExactJSONParser(BaseParser):
                 415, "unsupported_media_type", "The body is compressed. Send it as plain JSON."
             )
         body: bytes = stream.read()
+        check_amount(body)
         try:
             said = json.loads(
                 body.decode("utf-8-sig"),
@@ -114,14 +119,19 @@ def problem_details(error: Exception, context: dict[str, Any]) -> Response | Non
     if isinstance(error, Problem):
         said = {"code": error.code, "detail": str(error.detail), **error.extra}
     elif isinstance(error, exceptions.ValidationError):
+        found = (
+            _parameter_errors(error.detail)
+            if isinstance(error, WrongParameter)
+            else _field_errors(error.detail, "")
+        )
+        errors = [_shortened(e) for e in islice(found, MAX_ERRORS)]
+        # The last ones may not have been looked for.
+        is_cut = len(errors) == MAX_ERRORS
         said = {
             "code": "invalid",
-            "detail": "The request was not valid; see errors.",
-            "errors": list(
-                _parameter_errors(error.detail)
-                if isinstance(error, WrongParameter)
-                else _field_errors(error.detail, "")
-            ),
+            "detail": "The request was not valid; see errors."
+            + (f" They are the first {MAX_ERRORS}; there may be more." if is_cut else ""),
+            "errors": errors,
         }
     else:
         said = {"code": error.default_code, "detail": str(error.detail)}
@@ -155,6 +165,14 @@ def _field_errors(detail: Any, pointer: str) -> Iterator[dict[str, str]]:
         yield {"pointer": pointer, "detail": str(detail)}
 
 
+def _shortened(error: dict[str, str]) -> dict[str, str]:
+    """An error that does not repeat a long text that was sent."""
+    return {
+        name: text if len(text) <= MAX_ERROR_LENGTH else f"{text[:MAX_ERROR_LENGTH]}…"
+        for name, text in error.items()
+    }
+
+
 def _parameter_errors(detail: Any) -> Iterator[dict[str, str]]:
     for name, messages in detail.items():
         for message in messages if isinstance(messages, list) else [messages]:
@@ -169,4 +187,6 @@ def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     unique = dict(pairs)
     if len(unique) < len(pairs):
         raise ValueError("an object has the same key twice")
+    if any(len(key) > MAX_JSON_KEY_LENGTH for key in unique):
+        raise ValueError(f"a key has more than {MAX_JSON_KEY_LENGTH} characters")
     return unique

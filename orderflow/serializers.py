@@ -8,6 +8,8 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 from rest_framework.fields import empty
 
+from orderflow.limits import MAX_ERRORS
+
 T = TypeVar("T")
 M = TypeVar("M", bound=models.Model)
 
@@ -74,6 +76,25 @@ class StrictSerializer(serializers.Serializer[T]):
         """What a client would have to send to get this object as it is."""
         shown: dict[str, Any] = _writable(self, self.data)
         return shown
+
+
+class BoundedListSerializer(serializers.ListSerializer[Any]):
+    """Leaves elements unchecked once so many were wrong that no other error is reported."""
+
+    _wrong = 0
+
+    def to_internal_value(self, data: Any) -> Any:
+        self._wrong = 0
+        return super().to_internal_value(data)
+
+    def run_child_validation(self, data: Any) -> Any:
+        if self._wrong == MAX_ERRORS:
+            return {}
+        try:
+            return super().run_child_validation(data)
+        except serializers.ValidationError:
+            self._wrong += 1
+            raise
 
 
 class StrictModelSerializer(StrictSerializer[M], serializers.ModelSerializer[M]):

@@ -7,11 +7,16 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from exports.serializers import ErpExportSummarySerializer
-from orderflow.serializers import StrictModelSerializer, StrictSerializer, TrueOrFalse
+from orderflow.limits import MAX_LINES
+from orderflow.serializers import (
+    BoundedListSerializer,
+    StrictModelSerializer,
+    StrictSerializer,
+    TrueOrFalse,
+)
 from orders import content
 from orders.models import Customer, DraftOrder, DraftOrderLine, SourceDocument
 
-MAX_LINES = 10_000
 _MAX_LINE_NO = 2**31 - 1
 
 
@@ -90,9 +95,7 @@ class DraftOrderSummarySerializer(StrictModelSerializer[DraftOrder]):
 
 
 class DraftOrderSerializer(DraftOrderSummarySerializer):
-    lines: serializers.ListSerializer[Any] = serializers.ListSerializer(
-        child=DraftOrderLineSerializer(), max_length=MAX_LINES
-    )
+    lines = BoundedListSerializer(child=DraftOrderLineSerializer(), max_length=MAX_LINES)
     ready = serializers.SerializerMethodField()
     blocking_reasons = serializers.SerializerMethodField()
     warnings = serializers.SerializerMethodField()
