@@ -15,6 +15,7 @@ from exports.decisions import DECISIONS
 from exports.highlighting import highlighted
 from exports.models import ErpExport, ErpExportEvent
 from exports.rendering import preview_order
+from orderflow.limits import MAX_FORM_LINES
 from orders import workflow
 from orders.content import blocking_reasons, content_hash, warnings
 from orders.deciding_admin import OrderDeciding, decide_url
@@ -104,6 +105,8 @@ class DraftOrderAdmin(OrderListing, OrderEditing, OrderDeciding):
             "warnings": warnings(order) if is_waiting else [],
             "is_stale": is_stale,
             "is_editable": order.status in DraftOrder.EDITABLE,
+            "is_too_long": order.line_count > MAX_FORM_LINES,
+            "most_lines": MAX_FORM_LINES,
             "has_preview": order.status == Status.APPROVED and not is_stale,
             "export": export,
             "export_badge": export and export_badge(export.status),

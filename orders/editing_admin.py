@@ -10,7 +10,8 @@ from django.db import models
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 
-from accounts.scoped_admin import Inline, OrgScopedAdmin, person
+from accounts.scoped_admin import Inline, NamedRows, OrgScopedAdmin, person
+from orderflow.limits import MAX_FORM_LINES
 from orders import workflow
 from orders.errors import Refused
 from orders.models import DraftOrder, DraftOrderLine
@@ -31,8 +32,17 @@ class DraftOrderForm(forms.ModelForm):  # type: ignore[type-arg]
         return data
 
 
+class LineFormSet(NamedRows):
+    default_error_messages = {
+        "too_many_forms": f"This form edits orders of up to {MAX_FORM_LINES:,} lines. Nothing was "
+        "saved. Add further lines through the API.",
+    }
+
+
 class LineInline(Inline):
     model = DraftOrderLine
+    formset = LineFormSet
+    max_num = MAX_FORM_LINES
     extra = 1
     formfield_overrides = {models.DecimalField: {"form_class": PlainDecimalField}}
     fields = (
@@ -46,6 +56,11 @@ class LineInline(Inline):
         "description",
     )
     readonly_fields = ("plain_qty", "plain_unit_price")
+
+    def get_formset(
+        self, request: HttpRequest, obj: DraftOrder | None = None, **kwargs: Any
+    ) -> Any:
+        return super().get_formset(request, obj, validate_max=True, **kwargs)
 
     def get_fields(self, request: HttpRequest, obj: DraftOrder | None = None) -> Any:
         order_admin = self.admin_site.get_model_admin(DraftOrder)
@@ -87,7 +102,11 @@ class OrderEditing(OrgScopedAdmin):
     def has_change_permission(self, request: HttpRequest, obj: DraftOrder | None = None) -> bool:
         # A form that comes too late is refused by the service, which says why.
         is_late = request.method == "POST"
-        is_editable = obj is None or obj.status in DraftOrder.EDITABLE or is_late
+        is_editable = (
+            obj is None
+            or is_late
+            or (obj.status in DraftOrder.EDITABLE and obj.line_count <= MAX_FORM_LINES)
+        )
         return is_editable and super().has_change_permission(request, obj)
 
     def get_form(

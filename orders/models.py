@@ -5,6 +5,7 @@ import uuid
 from django.core.validators import MinValueValidator, RegexValidator
 from django.db import models
 from django.db.models import Q
+from django.utils.functional import cached_property
 
 from accounts.models import Org, User
 from orderflow.db import Now, RandomUUID
@@ -187,6 +188,10 @@ class DraftOrder(models.Model):
 
     def __str__(self) -> str:
         return self.external_order_number or str(self.id)[:8]
+
+    @cached_property
+    def line_count(self) -> int:
+        return self.lines.count()
 
     @property
     def name_of_customer(self) -> str:
