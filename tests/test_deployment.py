@@ -135,6 +135,10 @@ def test_the_unit_starts_the_web_server_as_the_image_does() -> None:
     assert [Path(program).name, *options] == expected
 
 
+def test_the_memory_of_the_web_server_is_limited_wherever_it_runs() -> None:
+    assert COMPOSE["services"]["web"]["mem_limit"].upper() == unit(UNITS[0])["MemoryMax"] == "2G"
+
+
 def test_systemd_takes_the_units(systemd_analyze: str, tmp_path: Path) -> None:
     for path in UNITS:
         text = path.read_text().replace("/opt/orderflow/.venv/bin", str(BIN))
