@@ -13,7 +13,7 @@ from exports.models import Batch, BatchItem, ErpAck, ErpExport, ErpExportEvent
 from orderflow.filters import narrowed
 from orderflow.problems import WrongParameter
 from orderflow.schema import part
-from orderflow.serializers import ErrorReport, StrictSerializer, Text
+from orderflow.serializers import BoundedListField, ErrorReport, StrictSerializer, Text
 from orders.filters import DraftOrderFilterSet
 from orders.models import DraftOrder
 
@@ -224,7 +224,7 @@ class NewBatchSerializer(StrictSerializer[Any]):
     """
 
     action = serializers.ChoiceField(choices=["push", "retry"])
-    orders = serializers.ListField(
+    orders = BoundedListField(
         child=serializers.UUIDField(), required=False, min_length=1, max_length=MAX_BATCH_ORDERS
     )
     filter = serializers.DictField(

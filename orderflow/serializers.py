@@ -78,6 +78,15 @@ class StrictSerializer(serializers.Serializer[T]):
         return shown
 
 
+class BoundedListField(serializers.ListField):
+    """Counts its elements before it looks at them."""
+
+    def to_internal_value(self, data: Any) -> Any:
+        if self.max_length is not None and isinstance(data, list) and len(data) > self.max_length:
+            self.fail("max_length", max_length=self.max_length)
+        return super().to_internal_value(data)
+
+
 class BoundedListSerializer(serializers.ListSerializer[Any]):
     """Leaves elements unchecked once so many were wrong that no other error is reported."""
 
