@@ -8,7 +8,7 @@ harmless; the lease only saves them the wait.
 import logging
 import time
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import accumulate
@@ -32,6 +32,7 @@ from orderflow.db import Now, db_now, retried
 from orderflow.failpoints import failpoint
 from orderflow.limits import MAX_LINES
 from orderflow.logs import about
+from orders.content import content_hashes
 from orders.errors import Refused
 from orders.models import DraftOrder, DraftOrderLine
 
@@ -94,10 +95,13 @@ def create_batch(
     orders: QuerySet[DraftOrder],
     actor: User,
     confirm_warnings: bool = False,
+    seen: Mapping[UUID, str] | None = None,
 ) -> Batch:
     """Have `orders`, all of them of `org`, worked off by a worker, the oldest first.
 
-    `action` is a name of DECISIONS. Raises Refused: NO_ORDERS, TOO_MANY_ORDERS.
+    `action` is a name of DECISIONS. `seen` are the hashes of the content that a page showed of the
+    orders; None: there is no such page, what the orders contain now counts as seen.
+    Raises Refused: NO_ORDERS, TOO_MANY_ORDERS.
     """
     with transaction.atomic():
         oldest_first = orders.order_by("created_at", "id").values_list("id", flat=True)
@@ -108,11 +112,19 @@ def create_batch(
             raise Refused(
                 "TOO_MANY_ORDERS", f"A batch takes up to {MAX_BATCH_ORDERS:,} orders. Choose fewer."
             )
+        if not DECISIONS[action].compares_content:
+            seen = {}
+        elif seen is None:
+            seen = content_hashes(chosen)
         batch = Batch.objects.create(
             org=org, action=action, requested_by=actor, confirm_warnings=confirm_warnings
         )
         BatchItem.objects.bulk_create(
-            (BatchItem(batch=batch, draft_order_id=key) for key in chosen), batch_size=1000
+            (
+                BatchItem(batch=batch, draft_order_id=key, content_sha256=seen.get(key, ""))
+                for key in chosen
+            ),
+            batch_size=1000,
         )
         audit.record(
             Action.BATCH_CREATED,
@@ -319,7 +331,9 @@ def _fail(items: Sequence[BatchItem], cause: Exception) -> None:
 
 def _carry_out(batch: Batch, items: Sequence[BatchItem]) -> None:
     outcomes = DECISIONS[batch.action].carry_out_many(
-        [item.draft_order_id for item in items], batch.requested_by, batch.confirm_warnings
+        {item.draft_order_id: item.content_sha256 for item in items},
+        batch.requested_by,
+        batch.confirm_warnings,
     )
     for item in items:
         _note(item, outcomes[item.draft_order_id])

@@ -27,8 +27,10 @@ Outcome = ErpExport | DraftOrder | Refused | None
 class Decision:
     """Something that a person decides about orders.
 
-    `offered` are the statuses in which the order's page has a button for it. `carry_out_many`
-    returns for each order what came of it.
+    `offered` are the statuses in which the order's page has a button for it. `carry_out_many` takes
+    for each order the hash of the content that the person has seen, and returns for each what came
+    of it. If `compares_content`, an order with other content is left as it is; without, the hashes
+    may be empty.
     """
 
     name: str
@@ -36,36 +38,42 @@ class Decision:
     effect: str
     permission: str
     offered: frozenset[str]
-    carry_out_many: Callable[[Collection[UUID], User, bool], Mapping[UUID, Outcome]]
+    carry_out_many: Callable[[Mapping[UUID, str], User, bool], Mapping[UUID, Outcome]]
+    compares_content: bool = False
 
     def carry_out(
-        self, order_id: UUID, actor: User, is_confirmed: bool
+        self, order_id: UUID, content_sha256: str, actor: User, is_confirmed: bool
     ) -> ErpExport | DraftOrder | None:
         """Carry it out about one order. Raises Refused."""
-        outcome = self.carry_out_many([order_id], actor, is_confirmed)[order_id]
+        seen = {order_id: content_sha256}
+        outcome = self.carry_out_many(seen, actor, is_confirmed)[order_id]
         if isinstance(outcome, Refused):
             raise outcome
         return outcome
 
 
-def _approve(
-    order_ids: Collection[UUID], actor: User, is_confirmed: bool
-) -> Mapping[UUID, Outcome]:
-    return _one_by_one(
-        order_ids, partial(workflow.approve, actor=actor, confirm_warnings=is_confirmed)
-    )
+def _approve(seen: Mapping[UUID, str], actor: User, is_confirmed: bool) -> Mapping[UUID, Outcome]:
+    def approve(order_id: UUID) -> DraftOrder:
+        return workflow.approve(
+            order_id,
+            actor=actor,
+            confirm_warnings=is_confirmed,
+            expected_sha256=seen[order_id],
+        )
+
+    return _one_by_one(seen, approve)
 
 
-def _push(order_ids: Collection[UUID], actor: User, is_confirmed: bool) -> Mapping[UUID, Outcome]:
-    return push_orders(order_ids, actor=actor)
+def _push(seen: Mapping[UUID, str], actor: User, is_confirmed: bool) -> Mapping[UUID, Outcome]:
+    return push_orders(seen, actor=actor)
 
 
-def _retry(order_ids: Collection[UUID], actor: User, is_confirmed: bool) -> Mapping[UUID, Outcome]:
-    return retry_orders(order_ids, actor=actor)
+def _retry(seen: Mapping[UUID, str], actor: User, is_confirmed: bool) -> Mapping[UUID, Outcome]:
+    return retry_orders(seen, actor=actor)
 
 
-def _reject(order_ids: Collection[UUID], actor: User, is_confirmed: bool) -> Mapping[UUID, Outcome]:
-    return _one_by_one(order_ids, partial(workflow.reject, actor=actor))
+def _reject(seen: Mapping[UUID, str], actor: User, is_confirmed: bool) -> Mapping[UUID, Outcome]:
+    return _one_by_one(seen, partial(workflow.reject, actor=actor))
 
 
 def _one_by_one(
@@ -87,11 +95,12 @@ DECISIONS = {
         Decision(
             name="approve",
             done="approved",
-            effect="Approved orders can be pushed as they stand now. "
+            effect="Approved orders can be pushed as they are now. "
             "A later edit cancels the approval.",
             permission="orders.approve_draftorder",
             offered=frozenset({Status.READY}),
             carry_out_many=_approve,
+            compares_content=True,
         ),
         Decision(
             name="push",
@@ -131,12 +140,19 @@ class Preview:
     connections: set[ErpConnection]
 
     @classmethod
-    def of(cls, decision: Decision, orders: Iterable[DraftOrder], *, actor: User) -> "Preview":
+    def of(
+        cls,
+        decision: Decision,
+        orders: Iterable[DraftOrder],
+        seen: Mapping[UUID, str],
+        *,
+        actor: User,
+    ) -> "Preview":
         preview = cls([], [], [], set())
         for order in orders:
             try:
                 with rehearsal():
-                    result = decision.carry_out(order.pk, actor, False)
+                    result = decision.carry_out(order.pk, seen.get(order.pk, ""), actor, False)
             except Refused as e:
                 group = (
                     preview.needs_confirmation

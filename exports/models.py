@@ -538,6 +538,9 @@ class Batch(models.Model):
 class BatchItem(models.Model):
     """An order of a batch and what became of it there; `code` and `message` say why not.
 
+    `content_sha256` is the hash of the order's content that the confirmation page showed, if the
+    batch approves: other content is not approved. Empty, it matches no content.
+
     Items change only while their batch is locked, in the order of their ids.
     """
 
@@ -552,6 +555,7 @@ class BatchItem(models.Model):
     draft_order = models.ForeignKey(
         DraftOrder, on_delete=models.PROTECT, related_name="batch_items"
     )
+    content_sha256 = models.CharField(max_length=64, blank=True, db_default="")
     outcome = models.CharField(
         max_length=20, choices=Outcome, default=Outcome.WAITING, db_default=Outcome.WAITING
     )

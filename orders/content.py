@@ -2,12 +2,16 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
-from typing import Final
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from operator import attrgetter
+from typing import Any, Final, TypeAlias
+from uuid import UUID
 
 from django.db.models import (
     BooleanField,
     Case,
+    Count,
     DecimalField,
     Exists,
     ExpressionWrapper,
@@ -20,6 +24,20 @@ from django.db.models import (
 )
 
 from orders.models import DraftOrder, DraftOrderLine
+
+Content: TypeAlias = list[Any]
+
+_PART_ROWS: Final = 10_000
+_LINE_COLUMNS: Final = (
+    "line_no",
+    "internal_sku",
+    "qty",
+    "uom",
+    "unit_price",
+    "currency",
+    "customer_sku_raw",
+    "description",
+)
 
 # Of a line, in the database: whether it keeps its order from being approved.
 INCOMPLETE: Final = ExpressionWrapper(
@@ -84,10 +102,15 @@ def warnings(order: DraftOrder) -> list[str]:
     ]
 
 
-def content_hash(order: DraftOrder) -> str:
-    """SHA-256 of everything about an order that reaches the ERP, its customer included."""
+def content_of(order: DraftOrder, lines: Iterable[Sequence[Any]] | None = None) -> Content:
+    """Everything about an order that reaches the ERP, its customer included, ready for JSON.
+
+    `lines`: the _LINE_COLUMNS of its lines, if they have been read already. Do not change the form
+    of the content: approvals hold the hash of it.
+    """
+    lines = map(attrgetter(*_LINE_COLUMNS), order.lines.all()) if lines is None else lines
     customer, document = order.customer, order.source_document
-    content = [
+    return [
         customer and [str(customer.id), customer.erp_customer_number, order.name_of_customer],
         document and [str(document.id), document.file_name, document.sha256],
         order.external_order_number,
@@ -97,16 +120,54 @@ def content_hash(order: DraftOrder) -> str:
         order.notes,
         [
             [
-                line.line_no,
-                line.internal_sku,
-                f"{line.qty:.6f}",
-                line.uom,
-                None if line.unit_price is None else f"{line.unit_price:.6f}",
-                line.currency,
-                line.customer_sku_raw,
-                line.description,
+                line_no,
+                internal_sku,
+                f"{qty:.6f}",
+                uom,
+                None if unit_price is None else f"{unit_price:.6f}",
+                *rest,
             ]
-            for line in order.lines.all()
+            for line_no, internal_sku, qty, uom, unit_price, *rest in lines
         ],
     ]
+
+
+def content_hash(order: DraftOrder) -> str:
+    """SHA-256 of the content of an order."""
+    return sha256_of(content_of(order))
+
+
+def content_hashes(order_ids: Sequence[UUID]) -> dict[UUID, str]:
+    """The content hash of each of many orders, read in parts that fit into memory."""
+    hashes = {}
+    for part in _in_parts(order_ids):
+        lines: defaultdict[UUID, list[Sequence[Any]]] = defaultdict(list)
+        found = DraftOrderLine.objects.filter(order__in=part)
+        # As tuples: making an object of each line takes longer than all the rest.
+        for order_id, *line in found.values_list("order", *_LINE_COLUMNS):
+            lines[order_id].append(line)
+        orders = DraftOrder.objects.select_related("customer", "source_document")
+        for order in orders.filter(id__in=part):
+            hashes[order.id] = sha256_of(content_of(order, lines[order.id]))
+    return hashes
+
+
+def sha256_of(content: Content) -> str:
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+
+
+def _in_parts(order_ids: Sequence[UUID]) -> Iterator[list[UUID]]:
+    """Orders in parts of up to _PART_ROWS orders and lines; at least one order in each."""
+    lines = DraftOrderLine.objects.filter(order__in=order_ids).order_by()
+    counts = dict(lines.values_list("order").annotate(Count("id")))
+    part: list[UUID] = []
+    rows = 0
+    for order_id in order_ids:
+        added = 1 + counts.get(order_id, 0)
+        if part and rows + added > _PART_ROWS:
+            yield part
+            part, rows = [], 0
+        part.append(order_id)
+        rows += added
+    if part:
+        yield part

@@ -1,9 +1,11 @@
 """Decisions about orders: a page says what one will do to which orders, a POST carries it out.
 
-A few orders are decided at once, and beforehand is known what would become of each; more are a
-batch, which workers carry out.
+A few orders are decided at once, and the page says what would become of each; more are a batch,
+which workers carry out. A page that approves sends back the hashes of the content that it showed:
+an order whose content is another now is not approved, but shown again with what has changed.
 """
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -22,11 +24,24 @@ from exports.batches import MAX_BATCH_ORDERS, create_batch, preview_batch
 from exports.decisions import DECISIONS, Decision, Preview
 from exports.failures import OPEN_FAILURE, caused_by
 from exports.models import BatchItem, ErpExport
+from exports.rendering import with_content
+from orders.content import TOTAL, Content, content_hashes, content_of, sha256_of
 from orders.errors import Refused
+from orders.list_admin import worth
 from orders.models import DraftOrder
+from orders.shown import (
+    carry,
+    differences,
+    excerpt,
+    join_hashes,
+    read_carried,
+    split_hashes,
+)
 
 MAX_AT_ONCE = 50
 _REFUSALS_SHOWN = 10
+_DIFFERENCES_SHOWN = 50
+_LINES_SHOWN = 500
 _TEMPLATES = "admin/orders/draftorder"
 
 
@@ -76,15 +91,21 @@ class OrderDeciding(OrgScopedAdmin):
     def decide_view(self, request: HttpRequest, name: str) -> HttpResponse:
         """GET shows what a decision would do to orders; POST carries it out.
 
-        GET: what `_chosen` understands. POST: `orders` are ids, `confirm_warnings` takes those with
-        warnings too, `back` is the address to return to.
+        GET: what `_chosen` understands. POST: `orders` are ids, with the hashes of the content that
+        the page showed; `carried` is that content; `confirm_warnings` takes those with warnings
+        too, of a few orders the `warned` ones; `back` is the address to return to.
         """
         if (decision := DECISIONS.get(name)) is None:
             raise Http404
         require(request, decision.permission)
         is_post = request.method == "POST"
+        seen: dict[UUID, str] = {}
         try:
-            which = _posted(request.POST) if is_post else _chosen(request.GET)
+            if is_post:
+                seen = split_hashes(request.POST.get("orders", ""))
+                which = Q(pk__in=seen)
+            else:
+                which = _chosen(request.GET)
         except ValueError as e:
             raise Http404 from e
         orders = self.get_queryset(request).filter(which)
@@ -98,8 +119,10 @@ class OrderDeciding(OrgScopedAdmin):
         if not is_post:
             return self._confirm(request, orders, decision, back=back)
         if count > MAX_AT_ONCE:
-            return self._start_batches(request, orders, decision)
-        self._carry_out(request, orders, decision)
+            return self._start_batches(request, orders, decision, seen)
+        if changed := self._carry_out(request, orders, decision, seen):
+            again = orders.filter(pk__in=changed)
+            return self._confirm(request, again, decision, back=back, is_again=True)
         return redirect(back)
 
     def _confirm_selected(
@@ -127,15 +150,18 @@ class OrderDeciding(OrgScopedAdmin):
         decision: Decision,
         *,
         back: str,
+        is_again: bool = False,
     ) -> HttpResponse:
-        """The page that says which orders a decision will change and which not, and why."""
+        """The page that says which orders a decision will change and which not, and why.
+
+        `is_again`: the orders have changed since the page before, and this one says how.
+        """
         orders = orders.order_by("created_at", "id")
         ids = list(orders.values_list("pk", flat=True))
-        said = (
-            _foretold(decision, orders)
-            if len(ids) > MAX_AT_ONCE
-            else _rehearsed(request, decision, orders.select_related("customer"))
-        )
+        if len(ids) > MAX_AT_ONCE:
+            said = _foretold(decision, orders, ids)
+        else:
+            said = _rehearsed(request, decision, orders, is_again=is_again)
         one = orders[0] if len(ids) == 1 else None
         return self.confirmation(
             request,
@@ -144,15 +170,18 @@ class OrderDeciding(OrgScopedAdmin):
             decision=decision,
             original=one,
             action=reverse("admin:orders_draftorder_decide", args=[decision.name]),
-            hidden=[("orders", " ".join(str(key) for key in ids)), ("back", back)],
             back=back,
-            **said,
+            **said | {"hidden": [*said["hidden"], ("back", back)]},
         )
 
     def _start_batches(
-        self, request: HttpRequest, orders: QuerySet[DraftOrder], decision: Decision
+        self,
+        request: HttpRequest,
+        orders: QuerySet[DraftOrder],
+        decision: Decision,
+        seen: Mapping[UUID, str],
     ) -> HttpResponseRedirect:
-        """One batch for each org; most users see but one."""
+        """Start one batch for each organisation of the orders."""
         with transaction.atomic():
             batches = [
                 create_batch(
@@ -161,6 +190,7 @@ class OrderDeciding(OrgScopedAdmin):
                     orders=orders.filter(org=org),
                     actor=person(request),
                     confirm_warnings="confirm_warnings" in request.POST,
+                    seen=seen,
                 )
                 for org in Org.objects.filter(pk__in=orders.order_by().values("org"))
             ]
@@ -172,14 +202,22 @@ class OrderDeciding(OrgScopedAdmin):
         return redirect("admin:exports_batch_changelist")
 
     def _carry_out(
-        self, request: HttpRequest, orders: QuerySet[DraftOrder], decision: Decision
-    ) -> None:
+        self,
+        request: HttpRequest,
+        orders: QuerySet[DraftOrder],
+        decision: Decision,
+        seen: Mapping[UUID, str],
+    ) -> list[UUID]:
+        """Carry a decision out and say so; return the orders that changed since they were shown."""
+        # The warnings of an order are confirmed only where the page has shown some.
+        warned = request.POST.get("warned", "").split()
         is_confirmed = "confirm_warnings" in request.POST
         done: list[DraftOrder] = []
         refused: list[tuple[DraftOrder, Refused]] = []
         for order in orders.order_by("created_at", "id"):
+            confirmed = is_confirmed and str(order.pk) in warned
             try:
-                decision.carry_out(order.pk, person(request), is_confirmed)
+                decision.carry_out(order.pk, seen[order.pk], person(request), confirmed)
             except Refused as e:
                 refused.append((order, e))
             else:
@@ -197,14 +235,11 @@ class OrderDeciding(OrgScopedAdmin):
             )
         if (more := len(refused) - _REFUSALS_SHOWN) > 0:
             self.message_user(request, f"{more:,} more orders were skipped.", messages.WARNING)
+        return [order.pk for order, refusal in refused if refusal.code == "CHANGED_SINCE_SHOWN"]
 
 
 def decide_url(decision: Decision, order: DraftOrder) -> str:
     return f"{reverse('admin:orders_draftorder_decide', args=[decision.name])}?order={order.pk}"
-
-
-def _posted(data: QueryDict) -> Q:
-    return Q(pk__in=[UUID(text) for text in data.get("orders", "").split()])
 
 
 def _chosen(query: QueryDict) -> Q:
@@ -246,23 +281,52 @@ def _back(request: HttpRequest) -> str:
 
 
 def _rehearsed(
-    request: HttpRequest, decision: Decision, orders: QuerySet[DraftOrder]
+    request: HttpRequest, decision: Decision, found: QuerySet[DraftOrder], *, is_again: bool
 ) -> dict[str, Any]:
-    """What will become of each of a few orders."""
-    preview = Preview.of(decision, orders, actor=person(request))
+    """What will become of each of a few orders, and what those contain that are compared."""
+    orders: list[Any] = list(with_content(found).annotate(total=TOTAL))
+    for order in orders:
+        order.worth = worth(order)
+    contents = {o.pk: content_of(o) for o in orders} if decision.compares_content else {}
+    seen = {o.pk: sha256_of(contents[o.pk]) if o.pk in contents else "" for o in orders}
+    before = read_carried(request.POST.getlist("carried")) if is_again else {}
+    preview = Preview.of(decision, orders, seen, actor=person(request))
+    warned = " ".join(str(order.pk) for order, _ in preview.needs_confirmation)
     is_possible = preview.will or preview.needs_confirmation
     return {
         "template": f"{_TEMPLATES}/decide.html",
         "preview": preview,
         "connections": preview.connections,
+        "changes": [_change(o, before.get(o.pk), contents[o.pk]) for o in orders]
+        if is_again
+        else [],
+        "content": excerpt(*contents.values(), lines=_LINES_SHOWN) if len(contents) == 1 else None,
+        "hidden": [
+            ("orders", join_hashes(seen)),
+            ("warned", warned),
+            *(("carried", value) for value in carry(contents)),
+        ],
         "submit": decision.name.capitalize() if is_possible else "",
     }
 
 
-def _foretold(decision: Decision, orders: QuerySet[DraftOrder]) -> dict[str, Any]:
+def _change(order: DraftOrder, before: Content | None, now: Content) -> dict[str, Any]:
+    """What has changed in an order since the page that was sent back showed it."""
+    found = differences(before, now) if before else []
+    return {
+        "order": order,
+        "differences": found[:_DIFFERENCES_SHOWN],
+        "more": max(0, len(found) - _DIFFERENCES_SHOWN),
+    }
+
+
+def _foretold(
+    decision: Decision, orders: QuerySet[DraftOrder], ids: Sequence[UUID]
+) -> dict[str, Any]:
     """What is known beforehand of many orders: how many are in which status."""
     preview = preview_batch(action=decision.name, orders=orders)
     reaches_erp = decision.permission == "orders.push_draftorder"
+    seen = content_hashes(ids) if decision.compares_content else {}
     return {
         "template": f"{_TEMPLATES}/decide_many.html",
         "preview": preview,
@@ -277,6 +341,7 @@ def _foretold(decision: Decision, orders: QuerySet[DraftOrder]) -> dict[str, Any
         ).select_related("org")
         if reaches_erp
         else [],
+        "hidden": [("orders", join_hashes({key: seen.get(key, "") for key in ids}))],
         "submit": f"{decision.name.capitalize()} {preview.eligible:,} orders"
         if preview.eligible
         else "",

@@ -128,7 +128,7 @@ class OrderListing(CsvAdmin):
 
     @admin.display(description="total", empty_value="-")
     def total(self, order: Any) -> str | None:
-        return None if order.total is None else f"{_money(order.total)} {order.currency}"
+        return worth(order)
 
     @admin.display(description="status", ordering="status")
     def status_badge(self, order: DraftOrder) -> SafeString:
@@ -148,6 +148,11 @@ class OrderListing(CsvAdmin):
             return None
         url = reverse("admin:exports_erpexport_change", args=[order.latest_export_id])
         return format_html('<a href="{}">{}</a>', url, export_badge(order.latest_export_status))
+
+
+def worth(order: Any) -> str | None:
+    """The `total` that an order is annotated with, and its currency."""
+    return None if order.total is None else f"{_money(order.total)} {order.currency}"
 
 
 def _money(total: Decimal) -> str:

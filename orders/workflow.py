@@ -78,14 +78,21 @@ def customer_changed(customer: Customer) -> None:
 
 
 @retried
-def approve(order_id: UUID, *, actor: User, confirm_warnings: bool = False) -> DraftOrder:
-    """Approve an order as it stands and return it.
+def approve(
+    order_id: UUID,
+    *,
+    actor: User,
+    confirm_warnings: bool = False,
+    expected_sha256: str | None = None,
+) -> DraftOrder:
+    """Approve an order and return it.
 
     Takes ready orders, and approved or failed ones whose content, customer included, has changed
-    since their approval.
+    since their approval. `expected_sha256` is the hash of the content that the person has seen, and
+    other content is not approved. None, for callers that show no page: the order as it is.
 
-    Raises Refused: NOT_READY with the blocking reasons; NEEDS_CONFIRMATION with the warnings
-    unless they are confirmed.
+    Raises Refused: NOT_READY with the blocking reasons; CHANGED_SINCE_SHOWN; NEEDS_CONFIRMATION
+    with the warnings unless they are confirmed.
     """
     with transaction.atomic():
         # First only locked: a query that waits for a row joins to it what was there before.
@@ -98,6 +105,12 @@ def approve(order_id: UUID, *, actor: User, confirm_warnings: bool = False) -> D
                 "NOT_READY",
                 f"Order {order} has the status “{order.get_status_display()}”: "
                 "it cannot be approved.",
+            )
+        if expected_sha256 is not None and expected_sha256 != digest:
+            raise Refused(
+                "CHANGED_SINCE_SHOWN",
+                f"Order {order}, its customer or its document has changed since it was shown. "
+                "Look at it again, then approve it.",
             )
         if reasons := blocking_reasons(order):
             raise Refused("NOT_READY", " ".join(reasons))

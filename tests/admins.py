@@ -1,5 +1,7 @@
 """People who look at the admin, as clients of it, and what they look at."""
 
+import re
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -131,6 +133,14 @@ def decide_url(decision: str) -> str:
 
 def text(response: Any) -> str:
     return str(response.content.decode())
+
+
+def submitted(page: Any, **entered: str) -> dict[str, Any]:
+    """What the form of a confirmation page sends, with what a person enters into it."""
+    fields: dict[str, Any] = {}
+    for name, value in re.findall(r'type="hidden" name="(\w+)" value="([^"]*)"', text(page)):
+        fields.setdefault(name, []).append(unescape(value))
+    return fields | entered
 
 
 def messages(response: Any) -> list[str]:

@@ -23,7 +23,7 @@ from notifications.models import Webhook
 from notifications.webhooks import create_webhook
 from orders.models import DraftOrder
 from tests import api as rest
-from tests.admins import text
+from tests.admins import submitted, text
 from tests.builders import a_connection, a_user, an_approved_order, an_order
 from tests.dropzones import Dropzone
 
@@ -118,10 +118,9 @@ class World:
 
     def decide(self, name: str, *orders: DraftOrder) -> None:
         url = reverse("admin:orders_draftorder_decide", args=[name])
-        for order in orders:
-            assert self.client.get(url, {"order": str(order.id)}).status_code == 200
-        keys = " ".join(str(order.id) for order in orders)
-        assert self.client.post(url, {"orders": keys}).status_code == 302
+        page = self.client.get(url, {"order": [str(order.id) for order in orders]})
+        assert page.status_code == 200
+        assert self.client.post(url, submitted(page)).status_code == 302
 
 
 # A deed prepares what it needs, yields, and is done when it goes on.

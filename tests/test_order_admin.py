@@ -20,6 +20,7 @@ from tests.admins import (
     logged_in,
     messages,
     page_url,
+    submitted,
     text,
 )
 from tests.builders import an_approved_order, an_order
@@ -40,13 +41,14 @@ def test_approve_says_what_will_happen_and_does_it(org: Org, approver: User) -> 
     client = logged_in(approver)
     orders = [ready, lacking, first, twin]
     data = {"action": "approve_orders", "_selected_action": [str(o.id) for o in orders]}
-    page = text(client.post(page_url("orders_draftorder_changelist"), data))
+    response = client.post(page_url("orders_draftorder_changelist"), data)
+    page = text(response)
     assert "1 order will be approved" in page
     assert "1 order will be skipped" in page
     assert "Customer New has no ERP customer number." in page
     assert "2 orders will be approved only if you confirm" in page
 
-    posted = {"orders": " ".join(str(o.id) for o in orders)}
+    posted = submitted(response)
     response = client.post(decide_url("approve"), posted, follow=True)
     said = messages(response)
     assert said[0] == "Order PO-ready was approved."
