@@ -99,16 +99,23 @@ class DraftOrderViewSet(OrgViewSet):
 
     @extend_schema(request=ApprovalSerializer)
     @action(detail=True, methods=["post"])
-    @refuses("NOT_READY", "NEEDS_CONFIRMATION")
+    @refuses("NOT_READY", "CHANGED_SINCE_SHOWN", "NEEDS_CONFIRMATION")
     def approve(self, request: Request, pk: str) -> Response:
-        """Approve an order as it stands.
+        """Approve an order.
 
-        An order with `warnings` is approved only if they are confirmed.
+        An order with `warnings` is approved only if they are confirmed. Send the `content_sha256`
+        of the order that was looked at: if its content, its customer or its document has changed
+        since, it is not approved (`CHANGED_SINCE_SHOWN`). Without, the order is approved as it is.
         """
         with self.as_read() as order:
             body = ApprovalSerializer(data=request.data)
             body.is_valid(raise_exception=True)
-            workflow.approve(order.id, actor=self.token.user, **body.validated_data)
+            workflow.approve(
+                order.id,
+                actor=self.token.user,
+                confirm_warnings=body.validated_data["confirm_warnings"],
+                expected_sha256=body.validated_data.get("content_sha256"),
+            )
         return self._shown(order.id)
 
     @extend_schema(request=None)

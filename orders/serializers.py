@@ -99,6 +99,9 @@ class DraftOrderSerializer(DraftOrderSummarySerializer):
     ready = serializers.SerializerMethodField()
     blocking_reasons = serializers.SerializerMethodField()
     warnings = serializers.SerializerMethodField()
+    content_sha256 = serializers.SerializerMethodField(
+        help_text="The hash of all that reaches the ERP, the customer and the document included."
+    )
 
     class Meta(DraftOrderSummarySerializer.Meta):
         fields = [
@@ -107,6 +110,7 @@ class DraftOrderSerializer(DraftOrderSummarySerializer):
             "ready",
             "blocking_reasons",
             "warnings",
+            "content_sha256",
         ]
 
     def validate_lines(self, lines: Sequence[dict[str, Any]]) -> Sequence[dict[str, Any]]:
@@ -126,6 +130,10 @@ class DraftOrderSerializer(DraftOrderSummarySerializer):
     def get_warnings(self, order: DraftOrder) -> list[str]:
         return content.warnings(order)
 
+    def get_content_sha256(self, order: DraftOrder) -> str:
+        return content.content_hash(order)
+
 
 class ApprovalSerializer(StrictSerializer[Any]):
     confirm_warnings = TrueOrFalse(default=False)
+    content_sha256 = serializers.RegexField(r"^[0-9a-f]{64}\Z", required=False)

@@ -236,6 +236,22 @@ def test_a_change_after_the_approval_is_not_pushed(
     refusal(owner.get(f"{order}/preview"), 409, "CHANGED_SINCE_APPROVAL")
 
 
+def test_only_the_content_that_was_read_is_approved(owner: APIClient) -> None:
+    order = create(owner, source_document=DOCUMENT)
+    path = f"{ORDERS}/{order['id']}"
+    seen = {"content_sha256": order["content_sha256"]}
+    assert owner.get(path).json()["content_sha256"] == order["content_sha256"]
+    Customer.objects.update(name="Muster AG")
+    refusal(post(owner, f"{path}/approve", seen), 409, "CHANGED_SINCE_SHOWN")
+    shown = owner.get(path).json()
+    assert (shown["status"], shown["approved_at"]) == ("READY", None)
+    assert shown["content_sha256"] != order["content_sha256"]
+    for wrong in ("", "x", "F" * 64, None, 5):
+        assert post(owner, f"{path}/approve", {"content_sha256": wrong}).status_code == 400
+    now = {"content_sha256": shown["content_sha256"]}
+    assert post(owner, f"{path}/approve", now).status_code == 200
+
+
 def test_retry_push_makes_a_new_export(owner: APIClient, dropzone: ErpConnection) -> None:
     order, failed = create_failed(owner)
     response = post(owner, f"{order}/retry-push")
