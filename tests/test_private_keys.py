@@ -203,6 +203,7 @@ def test_a_rare_cipher_is_named_with_how_to_convert(
         ("hello", "cannot be read"),
         ("-----BEGIN RSA PRIVATE KEY-----\n-----END RSA PRIVATE KEY-----", "cannot be read"),
     ],
+    ids=["PuTTY", "ssh.com", "public line", "public PEM", "cut off", "garbled", "words", "empty"],
 )
 def test_what_is_no_such_key(pasted: str, said: str) -> None:
     for passphrase in (None, PASSPHRASE):
