@@ -4,7 +4,7 @@ from datetime import timedelta
 from typing import Final
 
 from accounts.models import IdempotencyKey, Org
-from orderflow.db import db_now
+from kernel.db import db_now
 
 KEPT: Final = timedelta(days=7)
 _PRUNED_AT_ONCE: Final = 10_000

@@ -8,7 +8,7 @@ from django.core.validators import MinValueValidator
 from django.db import models
 from django.db.models import Q
 
-from orderflow.db import Now, RandomUUID
+from kernel.db import Now, RandomUUID
 
 SHORTEST_RETENTION = 30
 

@@ -10,7 +10,7 @@ from typing import Final
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 
-from orderflow.request_ids import request_id
+from kernel.request_context import request_id
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

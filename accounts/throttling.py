@@ -10,7 +10,7 @@ from django.http import HttpRequest
 
 from accounts.models import RateWindow
 from accounts.origin import address_of
-from orderflow.db import db_now
+from kernel.db import db_now
 
 _PRUNED_AT_ONCE: Final = 10_000
 _CLOCK: Final = {

@@ -18,8 +18,8 @@ from uuid import UUID
 from django.conf import settings
 from django.db import connections
 
-from exports.acks import poll
-from exports.delivery import deliver
+from exports.acks.poller import poll
+from exports.delivery.protocol import deliver
 from exports.models import ErpExport
 from tests.builders import a_connection, a_user, an_org, some_exports
 from tests.dropzones import openssh_config

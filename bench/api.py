@@ -26,7 +26,7 @@ from django.conf import settings
 from accounts.tokens import create_token
 from connectors.models import ErpConnection
 from exports.models import ErpExport
-from orderflow.db import Now
+from kernel.db import Now
 from orders.models import Customer
 from tests.api import EXPORTS, ORDERS, person
 from tests.builders import a_connection, an_approved_order, an_org, some_exports

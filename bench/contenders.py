@@ -16,7 +16,7 @@ from storages.backends.sftpstorage import SFTPStorage
 
 from connectors.dropzone.connector import DropzoneJsonV1Connector
 from connectors.port import Delivery, Evidence
-from exports.delivery import BATCH_FILES
+from exports.delivery.protocol import BATCH_FILES
 
 
 class Contender(ABC):

@@ -16,9 +16,9 @@ from django.test import Client, override_settings
 
 from accounts.models import User
 from connectors.models import ErpConnection
-from exports import tallies
 from exports.models import ErpExport, TallyProgress
-from orderflow.db import Now, settled_before
+from exports.reporting import counters
+from kernel.db import Now, settled_before
 from orders.models import Customer
 from tests.builders import a_connection, a_user, an_org, some_exports
 
@@ -166,12 +166,12 @@ def _fastest_answer(client: Client, path: str) -> float:
 
 def _count_events(exports: int) -> None:
     """Let the tallies catch up, as a worker does once a minute."""
-    tallies.count_events()
+    counters.count_events()
     noted = TallyProgress.objects.get()
     while settled_before() <= noted.noted_at:
         time.sleep(0.1)
     began = time.perf_counter()
-    while tallies.count_events():
+    while counters.count_events():
         pass
     seconds = time.perf_counter() - began
     events = TallyProgress.objects.get().counted - noted.counted

@@ -12,9 +12,9 @@ from django.db import connection as database
 from django.db import connections
 
 from accounts.models import Org, User
-from exports.batches import create_batch
 from exports.models import ErpExport
-from exports.push import push_order
+from exports.pushing.batches import create_batch
+from exports.pushing.push import push_order
 from orders.models import DraftOrder
 from tests.builders import a_connection, a_user, an_approved_order, an_org
 from tests.dropzones import openssh_config

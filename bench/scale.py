@@ -19,10 +19,10 @@ from django.db.models import QuerySet
 from django.test import Client, override_settings
 from django.test.utils import CaptureQueriesContext
 
-from exports.acks import poll
-from exports.delivery import deliver
+from exports.acks.poller import poll
+from exports.delivery.dispatch import due_connections, ring_due_connections
+from exports.delivery.protocol import deliver
 from exports.models import ErpExport
-from exports.ring import due_connections, ring_due_connections
 from tests.api import EXPORTS, client, person
 from tests.builders import a_connection, a_user, an_org, some_exports
 from tests.dropzones import openssh_config

@@ -1,8 +1,8 @@
 """The single steps: a document, an atomic write, the delivery of what waits."""
 
 from connectors.dropzone.connector import DropzoneJsonV1Connector
-from exports.delivery import deliver
-from exports.snapshots import order_snapshot, org_snapshot
+from exports.delivery.protocol import deliver
+from exports.pushing.snapshots import order_snapshot, org_snapshot
 from orders.models import DraftOrder
 from tests.builders import a_connection, a_user, an_approved_order, an_org, some_exports
 from tests.dropzones import openssh_config

@@ -1,7 +1,7 @@
 """The obvious protocol: write, rename, mark sent, and on any doubt start again. It is wrong.
 
 Between the rename and the mark a crash makes it send twice. The chaos run must find that out: one
-that cannot would prove nothing about the protocol of exports/delivery.py.
+that cannot would prove nothing about the protocol of exports/delivery/protocol.py.
 """
 
 import uuid
@@ -9,15 +9,15 @@ from uuid import UUID
 
 from django.db.models import Q
 
-from connectors import health, lease
+from connectors import circuit_breaker, lease
 from connectors.errors import ConnectorError
 from connectors.models import ErpConnection
 from connectors.port import Delivery, Evidence
-from exports import delivery
+from exports.delivery import protocol
+from exports.lifecycle import advance
 from exports.models import ErpExport, ErpExportEvent
-from exports.transitions import advance
-from orderflow.db import Now, db_now
-from orders import workflow
+from kernel.db import Now, db_now
+from orders import lifecycle
 from orders.models import DraftOrder
 
 
@@ -29,7 +29,7 @@ def deliver(connection_id: UUID) -> None:
     try:
         _send_all(ErpConnection.objects.get(id=connection_id))
     except ConnectorError as e:
-        health.record_failure(connection_id, e)
+        circuit_breaker.record_failure(connection_id, e)
     finally:
         held.release()
 
@@ -38,18 +38,18 @@ def _send_all(connection: ErpConnection) -> None:
     connector = connection.connector
     due = connection.exports.filter(status="PENDING", next_attempt_at__lte=db_now())
     with connector.open(connector.parse_config(connection.config)) as session:
-        for export in due.order_by("created_at")[: delivery.BATCH_FILES]:
+        for export in due.order_by("created_at")[: protocol.BATCH_FILES]:
             tmp = session.staging_path(export.filename, uuid.uuid4().hex[:8])
             file = Delivery(
                 filename=export.filename, content=export.content or b"", staged_path=tmp
             )
             if any(session.stage([file])):
                 continue
-            delivery.failpoint("staged")  # type: ignore[attr-defined]
+            protocol.failpoint("staged")  # type: ignore[attr-defined]
             (outcome,) = session.publish([file], is_resumed=False)
-            delivery.failpoint("published")  # type: ignore[attr-defined]
+            protocol.failpoint("published")  # type: ignore[attr-defined]
             if isinstance(outcome, Evidence):
-                workflow.transition(
+                lifecycle.transition(
                     [export.draft_order_id],
                     expect=[DraftOrder.Status.PUSHING],
                     to=DraftOrder.Status.PUSHED,

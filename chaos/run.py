@@ -18,9 +18,9 @@ from chaos.site import Site, a_site
 from chaos.soak import Gauge
 from chaos.verdict import judge, watch_the_database
 from chaos.weather import Weather
-from connectors import health
+from connectors import circuit_breaker
 from connectors.models import ErpConnection
-from exports import janitor
+from exports.delivery import cleanup
 from exports.models import ErpExport
 from tests.builders import a_connection, a_user, an_org
 from tests.servers import Postgres
@@ -63,7 +63,7 @@ def run(plan: Plan, postgres: Postgres, dropzone_root: Path) -> dict[str, Any]:
         }
         # Nobody looks for dropzones that are gone.
         for erp in ErpConnection.objects.filter(org__slug__in=slugs):
-            health.pause(erp.id, reason="the run is over", actor=None)
+            circuit_breaker.pause(erp.id, reason="the run is over", actor=None)
     return report | ({"violated": violated} if violated else {})
 
 
@@ -140,7 +140,7 @@ def _tidy(site: Site) -> None:
     """Sweep once everybody who could still write is gone; leases of the dead run out first."""
     ends = time.monotonic() + 5
     while site.staging_files() and time.monotonic() < ends:
-        janitor.sweep(settled_after=timedelta(0))
+        cleanup.sweep(settled_after=timedelta(0))
         time.sleep(0.1)
 
 

@@ -17,7 +17,7 @@ from django.db import OperationalError
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from connectors.dropzone.pipeline import Pipeline
-from exports import delivery
+from exports.delivery import protocol
 
 _NAP_SECONDS = 0.4
 
@@ -55,7 +55,7 @@ class Strikes:
 
     def install(self) -> None:
         """Put the moments into the code that this process runs, for good."""
-        delivery.failpoint = self  # type: ignore[assignment,attr-defined]
+        protocol.failpoint = self  # type: ignore[assignment,attr-defined]
         _wrap(paramiko.Channel, "sendall", self._torn_send)
         # Called for each answer, so many more times than the others.
         _wrap(Pipeline, "_read_packet", partial(self._around, "answer", share=0.1))

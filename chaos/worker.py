@@ -15,10 +15,10 @@ from django.db import DatabaseError, connection
 from chaos import obvious
 from chaos.plan import Plan
 from chaos.strikes import Strikes
-from connectors import health, lease
-from exports import delivery, janitor
-from exports.ring import due_connections
-from orderflow import backoff
+from connectors import circuit_breaker, lease
+from exports.delivery import cleanup, protocol
+from exports.delivery.dispatch import due_connections
+from kernel import backoff
 
 # No worker lives so long, and no stall holds its last request back for the rest of it: whoever
 # noted a staging name so long ago will not write it any more.
@@ -35,7 +35,7 @@ def work(plan: Plan, number: int, diary: Path, *, is_struck: bool) -> None:
             seed=chance.getrandbits(32), chance=plan.chance, only=plan.at, diary=diary
         )
         strikes.install()
-    deliver = obvious.deliver if plan.protocol == "obvious" else delivery.deliver
+    deliver = obvious.deliver if plan.protocol == "obvious" else protocol.deliver
     nursery = os.getppid()
     while os.getppid() == nursery:
         try:
@@ -44,7 +44,7 @@ def work(plan: Plan, number: int, diary: Path, *, is_struck: bool) -> None:
             for connection_id in due:
                 deliver(connection_id)
             if chance.random() < 0.05:
-                janitor.sweep(settled_after=SETTLED_AFTER)
+                cleanup.sweep(settled_after=SETTLED_AFTER)
         except DatabaseError:
             connection.close()
         time.sleep(0.01)
@@ -54,8 +54,8 @@ def hurry(chance: random.Random) -> None:
     """Shorten leases, waits and batches; leases so much that stalled workers outlive them."""
     settings.DEBUG = False
     lease.DURATION = timedelta(seconds=chance.uniform(0.2, 1))
-    delivery.BATCH_FILES = chance.randint(1, 8)
-    assert health._FIRST_RETRY and health._LAST_RETRY and backoff._WAITS
-    health._FIRST_RETRY = timedelta(seconds=0.05)
-    health._LAST_RETRY = timedelta(seconds=0.5)
+    protocol.BATCH_FILES = chance.randint(1, 8)
+    assert circuit_breaker._FIRST_RETRY and circuit_breaker._LAST_RETRY and backoff._WAITS
+    circuit_breaker._FIRST_RETRY = timedelta(seconds=0.05)
+    circuit_breaker._LAST_RETRY = timedelta(seconds=0.5)
     backoff._WAITS = (timedelta(seconds=0.1),)

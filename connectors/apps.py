@@ -16,8 +16,8 @@ class ConnectorsConfig(AppConfig):
 
 
 def _claim_new(apps: Any = all_apps, **kwargs: Any) -> None:
-    from connectors import instance
+    from connectors import ownership
 
     # After a migration backwards there may be no such table.
     if "deliveryinstance" in apps.all_models["connectors"]:
-        instance.claim_new()
+        ownership.claim_new()

@@ -16,7 +16,7 @@ from connectors.errors import ConnectorError
 from connectors.models import NEVER_TESTED, ErpConnection
 from connectors.port import ConfigError, Destination
 from connectors.secrets import MASK
-from orderflow.db import Now, db_now
+from kernel.db import Now, db_now
 
 # Characters of a value, in the history.
 _SHOWN: Final = 80

@@ -6,9 +6,9 @@ from uuid import UUID
 
 from django.db.models import Q
 
-from connectors import instance
+from connectors import ownership
 from connectors.models import ErpConnection
-from orderflow.db import db_now
+from kernel.db import db_now
 
 # Long enough for a batch, short enough for what a killed worker held. A worker that outlives its
 # lease does no harm: the protocol of delivery does not rest on it.
@@ -26,7 +26,7 @@ class Lease:
         """Extend from now. False: it ran out and another worker has it."""
         until = db_now() + DURATION
         held = ErpConnection.objects.filter(
-            instance.is_ours(), id=self.connection_id, lease_until=self.until
+            ownership.is_ours(), id=self.connection_id, lease_until=self.until
         )
         if not held.update(lease_until=until):
             return False
@@ -44,6 +44,6 @@ def acquire(connection_id: UUID) -> Lease | None:
     now = db_now()
     lease = Lease(connection_id, now + DURATION)
     free = ErpConnection.objects.filter(
-        Q(lease_until=None) | Q(lease_until__lte=now), instance.is_ours()
+        Q(lease_until=None) | Q(lease_until__lte=now), ownership.is_ours()
     )
     return lease if free.filter(id=connection_id).update(lease_until=lease.until) else None

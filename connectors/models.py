@@ -12,7 +12,7 @@ from connectors import registry
 from connectors.errors import ConnectorError
 from connectors.fields import EncryptedConfigField
 from connectors.port import ConfigError, ERPConnectorPort
-from orderflow.db import Now, RandomUUID
+from kernel.db import Now, RandomUUID
 
 NEVER_TESTED = "NEVER_TESTED"
 
@@ -131,7 +131,7 @@ class ErpConnection(models.Model):
 
 
 class DeliveryInstance(models.Model):
-    """The one installation that delivers from this database; connectors.instance has the rules."""
+    """The one installation that delivers from this database; connectors.ownership has the rules."""
 
     ONLY = 1
 

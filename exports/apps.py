@@ -15,6 +15,6 @@ class ExportsConfig(AppConfig):
 
 
 def _create_schedules(**kwargs: Any) -> None:
-    from exports.schedules import create_schedules
+    from worker.schedules import create_schedules
 
     create_schedules()

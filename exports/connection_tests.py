@@ -11,12 +11,12 @@ from django_q.tasks import async_task
 from accounts import audit, throttling
 from accounts.audit import Action
 from accounts.models import User
-from connectors import health, instance
+from connectors import circuit_breaker, ownership
 from connectors.models import ConnectionTest, ErpConnection
 from connectors.port import ReportStep
-from exports import lanes
-from orderflow.db import Now, db_now
-from orders.errors import Refused
+from exports.delivery import bulkhead
+from kernel.db import Now, db_now
+from kernel.errors import Refused
 
 # A test that has not ended by then was lost with its worker.
 _LOST_AFTER = timedelta(minutes=3)
@@ -30,7 +30,7 @@ def request_test(connection: ErpConnection, *, actor: User) -> ConnectionTest:
 
     Raises Refused: OTHER_INSTANCE; TOO_MANY_TESTS with the seconds to wait as `retry_after`.
     """
-    if objection := instance.objection():
+    if objection := ownership.objection():
         raise Refused("OTHER_INSTANCE", objection)
     if wait := throttling.count(
         "connection tests", str(actor.pk), limit=_TESTS_PER_MINUTE, seconds=60
@@ -65,14 +65,14 @@ def ring_waiting(*only: UUID) -> int:
     keys = list(waiting.values_list("id", flat=True))
     ConnectionTest.objects.filter(id__in=keys).update(rung_at=now)
     for key in keys:
-        async_task("exports.tasks.test_connection", str(key))
+        async_task("worker.tasks.test_connection", str(key))
     return len(keys)
 
 
 def run(test_id: UUID) -> None:
     """Do a test that nobody has begun. While the connection is being served it waits to be rung."""
     test = ConnectionTest.objects.select_related("connection").get(id=test_id)
-    held = lanes.acquire(test.connection_id)
+    held = bulkhead.acquire(test.connection_id)
     if held is None:
         return
     this = ConnectionTest.objects.filter(id=test_id)
@@ -88,7 +88,7 @@ def run(test_id: UUID) -> None:
             return
         success = False
         try:
-            success = health.run_test(test.connection, on_step=tell).success
+            success = circuit_breaker.run_test(test.connection, on_step=tell).success
         finally:
             this.update(finished_at=Now(), success=success)
     finally:

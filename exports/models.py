@@ -9,7 +9,7 @@ from django.db.models import F, Q
 from accounts.models import Org, User
 from connectors.models import ErpConnection
 from connectors.port import Ack
-from orderflow.db import Now, RandomUUID
+from kernel.db import Now, RandomUUID
 from orders.models import DraftOrder
 
 
@@ -272,7 +272,7 @@ class ErpExportEvent(models.Model):
 
 
 class Tally(models.Model):
-    """How many exports of a connection came to something, ever. `exports.tallies` counts.
+    """How many exports of a connection came to something. `exports.reporting.counters` counts.
 
     `label`: of failures the error code; of what was sent or acknowledged, the seconds that it took
     at most.
@@ -467,7 +467,7 @@ class Batch(models.Model):
     """A decision about many orders, which a worker carries out."""
 
     class Action(models.TextChoices):
-        """The names of exports.decisions.DECISIONS."""
+        """The names of exports.pushing.actions.DECISIONS."""
 
         APPROVE = "approve", "approve"
         PUSH = "push", "push"

@@ -16,12 +16,12 @@ from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.db.models.functions import Coalesce
 
 from accounts.models import Org
-from connectors import instance
+from connectors import ownership
 from connectors.models import ErpConnection
 from connectors.storage import DjangoObjectStorage
-from exports.janitor import LOST
+from exports.delivery.cleanup import LOST
 from exports.models import ErpAck, ErpExport, ErpExportEvent
-from orderflow.db import Now, db_now
+from kernel.db import Now, db_now
 
 _RUN_SECONDS: Final = 60
 _AT_ONCE: Final = 500
@@ -35,7 +35,7 @@ def prune() -> Counter[str]:
     May be repeated, and ended at any moment. Raises OtherInstance, and ConnectorError if the
     archive cannot be asked.
     """
-    instance.require()
+    ownership.require()
     ends = time.monotonic() + _RUN_SECONDS
     done: Counter[str] = Counter()
     for rule, due in _due():

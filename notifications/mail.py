@@ -16,10 +16,10 @@ from django.template.loader import render_to_string
 from django.urls import reverse
 
 from accounts.models import Org, User
-from connectors import instance
+from connectors import ownership
+from kernel.db import Now, db_now
+from kernel.failpoints import failpoint
 from notifications.models import EventType, Notification
-from orderflow.db import Now, db_now
-from orderflow.failpoints import failpoint
 
 logger = logging.getLogger(__name__)
 
@@ -60,7 +60,7 @@ def recipients(org_id: UUID) -> QuerySet[User]:
 def send_due() -> int:
     """Mail each org what it is to hear by now, with all that came since; return how many mails."""
     now = db_now()
-    waiting = Notification.objects.filter(instance.is_ours(), mail_due_at__isnull=False)
+    waiting = Notification.objects.filter(ownership.is_ours(), mail_due_at__isnull=False)
     waiting.filter(created_at__lt=now - GIVE_UP_AFTER).update(mail_due_at=None)
     count = 0
     for org in Org.objects.filter(id__in=waiting.filter(mail_due_at__lte=now).values("org")):

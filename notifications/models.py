@@ -10,7 +10,7 @@ from django.db.models import Q
 from accounts.models import Org, User
 from connectors.fields import EncryptedConfigField
 from connectors.secrets import Secret
-from orderflow.db import Now, RandomUUID, db_now
+from kernel.db import Now, RandomUUID, db_now
 
 
 class EventType(models.TextChoices):

@@ -8,9 +8,9 @@ from uuid import UUID
 from django.conf import settings
 from django.db import transaction
 
+from kernel.db import db_now
 from notifications.mail import recipients
 from notifications.models import EventType, Notification, Webhook
-from orderflow.db import db_now
 
 # What needs a person, or no longer does.
 MAILED = frozenset(

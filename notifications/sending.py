@@ -17,16 +17,16 @@ from uuid import UUID
 from django.db import transaction
 from django.db.models import Exists, F, OuterRef, Q
 
-from connectors import instance
+from connectors import ownership
 from connectors.errors import ConnectorError
 from connectors.secrets import Secret
+from kernel.backoff import wait_after
+from kernel.db import db_now, retried
+from kernel.failpoints import failpoint
 from notifications import signing
 from notifications.models import EventType, Notification, Webhook, WebhookAttempt
 from notifications.outbox import announce
 from notifications.posting import CONNECT_SECONDS, EXCHANGE_SECONDS, Answer, post
-from orderflow.backoff import wait_after
-from orderflow.db import db_now, retried
-from orderflow.failpoints import failpoint
 
 logger = logging.getLogger(__name__)
 
@@ -67,7 +67,7 @@ def _claim() -> list[_Message]:
     now = db_now()
     due = Notification.objects.filter(webhook_due_at__lte=now)
     ready = Webhook.objects.filter(
-        instance.is_ours(),
+        ownership.is_ours(),
         Q(retry_at=None) | Q(retry_at__lte=now),
         Exists(due.filter(org=OuterRef("org"))),
         active=True,

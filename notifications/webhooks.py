@@ -11,9 +11,9 @@ from accounts.audit import Action
 from accounts.models import Org, User
 from connectors.errors import ConnectorError
 from connectors.secrets import Secret
+from kernel.db import Now, db_now
 from notifications.models import EventType, Notification, Webhook
 from notifications.signing import new_secret
-from orderflow.db import Now, db_now
 
 KEPT_FOR = timedelta(days=14)
 _PRUNED_AT_ONCE = 10_000

@@ -2,7 +2,7 @@ from django.contrib.admin.apps import AdminConfig
 
 
 class OrderflowAdminConfig(AdminConfig):
-    default_site = "exports.site.OrderflowAdminSite"
+    default_site = "backoffice.site.OrderflowAdminSite"
 
     def ready(self) -> None:
         from orderflow import checks  # noqa: F401  registers the system checks

@@ -7,9 +7,9 @@ from typing import IO, Any, Final
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
 
-from orderflow.limits import MAX_BODY_BYTES
+from kernel.limits import MAX_BODY_BYTES
+from kernel.problems import CONTENT_TYPE, Problem, problem
 from orderflow.middleware import is_for_api
-from orderflow.problems import CONTENT_TYPE, Problem, problem
 
 _STEP_BYTES: Final = 64 * 1024
 _MEMORY_BYTES: Final = 1024 * 1024

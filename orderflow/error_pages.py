@@ -10,7 +10,7 @@ from django.core.exceptions import BadRequest
 from django.http import HttpRequest, HttpResponse
 from django.template.loader import render_to_string
 
-from orderflow.db import is_timeout
+from kernel.db import is_timeout
 
 logger = logging.getLogger(__name__)
 

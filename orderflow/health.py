@@ -10,7 +10,7 @@ from django.db import DatabaseError, connection
 from django.db.migrations.executor import MigrationExecutor
 from django.http import HttpRequest, HttpResponse, JsonResponse
 
-from orderflow.problems import CONTENT_TYPE, problem
+from kernel.problems import CONTENT_TYPE, problem
 
 logger = logging.getLogger(__name__)
 

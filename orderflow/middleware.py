@@ -8,8 +8,8 @@ from typing import Any, Final
 from django.http import HttpRequest, HttpResponse
 from django.utils.encoding import escape_uri_path
 
-from orderflow.problems import CONTENT_TYPE, general_problem
-from orderflow.request_ids import identify
+from kernel.problems import CONTENT_TYPE, general_problem
+from kernel.request_context import identify
 
 logger = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from botocore.config import Config
 from django.core.exceptions import ImproperlyConfigured
 from pythonjsonlogger.core import RESERVED_ATTRS
 
-from orderflow.limits import MAX_BODY_BYTES, MAX_FORM_FIELDS
+from kernel.limits import MAX_BODY_BYTES, MAX_FORM_FIELDS
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 VAR_DIR = BASE_DIR / "var"
@@ -269,14 +269,14 @@ Q_CLUSTER = {
 
 # The API.
 REST_FRAMEWORK = {
-    "DEFAULT_AUTHENTICATION_CLASSES": ["accounts.authentication.BearerTokenAuthentication"],
-    "DEFAULT_PERMISSION_CLASSES": ["accounts.permissions.DeclaredPermission"],
-    "DEFAULT_PARSER_CLASSES": ["orderflow.api.ExactJSONParser"],
+    "DEFAULT_AUTHENTICATION_CLASSES": ["api.authentication.BearerTokenAuthentication"],
+    "DEFAULT_PERMISSION_CLASSES": ["api.permissions.DeclaredPermission"],
+    "DEFAULT_PARSER_CLASSES": ["api.errors.ExactJSONParser"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
-    "DEFAULT_PAGINATION_CLASS": "orderflow.pagination.KeysetPagination",
-    "DEFAULT_FILTER_BACKENDS": ["orderflow.filters.StrictFilterBackend"],
-    "EXCEPTION_HANDLER": "orderflow.api.problem_details",
-    "DEFAULT_SCHEMA_CLASS": "orderflow.schema.ApiSchema",
+    "DEFAULT_PAGINATION_CLASS": "api.pagination.KeysetPagination",
+    "DEFAULT_FILTER_BACKENDS": ["api.filtering.StrictFilterBackend"],
+    "EXCEPTION_HANDLER": "api.errors.problem_details",
+    "DEFAULT_SCHEMA_CLASS": "api.schema.ApiSchema",
     "UNAUTHENTICATED_USER": None,
     # Accept says what an answer shall be.
     "URL_FORMAT_OVERRIDE": None,
@@ -299,7 +299,7 @@ SPECTACULAR_SETTINGS = {
     },
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
-        "orderflow.schema.add_parts",
+        "api.schema.add_parts",
     ],
 }
 
@@ -321,7 +321,7 @@ LOGGING = {
         },
         "text": {"format": "%(asctime)s %(levelname)s %(request_id)s %(name)s %(message)s"},
     },
-    "filters": {"ids": {"()": "orderflow.logs.IdsFilter"}},
+    "filters": {"ids": {"()": "kernel.logs.IdsFilter"}},
     "handlers": {
         "stderr": {
             "class": "logging.StreamHandler",

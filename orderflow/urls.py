@@ -19,12 +19,12 @@ from rest_framework.request import Request
 from rest_framework.routers import SimpleRouter
 from rest_framework.views import APIView
 
-from connectors.api import ErpConnectionViewSet
-from connectors.views import schema
-from exports.api import BatchItemViewSet, BatchViewSet, ErpAckViewSet, ErpExportViewSet
-from exports.views import metrics
+from api.connections.views import ErpConnectionViewSet
+from api.exports.views import BatchItemViewSet, BatchViewSet, ErpAckViewSet, ErpExportViewSet
+from api.json_schemas import schema
+from api.metrics import metrics
+from api.orders.views import DraftOrderViewSet
 from orderflow.middleware import CONTENT_SECURITY_POLICY
-from orders.api import DraftOrderViewSet
 
 _DESCRIPTION_RENDERERS = {
     renderer.media_type: renderer

@@ -7,8 +7,8 @@ from uuid import UUID
 from django.db import transaction
 
 from accounts.models import Org, User
+from orders.lifecycle import editing, recompute_readiness
 from orders.models import Customer, DraftOrder, DraftOrderLine, SourceDocument
-from orders.workflow import editing, recompute_readiness
 
 _EMPTY: Final = {
     "external_order_number": "",

@@ -8,7 +8,7 @@ from django.db.models import Q
 from django.utils.functional import cached_property
 
 from accounts.models import Org, User
-from orderflow.db import Now, RandomUUID
+from kernel.db import Now, RandomUUID
 
 currency_code = RegexValidator(
     r"^[A-Z]{3}\Z", "Enter an ISO 4217 code of three capitals, like EUR."

@@ -8,8 +8,8 @@ from django.utils import timezone
 
 from accounts.models import Org, User
 from orders.creation import create_order
+from orders.lifecycle import editing
 from orders.models import Customer, DraftOrder
-from orders.workflow import editing
 from simulator.script import Error, Script
 
 _DELIVERED_IN = timedelta(days=14)

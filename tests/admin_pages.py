@@ -20,18 +20,18 @@ from django.utils import timezone
 
 from accounts.models import Org, User
 from accounts.tokens import create_token
-from connectors import health
+from connectors import circuit_breaker
 from connectors.errors import ConnectorError
 from connectors.models import ConnectionTest, ErpConnection
-from exports import batches
-from exports.decisions import DECISIONS
-from exports.delivery import deliver
+from exports.delivery.protocol import deliver
 from exports.models import ErpAck, ErpExport
-from exports.push import cancel_export
+from exports.pushing import batches
+from exports.pushing.actions import DECISIONS
+from exports.pushing.push import cancel_export
+from kernel.db import Now
 from notifications.models import Webhook, WebhookAttempt
 from notifications.webhooks import create_webhook, send_test
-from orderflow.db import Now
-from orders import workflow
+from orders import lifecycle
 from orders.models import DraftOrder, SourceDocument
 from tests.builders import (
     a_connection,
@@ -97,7 +97,7 @@ def _orders(org: Org, actor: User) -> list[DraftOrder]:
     document = SourceDocument.objects.create(org=org, file_name="order.pdf", sha256="0" * 64)
     changed = an_approved_order(org, actor, "PO-changed")
     DraftOrder.objects.filter(id=changed.id).update(notes="Changed since.")
-    workflow.reject(an_order(org, "PO-rejected").id, actor=actor)
+    lifecycle.reject(an_order(org, "PO-rejected").id, actor=actor)
     order = an_order(org, "PO-full", source_document=document, notes="Call before delivery.")
     order.lines.update(description="Steel", customer_sku_raw="C-1", currency="EUR")
     return [
@@ -136,7 +136,7 @@ def _exports(org: Org, actor: User, erp: ErpConnection) -> list[ErpExport]:
     )
     ErpExport.objects.filter(id=retried.id).update(attempts=3, error_json=error)
     cancel_export(cancelled.id, actor=actor, reason="Ordered by mistake.")
-    workflow.transition([sent[5].draft_order_id], expect=["PUSHED"], to=DraftOrder.Status.ERROR)
+    lifecycle.transition([sent[5].draft_order_id], expect=["PUSHED"], to=DraftOrder.Status.ERROR)
     assert pending.status == "PENDING"
     return sent
 
@@ -224,7 +224,7 @@ def _connections(actor: User) -> None:
                 success=False if ended else None,
             )
     paused = a_connection(an_org("paused"), config)
-    health.pause(paused.id, reason="The ERP is being moved.", actor=actor)
+    circuit_breaker.pause(paused.id, reason="The ERP is being moved.", actor=actor)
 
 
 def _webhooks(org: Org, actor: User) -> None:

@@ -5,11 +5,11 @@ from decimal import Decimal
 from typing import Any
 
 from accounts.models import Membership, Org, User
-from connectors import configuring, health
+from connectors import circuit_breaker, configuring
 from connectors.models import ErpConnection
 from exports.models import ErpExport
-from exports.push import push_order
-from orders import workflow
+from exports.pushing.push import push_order
+from orders import lifecycle
 from orders.models import Customer, DraftOrder, DraftOrderLine
 
 
@@ -47,14 +47,14 @@ def an_order(org: Org, number: str = "PO-1", *, lines: int = 1, **fields: Any) -
         )
         for number in range(1, lines + 1)
     )
-    workflow.recompute_readiness(order.id)
+    lifecycle.recompute_readiness(order.id)
     order.refresh_from_db()
     return order
 
 
 def an_approved_order(org: Org, actor: User, number: str = "PO-1", **fields: Any) -> DraftOrder:
     order = an_order(org, number, **fields)
-    return workflow.approve(order.id, actor=actor)
+    return lifecycle.approve(order.id, actor=actor)
 
 
 def a_connection(org: Org, config: dict[str, Any], *, paused: bool = False) -> ErpConnection:
@@ -64,7 +64,7 @@ def a_connection(org: Org, config: dict[str, Any], *, paused: bool = False) -> E
     )
     if not paused:
         ErpConnection.objects.filter(id=connection.id).update(last_test_success=True)
-        health.resume(connection.id)
+        circuit_breaker.resume(connection.id)
         connection.refresh_from_db()
     return connection
 

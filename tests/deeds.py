@@ -12,13 +12,13 @@ from rest_framework.test import APIClient
 from accounts.audit import Action
 from accounts.models import ApiToken, Org, User
 from accounts.tokens import create_token
-from connectors import configuring, health
+from connectors import circuit_breaker, configuring
 from connectors.models import ErpConnection
-from exports import batches
-from exports.acks import poll
-from exports.delivery import deliver
+from exports.acks.poller import poll
+from exports.delivery.protocol import deliver
 from exports.models import Batch, ErpAck, ErpExport
-from exports.push import cancel_export, push_order
+from exports.pushing import batches
+from exports.pushing.push import cancel_export, push_order
 from notifications.models import Webhook
 from notifications.webhooks import create_webhook
 from orders.models import DraftOrder
@@ -416,14 +416,14 @@ def _(w: World) -> Iterator[None]:
 
 @by(BY_API, Action.CONNECTION_RESUMED)
 def _(w: World) -> Iterator[None]:
-    health.pause(w.erp.id, reason="stock-taking", actor=w.ann)
+    circuit_breaker.pause(w.erp.id, reason="stock-taking", actor=w.ann)
     yield
     w.ask("POST", f"erp-connections/{w.erp.id}/resume")
 
 
 @by(BY_ADMIN, Action.CONNECTION_RESUMED)
 def _(w: World) -> Iterator[None]:
-    health.pause(w.erp.id, reason="stock-taking", actor=w.ann)
+    circuit_breaker.pause(w.erp.id, reason="stock-taking", actor=w.ann)
     yield
     w.post("connectors_erpconnection_resume", w.erp.id)
 

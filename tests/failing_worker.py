@@ -66,7 +66,7 @@ def _serve() -> None:
 
     django.setup()
     from connectors.dropzone import connector  # noqa: F401  it is found by name otherwise
-    from exports import archive, delivery
+    from exports.delivery import archive, protocol
 
     for line in sys.stdin:
         armed, connection_id = line.split()
@@ -75,9 +75,9 @@ def _serve() -> None:
             ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
             signal.alarm(_LIFETIME_SECONDS)
             os.environ["ORDERFLOW_FAILPOINT"] = armed
-            importlib.reload(sys.modules["orderflow.failpoints"])
+            importlib.reload(sys.modules["kernel.failpoints"])
             try:
-                delivery.deliver(UUID(connection_id))
+                protocol.deliver(UUID(connection_id))
                 archive.archive_pending()
             except Exception:
                 os._exit(1)

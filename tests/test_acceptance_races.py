@@ -11,12 +11,13 @@ from django.db import connection as database
 
 from accounts.models import Org, User
 from connectors.models import ErpConnection
-from exports import acks, answers, inbox, push
-from exports.acks import poll
+from exports.acks import application, poller, review
+from exports.acks.poller import poll
 from exports.models import ErpAck, ErpExport
-from exports.push import push_order, retry_order
-from orders import workflow
-from orders.errors import Refused
+from exports.pushing import push
+from exports.pushing.push import push_order, retry_order
+from kernel.errors import Refused
+from orders import lifecycle
 from tests.builders import a_connection, a_user, an_org
 from tests.dropzones import Dropzone, dropzone_of
 from tests.invariants import assert_order_fits
@@ -107,7 +108,7 @@ def test_a_retry_waits_for_the_ack_that_is_being_recorded(
 ) -> None:
     accept(dropzone, refused)
     rival = Rival(lambda: retry_order(refused.draft_order_id, actor=ann))
-    with amid(acks, "judge", rival):
+    with amid(poller, "judge", rival):
         poll(erp.id)
     assert rival.end() == "OPEN_CONFLICT"
     assert state(refused) == ("FAILED", "ERROR")
@@ -127,14 +128,14 @@ def test_an_ack_waits_for_the_retry_that_has_begun(
 
 
 def edit(export: ErpExport, actor: User) -> None:
-    with workflow.editing(export.draft_order_id, actor=actor) as order:
+    with lifecycle.editing(export.draft_order_id, actor=actor) as order:
         order.lines.update(qty=7)
 
 
 MOVES: dict[str, Callable[[ErpExport, User], object]] = {
     "edit": edit,
-    "approve": lambda e, ann: workflow.approve(e.draft_order_id, actor=ann),
-    "reject": lambda e, ann: workflow.reject(e.draft_order_id, actor=ann),
+    "approve": lambda e, ann: lifecycle.approve(e.draft_order_id, actor=ann),
+    "reject": lambda e, ann: lifecycle.reject(e.draft_order_id, actor=ann),
     "push": lambda e, ann: push_order(e.draft_order_id, actor=ann),
     "retry": lambda e, ann: retry_order(e.draft_order_id, actor=ann),
 }
@@ -146,13 +147,13 @@ def test_a_move_during_an_acceptance_finds_the_order_pushed(
 ) -> None:
     edit(refused, ann)
     if move in ("push", "retry", "reject"):
-        workflow.approve(refused.draft_order_id, actor=ann)
+        lifecycle.approve(refused.draft_order_id, actor=ann)
     accept(dropzone, refused)
     poll(erp.id)
     ack = ErpAck.objects.get(verdict="CONFLICT")
     rival = Rival(lambda: MOVES[move](refused, ann))
-    with amid(answers, "apply", rival):
-        inbox.take(ack.id, actor=ann, reason="The ERP has it")
+    with amid(application, "apply", rival):
+        review.take(ack.id, actor=ann, reason="The ERP has it")
     expected = {
         "edit": "NOT_EDITABLE",
         "approve": "NOT_READY",

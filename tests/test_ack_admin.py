@@ -13,15 +13,15 @@ from django.urls import reverse
 from django_q.models import OrmQ
 
 from accounts.models import Org, User
-from connectors import health
+from connectors import circuit_breaker
 from connectors.errors import ConnectorError
 from connectors.models import ErpConnection
-from exports import workers
-from exports.acks import poll
-from exports.delivery import deliver
+from exports.acks.poller import poll
+from exports.delivery import heartbeat
+from exports.delivery.protocol import deliver
 from exports.models import ErpAck, ErpExport
-from exports.push import retry_order
-from orderflow.db import db_now
+from exports.pushing.push import retry_order
+from kernel.db import db_now
 from orders.models import DraftOrder
 from tests.admins import a_member, logged_in, messages
 from tests.builders import a_connection, a_user, an_org, some_exports
@@ -206,13 +206,13 @@ def test_an_export_says_what_it_waits_for(
 
     ErpExport.objects.filter(id=left.id).update(status="PENDING", next_attempt_at=now)
     assert "no worker is running" in page(left)
-    workers.register()
+    heartbeat.register()
     assert "A worker delivers it now." in page(left)
     ErpExport.objects.filter(id=left.id).update(next_attempt_at=now + timedelta(hours=1))
     assert "The next try is at" in page(left)
-    health.record_failure(erp, ConnectorError("CONNECT_TIMEOUT"))
+    circuit_breaker.record_failure(erp, ConnectorError("CONNECT_TIMEOUT"))
     assert "connection</a> fails: " in page(left)
-    health.pause(erp.id, reason="Holiday", actor=User.objects.get(username="ann"))
+    circuit_breaker.pause(erp.id, reason="Holiday", actor=User.objects.get(username="ann"))
     assert "is paused: Holiday (ann)" in page(left)
 
 
@@ -269,8 +269,8 @@ def test_check_acks_now(erp: ErpConnection, operator: Client, org: Org) -> None:
     assert not OrmQ.objects.exists()
     assert messages(operator.post(there, follow=True)) == ["A worker looks for acks now."]
     (task,) = OrmQ.objects.all()
-    assert (task.task["func"], task.task["args"]) == ("exports.tasks.poll_acks", (str(erp.id),))
-    health.pause(erp.id, reason="AUTH_FAILED", actor=None)
+    assert (task.task["func"], task.task["args"]) == ("worker.tasks.poll_acks", (str(erp.id),))
+    circuit_breaker.pause(erp.id, reason="AUTH_FAILED", actor=None)
     for ask in (operator.get, operator.post):
         assert "The dropzone cannot be reached." in text(ask(there))
     assert OrmQ.objects.count() == 1

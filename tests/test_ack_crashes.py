@@ -23,8 +23,8 @@ from connectors.dropzone.connector import pool
 from connectors.dropzone.session import DropzoneSession
 from connectors.errors import CATALOGUE, Kind
 from connectors.models import ErpConnection
-from exports import acks
-from exports.acks import Summary, poll
+from exports.acks import poller
+from exports.acks.poller import Summary, poll
 from exports.models import ErpAck, ErpExport, ErpExportEvent
 from tests.builders import a_connection, a_user, an_org
 from tests.dropzones import Dropzone, dropzone_of, openssh_config
@@ -110,7 +110,7 @@ def time_passes() -> None:
 def at(step: str, action: Callable[[], object]) -> Iterator[None]:
     """Let something happen at each passage of a step of the poll."""
     with mock.patch.object(
-        acks, "failpoint", autospec=True, side_effect=lambda name: name == step and action()
+        poller, "failpoint", autospec=True, side_effect=lambda name: name == step and action()
     ):
         yield
 
@@ -152,11 +152,11 @@ def test_two_pollers_at_once(
 
     def work(summary: Summary) -> None:
         try:
-            acks._Poll(erp, lambda: True, summary).run()
+            poller._Poll(erp, lambda: True, summary).run()
         finally:
             database.close()
 
-    with mock.patch.object(acks, "failpoint", side_effect=lambda name: barrier.wait()):
+    with mock.patch.object(poller, "failpoint", side_effect=lambda name: barrier.wait()):
         threads = [threading.Thread(target=work, args=[summary]) for summary in summaries]
         for thread in threads:
             thread.start()
@@ -479,8 +479,8 @@ def test_what_cannot_be_moved_keeps_no_answer_waiting(
     assert poll(erp.id).verdicts == {"APPLIED": 4}
     accept(dropzone, sent[-1])
     # Time for one.
-    monkeypatch.setattr(acks, "BATCH_FILES", 1)
-    monkeypatch.setattr(acks, "RUN_SECONDS", 1e-6)
+    monkeypatch.setattr(poller, "BATCH_FILES", 1)
+    monkeypatch.setattr(poller, "RUN_SECONDS", 1e-6)
     assert poll(erp.id).verdicts == {"APPLIED": 1}
 
 
@@ -499,7 +499,7 @@ def test_foreign_files_keep_no_answer_waiting(
 
     with (
         mock.patch.object(DropzoneSession, "list_acks", autospec=True, side_effect=slow),
-        mock.patch.object(acks, "RUN_SECONDS", 2),
+        mock.patch.object(poller, "RUN_SECONDS", 2),
     ):
         assert poll(erp.id).foreign == 3000
     foreign = list(dropzone.acks.glob("stock_*.csv"))
@@ -512,8 +512,8 @@ def test_foreign_files_keep_no_answer_waiting(
 def test_unknown_answers_are_recorded_some_at_a_time(
     dropzone: Dropzone, erp: ErpConnection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(acks, "_UNMATCHED_AT_ONCE", 7)
-    monkeypatch.setattr(acks, "BATCH_BYTES", 3000)
+    monkeypatch.setattr(poller, "_UNMATCHED_AT_ONCE", 7)
+    monkeypatch.setattr(poller, "BATCH_BYTES", 3000)
     for number in range(20):
         answer = {"status": "ACKED", "message": "x" * 1000}
         write(dropzone, f"ack_sales_order_{number:08}_20260101_000000_00000000.json", answer)

@@ -17,7 +17,7 @@ from django.db.models import F
 from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 
-from exports.acks import poll
+from exports.acks.poller import poll
 from exports.models import ErpAck, ErpExport
 from tests.builders import a_connection, a_user, an_org
 from tests.dropzones import Dropzone, dropzone_of

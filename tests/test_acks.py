@@ -13,16 +13,16 @@ import pytest
 from django.db.models import F
 
 from accounts.models import Org, User
-from connectors import health, lease
+from connectors import circuit_breaker, lease
 from connectors.models import ErpConnection
-from exports import acks, inbox
-from exports.acks import poll
-from exports.delivery import deliver
+from exports.acks import poller, review
+from exports.acks.poller import poll
+from exports.delivery.dispatch import ring_due_polls
+from exports.delivery.protocol import deliver
 from exports.models import ErpAck, ErpExport
-from exports.push import retry_order
-from exports.ring import ring_due_polls
-from orderflow.db import db_now
-from orders.errors import Refused
+from exports.pushing.push import retry_order
+from kernel.db import db_now
+from kernel.errors import Refused
 from orders.models import DraftOrder
 from tests.builders import a_connection, a_user, an_org, some_exports
 from tests.dropzones import Dropzone, dropzone_of
@@ -502,9 +502,9 @@ def test_an_answer_that_changes_before_it_is_moved_is_read_again(
     def overwrite(name: str) -> None:
         if name == "ack_committed":
             accept(dropzone, sent, "SO-1000")
-            monkeypatch.setattr(acks, "failpoint", lambda name: None)
+            monkeypatch.setattr(poller, "failpoint", lambda name: None)
 
-    monkeypatch.setattr(acks, "failpoint", overwrite)
+    monkeypatch.setattr(poller, "failpoint", overwrite)
     poll(erp.id)
     assert places(dropzone)["waiting"] == [f"ack_{sent.filename}"]
     poll(erp.id)
@@ -516,7 +516,7 @@ def test_an_answer_that_is_taken_away_meanwhile(
 ) -> None:
     accept(dropzone, sent)
     monkeypatch.setattr(
-        acks,
+        poller,
         "failpoint",
         lambda name: name == "ack_read" and (dropzone.acks / f"ack_{sent.filename}").unlink(),
     )
@@ -544,7 +544,7 @@ def test_a_poll_waits_for_its_turn(erp: ErpConnection) -> None:
 def test_answers_are_read_while_the_connection_is_paused(
     dropzone: Dropzone, erp: ErpConnection, sent: ErpExport, reason: str, reads: bool
 ) -> None:
-    health.pause(erp.id, reason=reason, actor=None)
+    circuit_breaker.pause(erp.id, reason=reason, actor=None)
     accept(dropzone, sent)
     poll(erp.id)
     assert state(sent)[0] == ("ACKED" if reads else "SENT")
@@ -554,7 +554,7 @@ def test_a_persons_pause_does_not_uncover_a_wrong_password(
     dropzone: Dropzone, erp: ErpConnection, sent: ErpExport, ann: User
 ) -> None:
     ErpConnection.objects.update(last_error={"code": "AUTH_FAILED"})
-    health.pause(erp.id, reason="Holiday", actor=ann)
+    circuit_breaker.pause(erp.id, reason="Holiday", actor=ann)
     accept(dropzone, sent)
     poll(erp.id)
     assert state(sent)[0] == "SENT"
@@ -568,14 +568,14 @@ def test_more_answers_than_one_poll_reads(
 ) -> None:
     for export in some_sent(erp, org, ann, 12):
         accept(dropzone, export)
-    monkeypatch.setattr(acks, "_LISTED_AT_ONCE", 5)
-    monkeypatch.setattr(acks, "RUN_SECONDS", 0)
+    monkeypatch.setattr(poller, "_LISTED_AT_ONCE", 5)
+    monkeypatch.setattr(poller, "RUN_SECONDS", 0)
     poll(erp.id)
     erp.refresh_from_db()
     assert erp.last_poll_at is None
     assert erp.poll_due_at <= db_now(), "the rest is read at once"
-    monkeypatch.setattr(acks, "RUN_SECONDS", 20)
-    monkeypatch.setattr(acks, "BATCH_FILES", 2)
+    monkeypatch.setattr(poller, "RUN_SECONDS", 20)
+    monkeypatch.setattr(poller, "BATCH_FILES", 2)
     assert poll(erp.id).verdicts == {"APPLIED": 12}
 
 
@@ -600,7 +600,7 @@ def test_many_files_are_looked_for_in_one_listing(
     ann: User,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("exports.pickups._LOOKED_AT", 1)
+    monkeypatch.setattr("exports.delivery.pickup._LOOKED_AT", 1)
     taken, *_ = some_sent(erp, org, ann, 4)
     (dropzone.exports / taken.filename).unlink()
     assert poll(erp.id).picked_up == 1
@@ -657,12 +657,12 @@ def test_an_open_conflict_bars_another_push(conflict: ErpAck, sent: ErpExport, a
     with pytest.raises(Refused) as refused:
         retry_order(sent.draft_order_id, actor=ann)
     assert refused.value.code == "OPEN_CONFLICT"
-    inbox.dismiss(conflict.id, actor=ann, reason="The ERP admin says it was refused")
+    review.dismiss(conflict.id, actor=ann, reason="The ERP admin says it was refused")
     retry_order(sent.draft_order_id, actor=ann)
 
 
 def test_the_later_answer_is_taken(conflict: ErpAck, sent: ErpExport, ann: User) -> None:
-    inbox.take(conflict.id, actor=ann, reason="Reprocessed in the ERP")
+    review.take(conflict.id, actor=ann, reason="Reprocessed in the ERP")
     assert state(sent) == ("ACKED", "PUSHED")
     sent.refresh_from_db()
     assert (sent.erp_order_id, sent.error_json) == ("SO-7", None)
@@ -671,7 +671,7 @@ def test_the_later_answer_is_taken(conflict: ErpAck, sent: ErpExport, ann: User)
     assert event
     assert (event.kind, event.actor) == ("ACKED", ann)
     with pytest.raises(Refused) as refused:
-        inbox.dismiss(conflict.id, actor=ann, reason="?")
+        review.dismiss(conflict.id, actor=ann, reason="?")
     assert refused.value.code == "DECIDED"
 
 
@@ -682,7 +682,7 @@ def test_a_late_refusal_is_taken(
     poll(erp.id)
     refuse(dropzone, sent)
     poll(erp.id)
-    inbox.take(ErpAck.objects.get(verdict="CONFLICT").id, actor=ann, reason="Cancelled there")
+    review.take(ErpAck.objects.get(verdict="CONFLICT").id, actor=ann, reason="Cancelled there")
     assert state(sent) == ("FAILED", "ERROR")
     retry_order(sent.draft_order_id, actor=ann)
 
@@ -693,7 +693,7 @@ def test_an_unmatched_answer_is_assigned_and_then_moved(
     name = "ack_sales_order_typo.json"
     write(dropzone, name, {"status": "ACKED", "erp_order_id": "SO-3"})
     poll(erp.id)
-    assigned = inbox.assign(ErpAck.objects.get().id, sent.id, actor=ann, reason="Typo in the name")
+    assigned = review.assign(ErpAck.objects.get().id, sent.id, actor=ann, reason="Typo in the name")
     assert assigned.verdict == "APPLIED"
     assert state(sent) == ("ACKED", "PUSHED")
     assert places(dropzone)["waiting"] == [name]
@@ -708,12 +708,12 @@ def test_a_malformed_answer_is_read_by_a_person(
     poll(erp.id)
     ack = ErpAck.objects.get()
     with pytest.raises(Refused) as refused:
-        inbox.assign(ack.id, sent.id, actor=ann, reason="?")
+        review.assign(ack.id, sent.id, actor=ann, reason="?")
     assert refused.value.code == "NO_ANSWER"
-    answer = acks.Ack(
+    answer = poller.Ack(
         is_accepted=True, erp_order_id="SO-5", error_code=None, message=None, processed_at=None
     )
-    inbox.assign(ack.id, sent.id, actor=ann, reason="Asked the ERP admin", answer=answer)
+    review.assign(ack.id, sent.id, actor=ann, reason="Asked the ERP admin", answer=answer)
     sent.refresh_from_db()
     assert (sent.status, sent.erp_order_id) == ("ACKED", "SO-5")
 
@@ -727,7 +727,7 @@ def test_an_answer_is_assigned_within_its_connection_only(
     other = a_connection(rival, dropzone.config)
     (theirs,) = some_exports(rival, a_user(rival, "bob"))
     with pytest.raises(Refused) as refused:
-        inbox.assign(ErpAck.objects.get().id, theirs.id, actor=ann, reason="?")
+        review.assign(ErpAck.objects.get().id, theirs.id, actor=ann, reason="?")
     assert refused.value.code == "NOT_ASSIGNABLE"
     assert other.id == theirs.erp_connection_id
 
@@ -786,7 +786,7 @@ def test_a_processed_folder_that_leads_elsewhere_stops_no_answer(
 def test_a_defect_in_a_poll_does_not_stay_unseen(
     erp: ErpConnection, sent: ErpExport, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("exports.pickups.detect", lambda *args: 1 / 0)
+    monkeypatch.setattr("exports.delivery.pickup.detect", lambda *args: 1 / 0)
     assert poll(erp.id).errors == {"INTERNAL": 1}
     erp.refresh_from_db()
     assert erp.ack_error

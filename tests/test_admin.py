@@ -13,10 +13,10 @@ from accounts.tokens import create_token, find_token
 from connectors.configuring import create_connection
 from connectors.errors import ConnectorError
 from connectors.models import ErpConnection
-from exports.batches import create_batch
-from exports.delivery import fail
+from exports.delivery.protocol import fail
 from exports.models import Batch, ErpAck
-from exports.push import push_order
+from exports.pushing.batches import create_batch
+from exports.pushing.push import push_order
 from orders.models import Customer, DraftOrder, SourceDocument
 from tests.admins import (
     a_member,

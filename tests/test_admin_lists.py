@@ -17,9 +17,9 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import NoReverseMatch, reverse
 
 from accounts.models import Org, User
-from connectors import health
+from backoffice.searching import MAX_CHARACTERS, MAX_WORDS
+from connectors import circuit_breaker
 from connectors.models import ErpConnection
-from orderflow.searching import MAX_CHARACTERS, MAX_WORDS
 from tests.admins import an_ack, text
 from tests.builders import a_connection, some_exports
 
@@ -64,7 +64,7 @@ def rows(sftp: ErpConnection, other_org: Org, viewer: User) -> None:
     a_connection(other_org, {"mode": "filesystem", "export_path": settings.DROPZONE_ROOTS[0]})
     an_ack(sftp, "UNMATCHED")
     ErpConnection.objects.update(last_test_success=True)
-    health.resume(sftp.pk)
+    circuit_breaker.resume(sftp.pk)
     some_exports(sftp.org, viewer)
 
 

@@ -8,7 +8,7 @@ import pytest
 import yaml
 from prometheus_client.metrics_core import Metric
 
-from exports.metrics import REGISTRY
+from exports.reporting.metrics import REGISTRY
 from tests.processes import ROOT
 
 RULES = [

@@ -7,8 +7,8 @@ import pytest
 from rest_framework.test import APIClient
 
 from connectors.models import ErpConnection
-from exports import batches
 from exports.models import Batch, ErpExport
+from exports.pushing import batches
 from orders.models import DraftOrder
 from tests.api import (
     create,

@@ -14,7 +14,6 @@ from accounts.models import Org
 from connectors.models import ConnectionTest, ErpConnection
 from connectors.secrets import MASK
 from exports.models import ErpExport
-from exports.tasks import test_connection as run_test
 from tests.api import (
     client,
     create_approved,
@@ -24,6 +23,7 @@ from tests.api import (
     refusal,
     send,
 )
+from worker.tasks import test_connection as run_test
 
 pytestmark = pytest.mark.django_db
 

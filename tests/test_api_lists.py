@@ -16,10 +16,10 @@ from django.utils import timezone
 from rest_framework.test import APIClient
 
 from accounts.models import Org
+from api.pagination import SINCE
 from connectors.models import ErpConnection
 from exports.models import ErpAck, ErpExport
-from orderflow.db import Now
-from orderflow.pagination import SINCE
+from kernel.db import Now
 from orderflow.urls import router
 from orders.models import DraftOrder
 from tests.api import (

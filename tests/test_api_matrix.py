@@ -9,12 +9,12 @@ from django.urls import get_resolver
 from django.utils import timezone
 from rest_framework.test import APIClient
 
-from accounts.api import OrgViewSet
 from accounts.models import Org
 from accounts.tokens import create_token
+from api.base import OrgViewSet
 from connectors.models import ConnectionTest, ErpConnection
-from exports.batches import create_batch
 from exports.models import ErpAck, ErpExport
+from exports.pushing.batches import create_batch
 from orders.models import DraftOrder
 from tests.api import bearer, client, create_failed, person, refusal
 

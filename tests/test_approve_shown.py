@@ -10,10 +10,10 @@ from django.conf import settings as configured
 from django.test import Client
 
 from accounts.models import Org, User
+from backoffice.orders import decisions, shown
 from connectors.models import ErpConnection
-from exports import batches
 from exports.models import Batch, BatchItem
-from orders import deciding_admin, shown
+from exports.pushing import batches
 from orders.content import content_hash, content_of
 from orders.models import Customer, DraftOrder, SourceDocument
 from tests.admins import a_member, decide_url, logged_in, messages, page_url, submitted, text
@@ -218,7 +218,7 @@ def test_a_batch_by_filter_approves_what_its_page_froze(
     change: tuple[Change, list[str]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(deciding_admin, "MAX_AT_ONCE", 1)
+    monkeypatch.setattr(decisions, "MAX_AT_ONCE", 1)
     buyer = Customer.objects.create(org=org, name="Buyer", erp_customer_number="1")
     same = an_order(org, "PO-same", customer=buyer)
     page = select_by_filter(approving)
@@ -253,7 +253,7 @@ def test_a_change_between_the_form_and_the_worker_is_noticed(
     order: DraftOrder,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(deciding_admin, "MAX_AT_ONCE", 1)
+    monkeypatch.setattr(decisions, "MAX_AT_ONCE", 1)
     an_order(org, "PO-same")
     approve(approving, select_by_filter(approving))
     edit(editing, order, notes="late")
@@ -352,7 +352,7 @@ def test_a_tampered_form_approves_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     form = submitted(open_page(approving, order))
-    monkeypatch.setattr(deciding_admin, "MAX_AT_ONCE", at_once)
+    monkeypatch.setattr(decisions, "MAX_AT_ONCE", at_once)
     again = approving.post(decide_url("approve"), TAMPERED[how](form, order))
     for batch in Batch.objects.all():
         batches.run(batch.id)
@@ -413,8 +413,8 @@ def test_a_page_that_carries_nothing_still_approves_only_what_it_showed(
 def test_the_page_of_an_order_with_many_lines_is_bounded(
     approving: Client, editing: Client, org: Org, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(deciding_admin, "_LINES_SHOWN", 3)
-    monkeypatch.setattr(deciding_admin, "_DIFFERENCES_SHOWN", 2)
+    monkeypatch.setattr(decisions, "_LINES_SHOWN", 3)
+    monkeypatch.setattr(decisions, "_DIFFERENCES_SHOWN", 2)
     order = an_order(org, lines=5)
     page = open_page(approving, order)
     assert "The first 3 of 5 lines." in text(page)

@@ -12,9 +12,9 @@ from django.core.management import CommandError, call_command
 
 from connectors.errors import ConnectorError
 from connectors.storage import DjangoObjectStorage
-from exports.archive import archive_pending
+from exports.delivery.archive import archive_pending
 from exports.models import ErpExport
-from exports.push import cancel_export
+from exports.pushing.push import cancel_export
 from tests.builders import a_connection, a_user, an_org, some_exports
 from tests.processes import run
 from tests.servers import PlainS3, S3Server
@@ -133,7 +133,7 @@ def test_over_tls_the_body_is_plain(
             "ARCHIVE_SECRET_KEY": s3.secret_key,
             "AWS_CA_BUNDLE": str(s3.certificate),
         }
-        code = "from exports.archive import archive_pending; print('archived', archive_pending())"
+        code = "from exports.delivery.archive import archive_pending as a; print('archived', a())"
         done = run(env, "shell", "--no-imports", "-c", code)
         assert "archived 4" in done.stdout, done.stderr
     assert s3.objects == {export.export_storage_key: export.content for export in exports}
@@ -221,7 +221,7 @@ def test_it_is_verified_in_parts(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("exports.archive._LISTED_AT_ONCE", 1)
+    monkeypatch.setattr("exports.delivery.archive._LISTED_AT_ONCE", 1)
     *_, third, last = (export.export_storage_key for export in archived)
     replace(last, None)
     call_command("verify_archive", "--limit", "3")

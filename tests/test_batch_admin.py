@@ -13,9 +13,10 @@ from playwright.sync_api import Page, expect
 from pytest_django.live_server_helper import LiveServer
 
 from accounts.models import Membership, Org, User
-from exports import batches, workers
+from backoffice.orders.decisions import MAX_AT_ONCE
+from exports.delivery import heartbeat
 from exports.models import Batch, BatchItem
-from orders.deciding_admin import MAX_AT_ONCE
+from exports.pushing import batches
 from orders.models import DraftOrder
 from tests.admins import decide_url, logged_in, messages, submitted, text
 from tests.builders import a_connection, an_approved_order, an_order, an_org
@@ -107,7 +108,7 @@ def test_orders_of_several_orgs_become_a_batch_each(org: Org, approver: User) ->
 def test_more_than_a_batch_takes_is_refused_beforehand(
     org: Org, approver: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("orders.deciding_admin.MAX_BATCH_ORDERS", 2)
+    monkeypatch.setattr("backoffice.orders.decisions.MAX_BATCH_ORDERS", 2)
     for n in range(3):
         an_order(org, f"PO-{n}")
     client = logged_in(approver)
@@ -148,7 +149,7 @@ def test_the_page_follows_a_batch_with_and_without_script(org: Org, approver: Us
     assert '<noscript><meta http-equiv="refresh"' in page
     assert "follow.js" in page
     assert "No worker is running" in page
-    workers.register()
+    heartbeat.register()
     assert "No worker is running" not in text(client.get(page_of(batch)))
 
     batch.items.filter(id__in=batch.items.values("id")[:20]).update(

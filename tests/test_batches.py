@@ -24,19 +24,20 @@ from django_q.models import OrmQ
 from accounts.models import Org, User
 from connectors.models import ErpConnection
 from connectors.port import Document
-from exports import batches, push, tasks
-from exports.batches import cancel, create_batch, progress, ring_waiting, run
-from exports.decisions import DECISIONS
-from exports.delivery import fail
+from exports.delivery.protocol import fail
 from exports.models import Batch, ErpExport
-from exports.push import push_order
-from exports.rendering import render_order
-from orderflow.db import db_now
-from orders.errors import Refused
+from exports.pushing import batches, push
+from exports.pushing.actions import DECISIONS
+from exports.pushing.batches import cancel, create_batch, progress, ring_waiting, run
+from exports.pushing.push import push_order
+from exports.pushing.rendering import render_order
+from kernel.db import db_now
+from kernel.errors import Refused
 from orders.models import DraftOrder
 from tests.builders import a_connection, a_user, an_approved_order, an_order, an_org
 from tests.locks import wait_until_one_waits
 from tests.processes import ROOT, worker
+from worker import tasks
 
 pytestmark = [pytest.mark.django_db, pytest.mark.ledger]
 Status = DraftOrder.Status
@@ -286,7 +287,7 @@ def test_a_worker_killed_around_a_commit_loses_and_repeats_nothing(
     program = """
 import django, sys
 django.setup()
-from exports import batches
+from exports.pushing import batches
 batches.CHUNK_ORDERS = 2
 batches.run(sys.argv[1])
 """
@@ -432,7 +433,7 @@ def assert_pushed_once(batch: Batch, count: int) -> None:
 def rung() -> list[UUID]:
     """The batches that workers are called for, by the tasks in the queue."""
     queued = [row.task for row in OrmQ.objects.order_by("id")]
-    return [UUID(q["args"][0]) for q in queued if q["func"] == "exports.tasks.run_batch"]
+    return [UUID(q["args"][0]) for q in queued if q["func"] == "worker.tasks.run_batch"]
 
 
 @contextmanager

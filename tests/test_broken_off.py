@@ -9,10 +9,10 @@ from django.db import OperationalError, connection, transaction
 
 from accounts.models import Org, User
 from connectors.models import ErpConnection
-from exports.delivery import deliver
+from exports.delivery.protocol import deliver
 from exports.models import ErpExport
-from exports.push import cancel_export, deliver_again, push_order, retry_order
-from orders import workflow
+from exports.pushing.push import cancel_export, deliver_again, push_order, retry_order
+from orders import lifecycle
 from orders.models import DraftOrder
 from tests.builders import a_connection, a_user, an_approved_order, an_order, an_org, some_exports
 from tests.locks import wait_until_one_waits
@@ -71,7 +71,7 @@ def test_what_a_person_does_is_done_at_the_third_try(
 ) -> None:
     order = an_order(org)
     breaks_off("draft_order", sqlstate=sqlstate)
-    workflow.approve(order.id, actor=ann)
+    lifecycle.approve(order.id, actor=ann)
     breaks_off("erp_export", sqlstate=sqlstate)
     export = push_order(order.id, actor=ann)
     deliver_again(export.id, actor=ann)

@@ -15,7 +15,7 @@ from accounts.models import Org, User
 from accounts.tokens import create_token
 from connectors.models import ConnectionTest, ErpConnection
 from exports import connection_tests
-from exports.delivery import deliver
+from exports.delivery.protocol import deliver
 from tests.api import EXPORTS, bearer, create_approved, post, send
 from tests.dropzones import asyncssh_config
 from tests.logs import Log, logged

@@ -13,13 +13,14 @@ from django.test import Client
 from django.utils import timezone
 
 from accounts.models import Org, User
-from connectors import health
+from connectors import circuit_breaker
 from connectors.errors import ConnectorError
 from connectors.models import NEVER_TESTED, ConnectionTest, ErpConnection
-from exports import connection_tests, workers
+from exports import connection_tests
+from exports.delivery import heartbeat
+from exports.delivery.dispatch import due_connections
 from exports.models import ErpExport
-from exports.push import push_order
-from exports.ring import due_connections
+from exports.pushing.push import push_order
 from tests.admins import (
     CANARY,
     HOST_KEY,
@@ -194,7 +195,7 @@ def test_changing_the_mode_drops_the_secrets_of_the_other(
 def test_no_page_shows_a_secret(
     org: Org, sftp: ErpConnection, viewer: User, operator: User, root: Client
 ) -> None:
-    health.record_failure(sftp, ConnectorError("AUTH_FAILED", detail=CANARY))
+    circuit_breaker.record_failure(sftp, ConnectorError("AUTH_FAILED", detail=CANARY))
     urls = [
         page_url("connectors_erpconnection_changelist"),
         *(
@@ -283,7 +284,7 @@ def test_a_test_that_waits_says_for_what(
     assert "No worker is running" in text(page)
     assert 'http-equiv="refresh"' in text(page)
     result = page.redirect_chain[-1][0]
-    workers.register()
+    heartbeat.register()
     assert "waits for a worker" in text(client.get(result))
     # Asking again leads to the same test.
     assert client.post(url, follow=True).redirect_chain[-1][0] == result
@@ -311,8 +312,8 @@ def test_pin_the_host_key_that_was_shown(sftp: ErpConnection, operator: User) ->
 
 
 def test_the_fingerprint_is_the_one_that_ssh_shows() -> None:
+    from backoffice.connections.operations import fingerprint
     from connectors.dropzone import ssh
-    from connectors.operating_admin import fingerprint
 
     assert fingerprint(HOST_KEY) == ssh.fingerprint(HOST_KEY)
     assert fingerprint("nonsense") == "unreadable"
@@ -326,13 +327,13 @@ def test_an_untested_connection_is_not_resumed(connection: ErpConnection, operat
     assert "resumes by itself when its test passes" in messages(page)[-1]
     connection.refresh_from_db()
     assert (connection.pause_reason, connection.paused_by) == (NEVER_TESTED, None)
-    assert health.run_test(connection).success
+    assert circuit_breaker.run_test(connection).success
     connection.refresh_from_db()
     assert not connection.is_paused
 
 
 def test_pause_and_resume(connection: ErpConnection, operator: User) -> None:
-    assert health.run_test(connection).success
+    assert circuit_breaker.run_test(connection).success
     client = logged_in(operator)
     pause = page_url("connectors_erpconnection_pause", connection.id)
     assert "This field is required." in text(client.post(pause, {"reason": " "}))
@@ -365,7 +366,7 @@ def test_deliver_now_lifts_what_put_it_off(
     assert url not in text(client.get(page_url("connectors_erpconnection_change", connection.id)))
     page = client.post(url, follow=True)
     assert messages(page) == ["The connection is paused. What waits goes when it resumes."]
-    assert health.run_test(connection).success
+    assert circuit_breaker.run_test(connection).success
     ErpConnection.objects.update(retry_at=later, failures=3)
     assert url in text(client.get(page_url("connectors_erpconnection_change", connection.id)))
     assert "What was sent is not sent twice" in text(client.get(url))

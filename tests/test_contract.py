@@ -23,11 +23,11 @@ from schemathesis.specs.openapi.checks import positive_data_acceptance
 from accounts.models import RateWindow
 from accounts.tokens import create_token
 from connectors.models import ErpConnection
-from exports.batches import create_batch
 from exports.connection_tests import request_test
 from exports.models import Batch, ErpAck, ErpExport, ErpExportEvent
-from exports.push import cancel_export, push_order
-from orderflow.db import Now
+from exports.pushing.batches import create_batch
+from exports.pushing.push import cancel_export, push_order
+from kernel.db import Now
 from orders.models import DraftOrder
 from tests.builders import a_connection, a_user, an_approved_order, an_order, an_org
 

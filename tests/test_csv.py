@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from accounts.models import Org, User
+from backoffice.csv_files import csv_file
 from exports.models import ErpAck
-from orderflow.csv_files import csv_file
 from orders.models import Customer, DraftOrder, DraftOrderLine
 from tests.admins import a_member, logged_in
 from tests.builders import a_connection, an_order, an_org, some_exports

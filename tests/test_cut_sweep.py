@@ -10,10 +10,10 @@ import pytest
 from connectors.dropzone.connector import pool
 from connectors.errors import CATALOGUE, Kind
 from connectors.models import ErpConnection
-from exports import janitor
-from exports.delivery import deliver
+from exports.delivery import cleanup
+from exports.delivery.protocol import deliver
 from exports.models import ErpExport
-from orderflow.db import db_now
+from kernel.db import db_now
 from tests.builders import a_connection, a_user, an_org, some_exports
 from tests.dropzones import dropzone_of
 from tests.erp import Erp
@@ -81,7 +81,7 @@ def test_a_stream_that_is_cut_anywhere(
                 assert erp.taken == Counter((e.filename, e.content) for e in exports), where
                 states = set(ErpExport.objects.values_list("status", flat=True))
                 assert states == {ErpExport.Status.SENT}, where
-                janitor.sweep(settled_after=-janitor.SETTLED_AFTER)
+                cleanup.sweep(settled_after=-cleanup.SETTLED_AFTER)
                 assert dropzone.leftovers() == [], where
                 assert settled(at_most=idle), f"{where}: {held()} held, {idle} before"
         assert broken >= 2 * cuts - 2

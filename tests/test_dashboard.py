@@ -9,13 +9,14 @@ from django.db import connection as database
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
-from accounts.list_admin import BoundedPaginator
 from accounts.models import User
-from connectors import health
-from exports import dashboard, workers
+from backoffice.list_admin import BoundedPaginator
+from backoffice.start import figures as dashboard
+from connectors import circuit_breaker
+from exports.delivery import heartbeat
 from exports.models import ErpAck, ErpExport, ErpExportEvent
-from exports.push import cancel_export, push_order
-from orderflow.db import db_now
+from exports.pushing.push import cancel_export, push_order
+from kernel.db import db_now
 from orders.models import Customer, DraftOrder
 from tests.builders import a_connection, a_user, an_approved_order, an_order, an_org
 
@@ -78,7 +79,7 @@ class Shop:
                 self.ack(verdict)
             self.ack("LATE", decided_at=db_now())
         type(self.erp).objects.filter(id=self.erp.id).update(last_poll_at=db_now())
-        health.pause(self.erp.id, reason="HOST_KEY_CHANGED", actor=None)
+        circuit_breaker.pause(self.erp.id, reason="HOST_KEY_CHANGED", actor=None)
 
     def client(self, *, without: tuple[str, ...] = ()) -> Client:
         """Somebody who may look at everything but what `without` names."""
@@ -152,7 +153,7 @@ def test_what_is_not_there_is_not_shown(acme: Shop) -> None:
 
 
 def test_an_inactive_connection_needs_nobody(acme: Shop) -> None:
-    health.pause(acme.erp.id, reason="AUTH_FAILED", actor=None)
+    circuit_breaker.pause(acme.erp.id, reason="AUTH_FAILED", actor=None)
     type(acme.erp).objects.update(active=False)
     assert waiting(acme.client()) == {}
 
@@ -194,7 +195,7 @@ def test_who_may_not_see_a_list_is_told_nothing_of_it(
 def test_without_a_worker_the_page_says_how_to_start_one(acme: Shop) -> None:
     client = acme.client()
     assert "manage.py worker" in client.get(INDEX).content.decode()
-    workers.register()
+    heartbeat.register()
     assert "manage.py worker" not in client.get(INDEX).content.decode()
 
 
@@ -247,7 +248,7 @@ def test_a_connection_says_when_it_was_last_heard_of(acme: Shop) -> None:
 
 
 def test_connections_that_deliver_nothing_come_first(acme: Shop, other: Shop, root: Client) -> None:
-    health.pause(other.erp.id, reason="AUTH_FAILED", actor=None)
+    circuit_breaker.pause(other.erp.id, reason="AUTH_FAILED", actor=None)
     rows = root.get(INDEX).context["connections"]
     assert [row["connection"] for row in rows] == [other.erp, acme.erp]
     assert "The server" in rows[0]["state"]
@@ -377,8 +378,8 @@ def test_who_may_not_see_exports_finds_nothing_by_them(acme: Shop) -> None:
 
 
 def test_no_more_than_a_page_is_found(acme: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("exports.search.MOST", 2)
-    monkeypatch.setattr("exports.site.MOST", 2)
+    monkeypatch.setattr("exports.reporting.search.MOST", 2)
+    monkeypatch.setattr("backoffice.site.MOST", 2)
     for number in range(4):
         an_order(acme.org, f"PO-{number}")
     page = acme.client().get(SEARCH, {"q": "PO"})

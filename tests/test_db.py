@@ -8,7 +8,7 @@ import pytest
 from django.db import connection
 
 from accounts.models import Org
-from orderflow.db import Now
+from kernel.db import Now
 
 pytestmark = [pytest.mark.django_db, pytest.mark.ledger]
 

@@ -17,7 +17,7 @@ from django.db.models.expressions import RawSQL
 from django.test import override_settings
 
 from accounts.models import Org, User
-from connectors import configuring, health
+from connectors import circuit_breaker, configuring
 from connectors.dropzone.filesystem import FilesystemFolder
 from connectors.dropzone.pipeline import Pipeline
 from connectors.dropzone.session import DropzoneSession
@@ -25,13 +25,13 @@ from connectors.dropzone.sftp import SftpFolder
 from connectors.errors import ConnectorError
 from connectors.models import ErpConnection
 from connectors.port import ConfigError, Delivery
-from exports import delivery, janitor
 from exports.connections import change_config
-from exports.delivery import deliver
+from exports.delivery import cleanup, protocol
+from exports.delivery.protocol import deliver
 from exports.models import ErpExport, ErpExportEvent
-from exports.push import cancel_export, deliver_again
-from orderflow.db import db_now
-from orders.errors import Refused
+from exports.pushing.push import cancel_export, deliver_again
+from kernel.db import db_now
+from kernel.errors import Refused
 from orders.models import DraftOrder
 from tests.builders import a_connection, a_user, an_org, some_exports
 from tests.dropzones import KINDS, Dropzone, asyncssh_config, dropzone_of, openssh_config
@@ -100,7 +100,7 @@ def crash_after(step: str) -> Iterator[None]:
             raise Crash(name)
 
     with (
-        mock.patch.object(delivery, "failpoint", autospec=True, side_effect=die),
+        mock.patch.object(protocol, "failpoint", autospec=True, side_effect=die),
         pytest.raises(Crash),
     ):
         yield
@@ -131,7 +131,7 @@ def test_a_crash_between_two_steps(org: Org, ann: User, dropzone: Dropzone, step
     deliver(connection.id)
     assert dropzone.files() == payloads(exports)
     assert {reloaded(e).status for e in exports} == {"SENT"}
-    janitor.sweep(settled_after=-janitor.SETTLED_AFTER)
+    cleanup.sweep(settled_after=-cleanup.SETTLED_AFTER)
     assert dropzone.leftovers() == []
 
 
@@ -157,7 +157,7 @@ def test_another_worker_is_elected(org: Org, ann: User, dropzone: Dropzone) -> N
     """The other worker makes all of its moves between this one's staging and its election."""
     connection = a_connection(org, dropzone.config)
     (export,) = some_exports(org, ann)
-    original = delivery.failpoint
+    original = protocol.failpoint
     moves = iter(["other"])
 
     def other_worker(name: str) -> None:
@@ -165,9 +165,9 @@ def test_another_worker_is_elected(org: Org, ann: User, dropzone: Dropzone) -> N
             ErpConnection.objects.update(lease_until=None)
             assert deliver(connection.id).sent == 1
 
-    with mock.patch.object(delivery, "failpoint", autospec=True, side_effect=other_worker):
+    with mock.patch.object(protocol, "failpoint", autospec=True, side_effect=other_worker):
         deliver(connection.id)
-    assert delivery.failpoint is original
+    assert protocol.failpoint is original
     assert dropzone.files() == payloads([export])
     assert dropzone.leftovers() == []
     assert reloaded(export).status == "SENT"
@@ -190,7 +190,7 @@ def test_the_loser_of_an_election_publishes_nothing(
                 deliver(connection.id)
             elected.append(reloaded(export).staged_path)
 
-    with mock.patch.object(delivery, "failpoint", autospec=True, side_effect=other_worker):
+    with mock.patch.object(protocol, "failpoint", autospec=True, side_effect=other_worker):
         deliver(connection.id)
     assert reloaded(export).staged_path == elected[0]
     assert kinds(export).count("STAGED") == 1
@@ -218,8 +218,8 @@ def test_two_workers_with_the_same_exports(org: Org, ann: User, folder: Dropzone
             database.close()
 
     with (
-        mock.patch.object(delivery, "failpoint", side_effect=meet),
-        mock.patch("connectors.lease.DURATION", janitor.SETTLED_AFTER * -1),
+        mock.patch.object(protocol, "failpoint", side_effect=meet),
+        mock.patch("connectors.lease.DURATION", cleanup.SETTLED_AFTER * -1),
     ):
         threads = [threading.Thread(target=work) for _ in range(2)]
         for thread in threads:
@@ -269,7 +269,7 @@ def test_both_names_with_the_same_bytes(org: Org, ann: User, dropzone: Dropzone)
     shutil.copy(dropzone.exports / tmp, dropzone.exports / export.filename)
     assert deliver(connection.id).sent == 1
     assert dropzone.files() == payloads([export])
-    janitor.sweep(settled_after=-janitor.SETTLED_AFTER)
+    cleanup.sweep(settled_after=-cleanup.SETTLED_AFTER)
     assert dropzone.leftovers() == []
     assert dropzone.files() == payloads([export])
 
@@ -325,12 +325,12 @@ def test_a_folder_that_anybody_saw_missing_is_no_evidence(
     ErpExport.objects.update(next_attempt_at=db_now() + timedelta(hours=1))
     shutil.rmtree(dropzone.exports)
     if seen_by == "test":
-        assert not health.run_test(connection).success
+        assert not circuit_breaker.run_test(connection).success
     else:
         some_exports(org, ann, first=1)
         deliver(connection.id)
     dropzone.exports.mkdir()
-    health.resume(connection.id)
+    circuit_breaker.resume(connection.id)
     ErpExport.objects.update(next_attempt_at=db_now())
     deliver(connection.id)
     assert (reloaded(export).status, code(export)) == ("PENDING", "FOLDER_CHANGED")
@@ -402,9 +402,9 @@ def test_the_janitor_waits_for_a_folder_that_is_away(
     assert deliver(connection.id).sent == 1
     assert len(dropzone.leftovers()) == 1
     away = dropzone.exports.rename(dropzone.exports.with_name("away"))
-    assert janitor.sweep(settled_after=-janitor.SETTLED_AFTER) == 0
+    assert cleanup.sweep(settled_after=-cleanup.SETTLED_AFTER) == 0
     away.rename(dropzone.exports)
-    assert janitor.sweep(settled_after=-janitor.SETTLED_AFTER) == 1
+    assert cleanup.sweep(settled_after=-cleanup.SETTLED_AFTER) == 1
     assert dropzone.files() == payloads(exports)
     assert dropzone.leftovers() == []
 
@@ -441,9 +441,9 @@ def test_a_missing_folder_pauses_and_a_passing_test_resumes(
     error = reloaded(exports[0]).error_json
     assert error and dropzone.config["export_path"] in error["message"]
     assert deliver(connection.id).sent == 0
-    assert not health.run_test(connection).success
+    assert not circuit_breaker.run_test(connection).success
     dropzone.exports.mkdir()
-    assert health.run_test(connection).success
+    assert circuit_breaker.run_test(connection).success
     connection.refresh_from_db()
     assert not connection.is_paused
     assert deliver(connection.id).sent == 3
@@ -457,10 +457,10 @@ def test_a_mended_folder_is_found_without_a_person(org: Org, ann: User, folder: 
     deliver(connection.id)
     folder.exports.mkdir()
     # Not at once: nothing has changed for a while.
-    assert health.retest_due() == 0
+    assert circuit_breaker.retest_due() == 0
     long_ago = db_now() - timedelta(minutes=16)
     ErpConnection.objects.update(paused_at=long_ago)
-    assert health.retest_due() == 1
+    assert circuit_breaker.retest_due() == 1
     assert deliver(connection.id).sent == 1
 
 
@@ -471,7 +471,7 @@ def test_what_may_lock_an_account_is_never_retested(
     a_connection(org, folder.config, paused=True)
     long_ago = db_now() - timedelta(days=1)
     ErpConnection.objects.update(pause_reason=reason, paused_at=long_ago)
-    assert health.retest_due() == 0
+    assert circuit_breaker.retest_due() == 0
 
 
 def test_a_passing_test_does_not_lift_a_persons_pause(
@@ -479,10 +479,10 @@ def test_a_passing_test_does_not_lift_a_persons_pause(
 ) -> None:
     connection = a_connection(org, folder.config)
     some_exports(org, ann)
-    health.pause(connection.id, reason="stock-taking", actor=ann)
-    assert health.run_test(connection).success
+    circuit_breaker.pause(connection.id, reason="stock-taking", actor=ann)
+    assert circuit_breaker.run_test(connection).success
     assert deliver(connection.id).sent == 0
-    health.resume(connection.id)
+    circuit_breaker.resume(connection.id)
     assert deliver(connection.id).sent == 1
 
 
@@ -491,7 +491,7 @@ def test_a_new_connection_waits_for_its_first_test(org: Org, ann: User, folder: 
     assert connection.pause_reason == "NEVER_TESTED"
     some_exports(org, ann)
     assert deliver(connection.id).sent == 0
-    health.run_test(connection)
+    circuit_breaker.run_test(connection)
     assert deliver(connection.id).sent == 1
 
 
@@ -505,7 +505,7 @@ def test_a_wrong_password_pauses_and_its_correction_resumes(
     assert connection.pause_reason == code(export) == "AUTH_FAILED"
     assert "canary-4711" not in str(reloaded(export).error_json) + str(connection.last_error)
     configuring.change_config(connection, asyncssh_config(asyncssh_server))
-    assert health.run_test(connection).success
+    assert circuit_breaker.run_test(connection).success
     assert deliver(connection.id).sent == 1
 
 
@@ -566,7 +566,7 @@ def test_a_read_only_server_pauses_until_it_is_mended(
         connection.refresh_from_db()
         assert connection.pause_reason == code(export) == "PERMISSION"
         server.restart(sftp_server_args=[])
-        assert health.run_test(connection).success
+        assert circuit_breaker.run_test(connection).success
         assert deliver(connection.id).sent == 1
 
 
@@ -580,10 +580,10 @@ def test_a_changed_host_key_pauses_until_the_new_one_is_pinned(
         deliver(connection.id)
         connection.refresh_from_db()
         assert connection.pause_reason == code(export) == "HOST_KEY_CHANGED"
-        assert not health.run_test(connection).success
+        assert not circuit_breaker.run_test(connection).success
         connection.refresh_from_db()
         configuring.pin_host_key(connection, connection.host_key_seen)
-        assert health.run_test(connection).success
+        assert circuit_breaker.run_test(connection).success
         assert deliver(connection.id).sent == 1
 
 
@@ -648,9 +648,9 @@ def test_what_waits_too_long_is_given_up_unless_staged(
     ErpExport.objects.filter(id=staged.id).update(
         staged_path="/x.tmp", staged_at=db_now(), destination={}
     )
-    assert janitor.give_up() == 0
+    assert cleanup.give_up() == 0
     ErpConnection.objects.update(failures=3, failing_since=db_now())
-    assert janitor.give_up() == 1
+    assert cleanup.give_up() == 1
     assert [reloaded(e).status for e in (staged, unstaged)] == ["PENDING", "FAILED"]
     assert reloaded(unstaged).draft_order.status == DraftOrder.Status.ERROR
     assert connection
@@ -682,10 +682,10 @@ def test_waiting_for_a_paused_connection_is_no_failure(
     connection = a_connection(org, folder.config)
     some_exports(org, ann)
     ErpExport.objects.update(created_at=db_now() - timedelta(hours=2))
-    health.record_failure(connection, ConnectorError("CONNECT_REFUSED"))
-    assert janitor.give_up() == 0
+    circuit_breaker.record_failure(connection, ConnectorError("CONNECT_REFUSED"))
+    assert cleanup.give_up() == 0
     ErpConnection.objects.update(failing_since=db_now() - timedelta(hours=2))
-    assert janitor.give_up() == 1
+    assert cleanup.give_up() == 1
 
 
 def test_an_error_of_a_replaced_config_does_not_pause_the_new_one(
@@ -694,7 +694,7 @@ def test_an_error_of_a_replaced_config_does_not_pause_the_new_one(
     connection = a_connection(org, folder.config)
     stale = ErpConnection.objects.get()
     configuring.change_config(connection, {**folder.config, "file_mode": "0640"})
-    health.record_failure(stale, ConnectorError("AUTH_FAILED"))
+    circuit_breaker.record_failure(stale, ConnectorError("AUTH_FAILED"))
     connection.refresh_from_db()
     assert not connection.is_paused
 
@@ -710,7 +710,7 @@ def test_a_folder_that_was_replaced_in_the_same_run_is_no_evidence(
             shutil.rmtree(folder.exports)
             folder.exports.mkdir()
 
-    with mock.patch.object(delivery, "failpoint", autospec=True, side_effect=replace):
+    with mock.patch.object(protocol, "failpoint", autospec=True, side_effect=replace):
         assert deliver(connection.id).sent == 0
     assert code(export) == "FOLDER_CHANGED"
 
@@ -728,7 +728,7 @@ def test_a_server_with_a_new_key_is_no_evidence(
         server.restart(host_keys=[new_key()])
         config = openssh_config(server)
         change_config(connection, config)
-        health.resume(connection.id)
+        circuit_breaker.resume(connection.id)
         assert deliver(connection.id).sent == 0
         assert code(export) == "FOLDER_CHANGED"
 
@@ -770,8 +770,8 @@ def test_no_transaction_is_open_while_a_server_is_asked(
         with crash_after("staged"):
             deliver(connection.id)
         assert deliver(connection.id).sent == len(exports)
-        assert janitor.sweep(settled_after=-janitor.SETTLED_AFTER) == len(exports)
-        assert health.run_test(connection).success
+        assert cleanup.sweep(settled_after=-cleanup.SETTLED_AFTER) == len(exports)
+        assert circuit_breaker.run_test(connection).success
     assert set(asked) == {False}
 
 
@@ -790,7 +790,7 @@ def test_a_cancellation_counts_until_the_election(
             except Refused as e:
                 refused.append(e.code)
 
-    with mock.patch.object(delivery, "failpoint", autospec=True, side_effect=cancel):
+    with mock.patch.object(protocol, "failpoint", autospec=True, side_effect=cancel):
         deliver(connection.id)
     assert refused == ["NOT_CANCELLABLE"] * (not is_cancelled)
     assert dropzone.files() == ({} if is_cancelled else payloads([export]))
@@ -830,7 +830,7 @@ def test_the_dropzone_of_staged_exports_is_locked(org: Org, ann: User, folder: D
     with pytest.raises(ConfigError):
         change_config(connection, moved)
     change_config(connection, folder.config)
-    assert health.run_test(connection).success
+    assert circuit_breaker.run_test(connection).success
     assert deliver(connection.id).sent == 1
     change_config(connection, moved)
     connection.refresh_from_db()
@@ -849,10 +849,10 @@ def test_a_config_that_changed_meanwhile_elects_nothing(
         if name == "staged":
             configuring.change_config(connection, moved)
 
-    with mock.patch.object(delivery, "failpoint", autospec=True, side_effect=change):
+    with mock.patch.object(protocol, "failpoint", autospec=True, side_effect=change):
         assert deliver(connection.id).sent == 0
     assert list(folder.exports.iterdir()) == []
-    assert health.run_test(connection).success
+    assert circuit_breaker.run_test(connection).success
     assert deliver(connection.id).sent == 1
     assert [p.name for p in folder.acks.iterdir()] == [export.filename]
 
@@ -885,7 +885,7 @@ def test_without_atomic_write_files_arrive_too(org: Org, ann: User, direct: Drop
     exports = some_exports(org, ann, 3)
     assert deliver(connection.id).sent == 3
     assert direct.files() == payloads(exports)
-    janitor.sweep(settled_after=-janitor.SETTLED_AFTER)
+    cleanup.sweep(settled_after=-cleanup.SETTLED_AFTER)
     assert direct.files() == payloads(exports)
 
 

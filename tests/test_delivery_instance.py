@@ -17,22 +17,22 @@ from django_q.models import OrmQ
 
 from accounts.audit import Action
 from accounts.models import AuditEntry, User
-from connectors import health, instance, lease
-from connectors.instance import OtherInstance
+from connectors import circuit_breaker, lease, ownership
 from connectors.models import DeliveryInstance, ErpConnection
-from exports import tasks
+from connectors.ownership import OtherInstance
 from exports.connection_tests import request_test
-from exports.delivery import deliver
-from exports.management.commands.worker import Command as Worker
+from exports.delivery.dispatch import ring_due_connections, ring_due_polls
+from exports.delivery.protocol import deliver
 from exports.models import ErpExport
-from exports.ring import ring_due_connections, ring_due_polls
-from exports.settlement import Outcome, settle
-from orders.errors import Refused
+from exports.resolution.manual import Outcome, settle
+from kernel.errors import Refused
 from tests.admins import logged_in, text
 from tests.builders import a_connection, a_user, an_org, some_exports
 from tests.dropzones import Dropzone, dropzone_of
 from tests.processes import run
 from tests.servers import postgres
+from worker import tasks
+from worker.management.commands.worker import Command as Worker
 
 pytestmark = [pytest.mark.django_db, pytest.mark.ledger]
 
@@ -110,7 +110,7 @@ def test_nothing_is_sent_polled_or_moved_until_it_is_claimed(
     assert not erp.is_paused
     assert not erp.failures
 
-    instance.claim()
+    ownership.claim()
     claimed = AuditEntry.objects.get(action=Action.DATABASE_CLAIMED)
     assert claimed.after == {"installation": settings.DELIVERY_INSTANCE}
     ErpConnection.objects.update(poll_due_at=erp.created_at)
@@ -128,7 +128,7 @@ def test_no_connection_is_tested(
         request_test(erp, actor=ann)
     assert refused.value.code == "OTHER_INSTANCE"
     with pytest.raises(OtherInstance):
-        health.run_test(erp)
+        circuit_breaker.run_test(erp)
     with pytest.raises(CommandError, match="claim_delivery_instance"):
         call_command("test_connection", erp.id)
     erp.refresh_from_db()
@@ -138,9 +138,9 @@ def test_no_connection_is_tested(
 def test_a_paused_connection_is_not_tested_again(foreign: None, erp: ErpConnection) -> None:
     long_ago = erp.created_at.replace(year=2020)
     ErpConnection.objects.update(paused_at=long_ago, pause_reason="DIR_MISSING")
-    assert health.retest_due() == 0
-    instance.claim()
-    assert health.retest_due() == 1
+    assert circuit_breaker.retest_due() == 0
+    ownership.claim()
+    assert circuit_breaker.retest_due() == 1
 
 
 def test_nothing_is_settled_in_the_dropzone(foreign: None, erp: ErpConnection, ann: User) -> None:
@@ -165,7 +165,7 @@ def test_a_worker_that_is_delivering_stops_when_another_installation_claims(
     held = lease.acquire(erp.id)
     assert held
     settings.DELIVERY_INSTANCE = "production-2"
-    instance.claim()
+    ownership.claim()
     assert lease.acquire(erp.id) is None
     settings.DELIVERY_INSTANCE = "production"
     assert not held.renew()
@@ -200,7 +200,7 @@ def test_the_worker_logs_it_once(caplog: pytest.LogCaptureFixture) -> None:
         DeliveryInstance.objects.update(name="staging")
         worker._look_whose_it_is()
         worker._look_whose_it_is()
-        instance.claim()
+        ownership.claim()
         worker._look_whose_it_is()
     barred, free = caplog.messages
     assert "belongs to the installation “staging”" in barred
@@ -217,9 +217,9 @@ def test_a_claim_wants_the_name(
     with pytest.raises(CommandError, match="Not confirmed"):
         call_command("claim_delivery_instance", "--confirm", "yes")
     assert "2 waiting exports are sent at once, on 1 connections" in capsys.readouterr().out
-    assert instance.objection()
+    assert ownership.objection()
     call_command("claim_delivery_instance", "--confirm", settings.DELIVERY_INSTANCE)
-    assert not instance.objection()
+    assert not ownership.objection()
     call_command("claim_delivery_instance")
     assert "already" in capsys.readouterr().out
 
@@ -227,7 +227,7 @@ def test_a_claim_wants_the_name(
 def test_a_claim_asks_at_the_terminal(foreign: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("builtins.input", lambda question: settings.DELIVERY_INSTANCE)
     call_command("claim_delivery_instance")
-    assert not instance.objection()
+    assert not ownership.objection()
 
 
 def test_migrating_again_claims_nothing() -> None:
@@ -303,6 +303,6 @@ def test_an_ordinary_role_may_ask_which_database_it_is() -> None:
         cursor.execute("GRANT SELECT ON delivery_instance TO ordinary")
         cursor.execute("SET LOCAL ROLE ordinary")
         try:
-            assert not instance.objection()
+            assert not ownership.objection()
         finally:
             cursor.execute("RESET ROLE")

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
-from exports.cluster import GRACE_SECONDS
+from worker.cluster import GRACE_SECONDS
 
 ROOT = Path(__file__).parent.parent
 DOCKERFILE = (ROOT / "Dockerfile").read_text()

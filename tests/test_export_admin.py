@@ -8,8 +8,8 @@ import pytest
 from accounts.models import Org, User
 from connectors.models import ErpConnection
 from exports.models import ErpExport
-from exports.push import push_order
-from orderflow.db import Now
+from exports.pushing.push import push_order
+from kernel.db import Now
 from orders.models import DraftOrder
 from tests.admins import (
     logged_in,

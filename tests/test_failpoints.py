@@ -13,11 +13,11 @@ import pytest
 from django.db import connection as database
 
 from connectors.models import ErpConnection
-from exports import janitor
-from exports.archive import archive_pending
-from exports.delivery import deliver
+from exports.delivery import cleanup
+from exports.delivery.archive import archive_pending
+from exports.delivery.protocol import deliver
 from exports.models import ErpExport
-from orderflow.db import db_now
+from kernel.db import db_now
 from tests.builders import a_connection, a_user, an_org, some_exports
 from tests.dropzones import dropzone_of
 from tests.erp import Erp
@@ -130,6 +130,6 @@ def test_each_order_arrives_once_whatever_happens_at_any_step(
             with erp.taking_at_once():
                 FAULTS[fault](scene, failpoint)
                 scene.settle()
-            janitor.sweep(settled_after=-janitor.SETTLED_AFTER)
+            cleanup.sweep(settled_after=-cleanup.SETTLED_AFTER)
             assert_kept(exports, erp.taken, dropzone.leftovers(), where=f"{fault} at {failpoint}")
             assert not ErpExport.objects.filter(archived_at=None).exists()

@@ -15,10 +15,10 @@ from django.utils import timezone
 from accounts.models import Org, User
 from connectors.errors import CATALOGUE, ConnectorError
 from connectors.models import ErpConnection
+from exports.lifecycle import advance
 from exports.models import ErpAck, ErpExport, ErpExportEvent
-from exports.push import retry_order
-from exports.transitions import advance
-from orders import workflow
+from exports.pushing.push import retry_order
+from orders import lifecycle
 from orders.models import Customer, DraftOrder, DraftOrderLine
 from tests.admins import a_member, logged_in, text
 from tests.builders import a_connection, an_approved_order, an_order, an_org, some_exports
@@ -48,7 +48,7 @@ def fail(
         next_attempt_at=None,
         error_json=report,
     )
-    workflow.transition([export.draft_order_id], expect=["PUSHING"], to="ERROR")
+    lifecycle.transition([export.draft_order_id], expect=["PUSHING"], to="ERROR")
 
 
 def doubt(export: ErpExport) -> None:

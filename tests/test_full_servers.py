@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from connectors import health
+from connectors import circuit_breaker
 from connectors.dropzone import ssh
 from connectors.dropzone.connector import DropzoneJsonV1Connector
 from connectors.dropzone.transport import Transport
 from connectors.errors import ConnectorError
 from connectors.models import ErpConnection
-from exports.delivery import deliver
+from exports.delivery.protocol import deliver
 from exports.models import ErpExport
 from tests.builders import a_connection, a_user, an_org, some_exports
 from tests.dropzones import asyncssh_config, openssh_config, proftpd_config
@@ -77,7 +77,7 @@ def test_a_full_server_pauses_nothing(proftpd: Callable[..., ProFTPDServer]) -> 
         assert erp.last_error
         assert erp.last_error["code"] == "TOO_MANY_SESSIONS"
         assert erp.last_error["message"] == FULL
-        health.retry_now(erp.id)
+        circuit_breaker.retry_now(erp.id)
         deliver(erp.id)
         export.refresh_from_db()
         assert export.status == "SENT"

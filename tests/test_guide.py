@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from exports.snapshots import order_snapshot, org_snapshot
+from exports.pushing.snapshots import order_snapshot, org_snapshot
 from tests.builders import a_user, an_approved_order, an_org
 from tests.dropzones import openssh_config
 from tests.servers import OpenSSHServer

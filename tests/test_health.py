@@ -12,9 +12,9 @@ from django.db import connections
 from django.db.migrations.recorder import MigrationRecorder
 from django.test import Client
 
-from exports import workers
+from exports.delivery import heartbeat
+from kernel.db import db_now
 from orderflow import health
-from orderflow.db import db_now
 from tests.api import refusal
 from tests.servers import TcpProxy
 
@@ -89,11 +89,11 @@ def test_a_worker_is_healthy_while_its_heart_beats() -> None:
 
     with pytest.raises(CommandError, match="No worker"):
         healthy()
-    worker = workers.register()
+    worker = heartbeat.register()
     assert "1 alive" in healthy()
     type(worker).objects.update(host="elsewhere")
     with pytest.raises(CommandError, match="No worker"):
         healthy()
-    type(worker).objects.update(host=worker.host, beat_at=db_now() - 2 * workers._DEAD_AFTER)
+    type(worker).objects.update(host=worker.host, beat_at=db_now() - 2 * heartbeat._DEAD_AFTER)
     with pytest.raises(CommandError, match="No worker"):
         healthy()

@@ -8,7 +8,7 @@ from itertools import chain
 import pytest
 from rest_framework.test import APIClient
 
-from orderflow.limits import (
+from kernel.limits import (
     MAX_BODY_BYTES,
     MAX_ERRORS,
     MAX_JSON_DEPTH,

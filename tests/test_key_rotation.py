@@ -20,11 +20,11 @@ from fernet_fields import EncryptedField
 
 from accounts.audit import Action
 from accounts.models import AuditEntry
-from connectors import health, rotation
+from connectors import circuit_breaker, rotation
 from connectors.configuring import change_config
 from connectors.fields import EncryptedConfigField
 from connectors.models import ErpConnection
-from exports import delivery
+from exports.delivery import protocol
 from tests.builders import a_connection, a_user, an_org, some_exports
 from tests.processes import run
 
@@ -192,7 +192,7 @@ def test_a_simultaneous_edit_is_not_lost(dropzone_root: Path, old: list[str]) ->
 def test_a_connection_test_under_way_counts(dropzone_root: Path, old: list[str]) -> None:
     (erp,) = some_connections(dropzone_root)
     with keys(NEW, *old):
-        report = health.run_test(erp, on_step=lambda step: bool(rotation.rotate()))
+        report = circuit_breaker.run_test(erp, on_step=lambda step: bool(rotation.rotate()))
         assert report.success
         erp.refresh_from_db()
         assert erp.last_test_at
@@ -207,8 +207,8 @@ def test_a_delivery_under_way_goes_on(dropzone_root: Path, old: list[str]) -> No
         if place == "staged":
             assert rotation.rotate().rotated == 1
 
-    with keys(NEW, *old), mock.patch.object(delivery, "failpoint", side_effect=rotate):
-        assert delivery.deliver(erp.id).sent == 1
+    with keys(NEW, *old), mock.patch.object(protocol, "failpoint", side_effect=rotate):
+        assert protocol.deliver(erp.id).sent == 1
 
 
 @pytest.mark.django_db(transaction=True)

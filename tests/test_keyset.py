@@ -9,9 +9,9 @@ from django.contrib import admin
 from django.db.models import QuerySet
 from django.test import RequestFactory
 
-from accounts.csv_admin import CsvAdmin
 from accounts.models import User
-from orderflow.keyset import read_by_key
+from backoffice.csv_admin import CsvAdmin
+from kernel.keyset import read_by_key
 from orders.models import Customer, DraftOrder
 from tests.admin_pages import a_full_house
 from tests.builders import an_order, an_org

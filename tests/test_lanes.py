@@ -6,12 +6,12 @@ import pytest
 from django_q.models import OrmQ
 
 from accounts.models import User
-from connectors import health, lease
+from connectors import circuit_breaker, lease
 from connectors.errors import ConnectorError
 from connectors.models import ErpConnection
-from exports import lanes, workers
-from exports.delivery import deliver
-from exports.ring import ring_due_connections
+from exports.delivery import bulkhead, heartbeat
+from exports.delivery.dispatch import ring_due_connections
+from exports.delivery.protocol import deliver
 from tests.builders import a_connection, a_user, an_org, some_exports
 from tests.dropzones import openssh_config
 from tests.servers import OpenSSHServer, TcpProxy
@@ -39,28 +39,28 @@ def connections(count: int, *, failures: int = 1) -> list[ErpConnection]:
 
 
 def test_half_of_the_workers_is_the_width_of_the_slow_lane() -> None:
-    assert lanes.width() == 1
-    workers.register()
-    workers.register()
-    assert workers.count_processes() == 4
-    assert lanes.width() == 2
+    assert bulkhead.width() == 1
+    heartbeat.register()
+    heartbeat.register()
+    assert heartbeat.count_processes() == 4
+    assert bulkhead.width() == 2
 
 
 def test_a_failing_connection_waits_while_its_lane_is_full() -> None:
     first, second = connections(2)
-    held = lanes.acquire(first.id)
+    held = bulkhead.acquire(first.id)
     assert held
-    assert lanes.acquire(second.id) is None
+    assert bulkhead.acquire(second.id) is None
     assert ErpConnection.objects.get(id=second.id).lease_until is None
     held.release()
-    assert lanes.acquire(second.id)
+    assert bulkhead.acquire(second.id)
 
 
 def test_a_healthy_connection_never_waits_for_failing_ones() -> None:
     failing, healthy = connections(2)
     ErpConnection.objects.filter(id=healthy.id).update(failures=0)
-    assert lanes.acquire(failing.id)
-    assert lanes.acquire(healthy.id)
+    assert bulkhead.acquire(failing.id)
+    assert bulkhead.acquire(healthy.id)
 
 
 def test_no_more_failing_connections_are_rung_than_can_be_served(ann: User) -> None:
@@ -116,10 +116,10 @@ def test_with_room_in_the_slow_lane_the_server_gets_its_time(
 def test_a_server_that_is_known_to_be_slow_is_waited_for(openssh: OpenSSHServer) -> None:
     with TcpProxy(openssh.host, openssh.port, latency=0.15) as proxy:
         far = a_connection(an_org("far"), openssh_config(openssh, port=proxy.port))
-        assert health.run_test(far).success
+        assert circuit_breaker.run_test(far).success
         far.refresh_from_db()
         assert far.capabilities["reach_ms"] > 1000
-        with lanes.open_session(far) as session:
+        with bulkhead.open_session(far) as session:
             assert list(session.listing()) == []
         far.refresh_from_db()
         assert far.slow_since is None
@@ -129,7 +129,7 @@ def test_other_errors_are_no_matter_of_patience(openssh: OpenSSHServer) -> None:
     connection = a_connection(
         an_org("refused"), openssh_config(openssh, password="wrong", ssh_key="")
     )
-    with pytest.raises(ConnectorError, match="AUTH_METHOD"), lanes.open_session(connection):
+    with pytest.raises(ConnectorError, match="AUTH_METHOD"), bulkhead.open_session(connection):
         pass
     connection.refresh_from_db()
     assert connection.slow_since is None

@@ -12,14 +12,14 @@ from django.test import Client
 
 from accounts.models import AuditEntry, Org, User
 from connectors.models import ErpConnection
-from exports import inbox
-from exports.acks import poll
-from exports.delivery import deliver
+from exports.acks import review
+from exports.acks.poller import poll
+from exports.delivery.protocol import deliver
 from exports.models import ErpAck, ErpExport
-from exports.push import cancel_export, push_order, retry_order
-from exports.settlement import Outcome, settle
-from orders import workflow
-from orders.errors import Refused
+from exports.pushing.push import cancel_export, push_order, retry_order
+from exports.resolution.manual import Outcome, settle
+from kernel.errors import Refused
+from orders import lifecycle
 from orders.models import DraftOrder
 from tests.admins import a_member, logged_in, messages, page_url
 from tests.builders import a_connection, a_user, an_org, some_exports
@@ -88,7 +88,7 @@ Answer = Callable[..., ErpAck]
 
 
 def edit(order_id: Any, actor: User, **lines: Any) -> None:
-    with workflow.editing(order_id, actor=actor) as order:
+    with lifecycle.editing(order_id, actor=actor) as order:
         order.notes = "edited"
         order.save(update_fields=["notes"])
         order.lines.update(**lines or {"qty": 3})
@@ -103,9 +103,9 @@ def bring(status: str, export: ErpExport, answer: Answer, actor: User) -> None:
     if status in EDITED:
         edit(order_id, actor, **({"qty": 0} if status == Status.NEEDS_REVIEW else {}))
     if status == Status.APPROVED:
-        workflow.approve(order_id, actor=actor)
+        lifecycle.approve(order_id, actor=actor)
     if status == Status.REJECTED:
-        workflow.reject(order_id, actor=actor)
+        lifecycle.reject(order_id, actor=actor)
     if status == Status.PUSHING:
         retry_order(order_id, actor=actor)
     assert state(export)[1] == status
@@ -298,7 +298,7 @@ def test_an_edited_order_can_be_refused_and_corrected_after_all(
     with pytest.raises(Refused) as refused:
         retry_order(order.id, actor=ann)
     assert refused.value.code == "CHANGED_SINCE_APPROVAL"
-    workflow.approve(order.id, actor=ann)
+    lifecycle.approve(order.id, actor=ann)
     assert push_order(order.id, actor=ann).approved_hash != sent.approved_hash
 
 
@@ -397,8 +397,8 @@ def test_a_late_refusal_is_only_dismissed(
         operator, "exports_erpack_change", ack
     )
     with pytest.raises(Refused) as refused:
-        inbox.take(ack.id, actor=ann, reason="?")
+        review.take(ack.id, actor=ann, reason="?")
     assert refused.value.code == "NO_CONFLICT"
     cancel_export(newer(sent).id, actor=ann)
-    inbox.dismiss(ack.id, actor=ann, reason="Known")
+    review.dismiss(ack.id, actor=ann, reason="Known")
     assert retry_order(sent.draft_order_id, actor=ann)

@@ -7,9 +7,9 @@ import pytest
 from django.contrib.sessions.models import Session
 from django_q.models import Task
 
-from exports import tasks
-from exports.leftovers import FAILED_TASKS_KEPT_FOR
-from orderflow.db import db_now
+from kernel.db import db_now
+from worker import tasks
+from worker.housekeeping import FAILED_TASKS_KEPT_FOR
 
 pytestmark = pytest.mark.django_db
 

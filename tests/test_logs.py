@@ -14,10 +14,10 @@ from rest_framework.test import APIClient
 
 from accounts.models import ApiToken, Org, User
 from connectors.models import ErpConnection
-from exports.delivery import deliver
+from exports.delivery.protocol import deliver
 from exports.models import ErpExport
-from exports.push import cancel_export, push_order
-from orderflow.logs import about
+from exports.pushing.push import cancel_export, push_order
+from kernel.logs import about
 from tests.api import EXPORTS, ORDERS, create_approved, post
 from tests.builders import a_connection, a_user, an_approved_order, an_org, some_exports
 from tests.logs import Log, logged
@@ -94,7 +94,7 @@ def test_what_becomes_of_an_export_is_logged_with_its_ids(
     erp = a_connection(acme, {"mode": "filesystem", "export_path": str(dropzone_root)})
     (export,) = some_exports(acme, ann)
     deliver(erp.id)
-    lines = log.of("exports.transitions")
+    lines = log.of("exports.lifecycle")
     assert [line["message"] for line in lines] == [
         f"export {export.id}: CREATED",
         f"export {export.id}: SENT",
@@ -113,7 +113,7 @@ def test_an_error_that_nothing_raised_is_found_by_its_correlation_id(
     cancel_export(export.id, actor=ann)
     export.refresh_from_db()
     correlation_id = export.error_json["correlation_id"]
-    line = log.of("exports.transitions")[-1]
+    line = log.of("exports.lifecycle")[-1]
     assert line["message"] == f"export {export.id}: CANCELLED [{correlation_id}]"
 
 
@@ -125,7 +125,7 @@ def test_what_is_taken_back_is_not_logged(log: Log, acme: Org, dropzone_root: Pa
     with transaction.atomic():
         push_order(order.id, actor=ann)
         transaction.set_rollback(True)
-    assert log.of("exports.transitions") == []
+    assert log.of("exports.lifecycle") == []
 
 
 @pytest.mark.usefixtures("roles")
@@ -134,7 +134,7 @@ def test_a_push_by_a_service_leads_to_its_export(
     owner: APIClient, dropzone: ErpConnection, log: Log
 ) -> None:
     response = post(owner, f"{create_approved(owner)}/push")
-    (line,) = log.of("exports.transitions")
+    (line,) = log.of("exports.lifecycle")
     assert line["request_id"] == response["X-Request-ID"]
     assert f"{EXPORTS}/{line['export_id']}" == response["Location"]
 
@@ -145,7 +145,7 @@ def test_a_failed_delivery_says_whose_it_is(log: Log, dropzone_root: Path) -> No
     erp = a_connection(org, {"mode": "filesystem", "export_path": f"{dropzone_root}/missing"})
     some_exports(org, a_user(org))
     deliver(erp.id)
-    (line,) = log.of("connectors.health")
+    (line,) = log.of("connectors.circuit_breaker")
     assert (line["connection_id"], line["org_id"]) == (str(erp.id), str(org.id))
     assert ErpExport.objects.get().error_json["correlation_id"] in line["message"]
 

@@ -9,8 +9,8 @@ from django.conf import settings
 from django.test import Client
 
 from accounts.models import Org, User
-from orderflow.limits import MAX_FORM_LINES
-from orders import admin, editing_admin
+from backoffice.orders import admin, editing
+from kernel.limits import MAX_FORM_LINES
 from orders.models import DraftOrder
 from tests.admins import logged_in, page_url, text
 from tests.builders import an_approved_order, an_order
@@ -82,8 +82,8 @@ def test_an_order_of_a_thousand_lines_is_saved_in_the_form(org: Org, approver: U
 @pytest.fixture
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the form take few lines, so that more of them are quickly there."""
-    monkeypatch.setattr(editing_admin.LineInline, "max_num", FEW)
-    for module in (admin, editing_admin):
+    monkeypatch.setattr(editing.LineInline, "max_num", FEW)
+    for module in (admin, editing):
         monkeypatch.setattr(module, "MAX_FORM_LINES", FEW)
 
 

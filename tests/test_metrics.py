@@ -11,16 +11,17 @@ from django.test.utils import CaptureQueriesContext
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse
 
-from connectors import health
+from connectors import circuit_breaker
 from connectors.models import DeliveryInstance, ErpConnection
-from exports import tallies, workers
 from exports.checks import check_metrics_token
-from exports.metrics import REGISTRY
+from exports.delivery import heartbeat
 from exports.models import ErpAck, ErpExport, ErpExportEvent, Worker
+from exports.reporting import counters
+from exports.reporting.metrics import REGISTRY
+from kernel import db
+from kernel.db import db_now
 from notifications.models import EventType, Notification, Webhook
 from notifications.webhooks import create_webhook
-from orderflow import db
-from orderflow.db import db_now
 from tests.builders import a_connection, a_user, an_org, some_exports
 from tests.processes import ROOT
 
@@ -162,9 +163,9 @@ def test_connections_in_use_say_how_they_do(erp: ErpConnection) -> None:
     ErpConnection.objects.update(failures=4, last_poll_at=db_now() - HOUR)
     assert value("orderflow_connection_failures", erp) == 4
     assert (value("orderflow_connection_poll_age_seconds", erp) or 0) >= 3600
-    health.pause(erp.id, reason="AUTH_FAILED", actor=None)
+    circuit_breaker.pause(erp.id, reason="AUTH_FAILED", actor=None)
     assert value("orderflow_connection_paused", erp, reason="AUTH_FAILED") == 1
-    health.pause(erp.id, reason="Ms Private is ill", actor=a_user(erp.org))
+    circuit_breaker.pause(erp.id, reason="Ms Private is ill", actor=a_user(erp.org))
     assert value("orderflow_connection_paused", erp, reason="PERSON") == 1
     assert "Private" not in scrape()
     ErpConnection.objects.update(active=False)
@@ -184,7 +185,7 @@ def test_what_was_done_is_counted_for_ever(erp: ErpConnection) -> None:
     assert value("orderflow_exports_total", erp, outcome="sent") == 0
     assert value("orderflow_events_uncounted") == ErpExportEvent.objects.latest("id").id
     for _ in range(2):
-        tallies.count_events()
+        counters.count_events()
     ErpExportEvent.objects.all().delete()
     for outcome, count in {"created": 3, "sent": 3, "acked": 3, "failed": 1}.items():
         assert value("orderflow_exports_total", erp, outcome=outcome) == count, outcome
@@ -260,7 +261,7 @@ def test_an_installation_that_must_not_deliver_says_so() -> None:
 
 def test_the_machinery_says_how_it_does(erp: ErpConnection) -> None:
     assert value("orderflow_workers") == 0
-    worker, died = workers.register(), workers.register()
+    worker, died = heartbeat.register(), heartbeat.register()
     labels = {"host": worker.host, "pid": str(worker.pid)}
     Worker.objects.filter(id=died.id).update(beat_at=db_now() - HOUR)
     assert value("orderflow_workers") == 1
@@ -302,7 +303,7 @@ def test_a_scrape_takes_the_same_few_queries_for_any_number_of_connections(
         a_webhook(another, f"bob-{number}")
         told(another, 3, webhook_due_at=db_now(), mail_due_at=db_now())
     for _ in range(2):
-        tallies.count_events()
+        counters.count_events()
     assert queries() == few < 25
 
 

@@ -12,9 +12,9 @@ from django.urls import reverse
 from accounts.models import Org
 from connectors.dropzone import naming
 from connectors.models import ErpConnection
-from exports import acks, inbox
-from exports.acks import poll
-from exports.delivery import deliver
+from exports.acks import poller, review
+from exports.acks.poller import poll
+from exports.delivery.protocol import deliver
 from exports.models import ErpAck, ErpExport
 from tests.admins import a_member, logged_in
 from tests.builders import a_connection, a_user, an_org, some_exports
@@ -170,7 +170,7 @@ def test_a_near_miss_is_recorded_once_and_left_alone(
     assert f"Expected: ack_{sent[1].filename}." in ack.reason
     assert (dropzone.acks / misspelt(sent[1])).exists()
     assert {export.status for export in ErpExport.objects.all()} == {"SENT"}
-    assert inbox.candidates(ack)[0] == sent[1]
+    assert review.candidates(ack)[0] == sent[1]
 
 
 @pytest.mark.django_db
@@ -183,14 +183,14 @@ def test_what_a_person_decides_about_a_near_miss(
     write(dropzone, name, "SO-7")
     poll(erp.id)
     ack = ErpAck.objects.get()
-    assert inbox.candidates(ack)[0] == sent[2]
+    assert review.candidates(ack)[0] == sent[2]
     operator = a_user(org, "oskar")
     if decision == "assign":
-        inbox.assign(ack.id, sent[2].id, actor=operator, reason="It is theirs")
+        review.assign(ack.id, sent[2].id, actor=operator, reason="It is theirs")
         sent[2].refresh_from_db()
         assert (sent[2].status, sent[2].erp_order_id) == ("ACKED", "SO-7")
     else:
-        inbox.dismiss(ack.id, actor=operator, reason="A test of theirs")
+        review.dismiss(ack.id, actor=operator, reason="A test of theirs")
     assert poll(erp.id).moved == 1
     assert [path.name for path in dropzone.acks.iterdir() if path.is_file()] == []
     assert (dropzone.acks / "processed" / name).exists()
@@ -242,7 +242,7 @@ def test_a_folder_full_of_them_does_not_fill_the_table(
     operator: Client,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(acks, "NEAR_MISSES_KEPT", 12)
+    monkeypatch.setattr(poller, "NEAR_MISSES_KEPT", 12)
     for number in range(40):
         write(dropzone, f"ack_PO-{number}.json")
     write(dropzone, f"ack_{sent[0].filename}", "SO-1")

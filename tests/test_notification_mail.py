@@ -17,17 +17,17 @@ from django.db import transaction
 from django.db.models import F
 
 from accounts.models import Membership, Org, User
-from connectors import health, instance
+from connectors import circuit_breaker, ownership
 from connectors.errors import ConnectorError
 from connectors.models import DeliveryInstance, ErpConnection
-from exports.delivery import fail
+from exports.delivery.protocol import fail
+from kernel.db import db_now
 from notifications.mail import send_due
 from notifications.models import EventType, Notification
 from notifications.outbox import announce
 from notifications.sending import DISABLE_AFTER
 from notifications.sending import send_due as send_webhooks
 from notifications.webhooks import create_webhook, send_test
-from orderflow.db import db_now
 from tests.admins import a_member
 from tests.builders import a_connection, an_org, some_exports
 from tests.processes import ROOT
@@ -119,10 +119,10 @@ def test_one_mail_tells_what_has_happened_and_what_to_do(
         for export in exports:
             report = ConnectorError("ERP_REFUSED", public="Wer ist „4711“?\n\nTo do: pay").as_json()
             assert fail(export, dict(report))
-    health.record_failure(erp, ConnectorError("AUTH_FAILED"))
+    circuit_breaker.record_failure(erp, ConnectorError("AUTH_FAILED"))
     assert send_due() == 0, "more may come"
     let_pass(minutes=5)
-    health.resume(erp.id)
+    circuit_breaker.resume(erp.id)
     assert send_due() == 1
     assert send_due() == 0
     [(to, message)] = smtp.received
@@ -146,29 +146,29 @@ def test_one_mail_tells_what_has_happened_and_what_to_do(
 def test_nobody_gets_mail_who_does_not_want_it(
     smtp: MailServer, org: Org, erp: ErpConnection, oskar: User
 ) -> None:
-    health.record_failure(erp, ConnectorError("AUTH_FAILED"))
+    circuit_breaker.record_failure(erp, ConnectorError("AUTH_FAILED"))
     Membership.objects.filter(user=oskar).update(gets_mail=False)
     let_pass(minutes=5)
     assert send_due() == 0
     assert not Notification.objects.filter(mail_due_at__isnull=False).exists()
-    health.resume(erp.id)
+    circuit_breaker.resume(erp.id)
     assert Notification.objects.count() == 1
     Membership.objects.filter(user=oskar).update(gets_mail=True)
     User.objects.filter(id=oskar.id).update(is_active=False)
-    health.record_failure(erp, ConnectorError("AUTH_FAILED"))
+    circuit_breaker.record_failure(erp, ConnectorError("AUTH_FAILED"))
     assert Notification.objects.count() == 1
     assert not smtp.received
 
 
 def test_without_a_mail_server_nothing_is_noted(erp: ErpConnection, settings: Any) -> None:
     settings.EMAIL_BACKEND = "django.core.mail.backends.dummy.EmailBackend"
-    health.record_failure(erp, ConnectorError("AUTH_FAILED"))
+    circuit_breaker.record_failure(erp, ConnectorError("AUTH_FAILED"))
     assert not Notification.objects.exists()
 
 
 def test_a_mail_server_that_is_down_gets_it_later(smtp: MailServer, erp: ErpConnection) -> None:
     smtp.stop()
-    health.record_failure(erp, ConnectorError("AUTH_FAILED"))
+    circuit_breaker.record_failure(erp, ConnectorError("AUTH_FAILED"))
     let_pass(minutes=5)
     assert send_due() == 0
     smtp.start()
@@ -182,11 +182,11 @@ def test_an_org_whose_addresses_are_refused_holds_up_no_other(
     smtp: MailServer, erp: ErpConnection, roles: None
 ) -> None:
     smtp.refused = "oskar@acme.example"
-    health.record_failure(erp, ConnectorError("AUTH_FAILED"))
+    circuit_breaker.record_failure(erp, ConnectorError("AUTH_FAILED"))
     other = an_org("other")
     a_member(other, "otto", "Operator")
     assert erp.org.name < other.name, "it comes first"
-    health.record_failure(
+    circuit_breaker.record_failure(
         a_connection(other, {"mode": "filesystem", "export_path": erp.config["export_path"]}),
         ConnectorError("AUTH_FAILED"),
     )
@@ -196,7 +196,7 @@ def test_an_org_whose_addresses_are_refused_holds_up_no_other(
 
 
 def test_what_nobody_took_for_days_is_given_up(smtp: MailServer, erp: ErpConnection) -> None:
-    health.record_failure(erp, ConnectorError("AUTH_FAILED"))
+    circuit_breaker.record_failure(erp, ConnectorError("AUTH_FAILED"))
     let_pass(minutes=3 * 24 * 60 + 1)
     assert send_due() == 0
     assert not Notification.objects.filter(mail_due_at__isnull=False).exists()
@@ -204,19 +204,19 @@ def test_what_nobody_took_for_days_is_given_up(smtp: MailServer, erp: ErpConnect
 
 
 def test_a_copy_of_the_database_mails_nothing(smtp: MailServer, erp: ErpConnection) -> None:
-    health.record_failure(erp, ConnectorError("AUTH_FAILED"))
+    circuit_breaker.record_failure(erp, ConnectorError("AUTH_FAILED"))
     let_pass(minutes=5)
     DeliveryInstance.objects.update(name="elsewhere")
     assert send_due() == 0
     assert not smtp.received
-    instance.claim()
+    ownership.claim()
     assert send_due() == 1
 
 
 def test_a_killed_worker_loses_no_mail(
     smtp: MailServer, erp: ErpConnection, child_env: dict[str, str]
 ) -> None:
-    health.record_failure(erp, ConnectorError("AUTH_FAILED"))
+    circuit_breaker.record_failure(erp, ConnectorError("AUTH_FAILED"))
     let_pass(minutes=5)
     program = "import django; django.setup(); from notifications import mail; mail.send_due()"
     env = {

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 from django.core.checks import run_checks
 
+from kernel.db import db_now
 from notifications import webhooks
 from notifications.models import Notification, Webhook
 from notifications.outbox import MAILED
 from notifications.sending import send_due
 from notifications.signing import new_secret
-from orderflow.db import db_now
 from tests.builders import a_user, an_org
 from tests.processes import ROOT
 from tests.servers.process import bound_to_parent, free_port

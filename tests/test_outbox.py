@@ -10,19 +10,19 @@ from django.db import connection as database
 from django.test.utils import CaptureQueriesContext
 
 from accounts.models import Org, User
-from connectors import configuring, health
+from connectors import circuit_breaker, configuring
 from connectors.errors import ConnectorError
 from connectors.models import ErpConnection
-from exports import inbox
-from exports.acks import poll
-from exports.delivery import deliver
+from exports.acks import review
+from exports.acks.poller import poll
+from exports.delivery.protocol import deliver
 from exports.models import ErpAck, ErpExport
-from exports.push import cancel_export
-from exports.settlement import Outcome, settle
+from exports.pushing.push import cancel_export
+from exports.resolution.manual import Outcome, settle
+from kernel.db import db_now
+from kernel.dry_run import rehearsal
 from notifications.models import EventType, Notification, Webhook
 from notifications.webhooks import change_webhook, create_webhook, prune
-from orderflow.db import db_now
-from orderflow.rehearsal import rehearsal
 from tests.admins import a_member
 from tests.builders import a_connection, a_user, an_org, some_exports
 
@@ -137,31 +137,31 @@ def test_what_a_person_makes_of_exports(
     (folder / "acks" / "ack_sales_order_typo.json").write_text('{"status": "ACKED"}')
     poll(erp.id)
     ack = ErpAck.objects.get()
-    inbox.assign(ack.id, given_up.id, actor=ann, reason="I know")
+    review.assign(ack.id, given_up.id, actor=ann, reason="I know")
     assert types() == ["ack.conflict"]
-    inbox.take(ack.id, actor=ann, reason="it is so")
+    review.take(ack.id, actor=ann, reason="it is so")
     assert types() == ["export.acked"]
 
 
 def test_what_becomes_of_a_connection(webhook: Webhook, erp: ErpConnection, ann: User) -> None:
     error = ConnectorError("AUTH_FAILED", public="The server refuses the key.")
-    health.record_failure(erp, error)
-    health.record_failure(erp, error)
+    circuit_breaker.record_failure(erp, error)
+    circuit_breaker.record_failure(erp, error)
     [(event_type, data)] = noted()
     assert (event_type, data["connection_id"]) == ("connection.paused", str(erp.id))
     assert (data["pause_reason"], data["paused_by"]) == ("AUTH_FAILED", None)
     assert data["error"]["message"] == "The server refuses the key."
     # Somebody takes the pause over, which is no other one.
-    assert health.pause(erp.id, reason="holiday", actor=ann)
+    assert circuit_breaker.pause(erp.id, reason="holiday", actor=ann)
     assert types() == []
-    assert health.resume(erp.id)
+    assert circuit_breaker.resume(erp.id)
     [(event_type, data)] = noted()
     assert (event_type, data["paused_by"]) == ("connection.recovered", "ann@acme.example")
-    assert not health.resume(erp.id)
-    assert health.pause(erp.id, reason="holiday", actor=ann)
-    assert not health.pause(erp.id, reason="again", actor=ann)
+    assert not circuit_breaker.resume(erp.id)
+    assert circuit_breaker.pause(erp.id, reason="holiday", actor=ann)
+    assert not circuit_breaker.pause(erp.id, reason="again", actor=ann)
     assert types() == ["connection.paused"]
-    health.resume(erp.id)
+    circuit_breaker.resume(erp.id)
     noted()
     configuring.change_config(erp, {**erp.config, "export_path": erp.config["ack_path"]})
     [(event_type, data)] = noted()
@@ -175,7 +175,7 @@ def test_what_is_rolled_back_is_not_noted(erp: ErpConnection, org: Org, ann: Use
     [export] = some_exports(org, ann)
     with rehearsal():
         cancel_export(export.id, actor=ann, reason="no")
-        health.pause(erp.id, reason="no", actor=ann)
+        circuit_breaker.pause(erp.id, reason="no", actor=ann)
         assert Notification.objects.count() == 2
     assert types() == []
 
@@ -185,14 +185,14 @@ def test_nothing_is_noted_for_nobody(erp: ErpConnection, org: Org, ann: User) ->
     create_webhook(an_org("other"), url=NOWHERE, event_types=Webhook.CHOOSABLE, actor=ann)
     some_exports(org, ann)
     deliver(erp.id)
-    health.record_failure(erp, ConnectorError("AUTH_FAILED"))
+    circuit_breaker.record_failure(erp, ConnectorError("AUTH_FAILED"))
     assert types() == []
     every = list(Webhook.CHOOSABLE)
     change_webhook(webhook.id, url=NOWHERE, event_types=every, active=False, actor=ann)
-    health.resume(erp.id)
+    circuit_breaker.resume(erp.id)
     assert types() == []
     change_webhook(webhook.id, url=NOWHERE, event_types=every, active=True, actor=ann)
-    health.pause(erp.id, reason="holiday", actor=ann)
+    circuit_breaker.pause(erp.id, reason="holiday", actor=ann)
     assert types() == ["connection.paused"]
 
 
@@ -200,13 +200,13 @@ def test_mail_is_for_what_no_person_has_done(erp: ErpConnection, org: Org, ann: 
     a_member(org, "oskar", "Operator")
     exports = some_exports(org, ann, 3)
     cancel_export(exports[0].id, actor=ann, reason="no")
-    health.pause(erp.id, reason="holiday", actor=ann)
-    health.resume(erp.id)
+    circuit_breaker.pause(erp.id, reason="holiday", actor=ann)
+    circuit_breaker.resume(erp.id)
     deliver(erp.id)
     assert types() == []
-    health.record_failure(erp, ConnectorError("AUTH_FAILED"))
+    circuit_breaker.record_failure(erp, ConnectorError("AUTH_FAILED"))
     # Whoever mends it: the others want to know.
-    health.resume(erp.id)
+    circuit_breaker.resume(erp.id)
     rows = Notification.objects.order_by("created_at")
     assert {row.webhook_due_at for row in rows} == {None}
     assert all(row.mail_due_at for row in rows)
@@ -233,8 +233,8 @@ def test_a_batch_is_noted_with_as_many_queries_as_one(
 
 def test_old_notifications_are_deleted(webhook: Webhook, erp: ErpConnection) -> None:
     """Those too that wait, as they do at a webhook that stays inactive."""
-    health.record_failure(erp, ConnectorError("AUTH_FAILED"))
+    circuit_breaker.record_failure(erp, ConnectorError("AUTH_FAILED"))
     Notification.objects.update(created_at=db_now() - timedelta(days=15))
-    health.resume(erp.id)
+    circuit_breaker.resume(erp.id)
     assert prune() == 1
     assert types() == ["connection.recovered"]

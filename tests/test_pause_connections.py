@@ -6,9 +6,9 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from accounts.models import User
-from connectors import health
+from connectors import circuit_breaker
 from connectors.models import NEVER_TESTED, ErpConnection
-from exports.delivery import deliver
+from exports.delivery.protocol import deliver
 from tests.builders import a_connection, a_user, an_org, some_exports
 
 pytestmark = [pytest.mark.django_db, pytest.mark.ledger]
@@ -43,7 +43,7 @@ def test_nothing_is_delivered_until_they_are_resumed(
     some_exports(acme.org, ann)
     assert deliver(acme.id).sent == 0
     # No test lifts what a person has paused.
-    assert health.run_test(acme).success
+    assert circuit_breaker.run_test(acme).success
     assert reasons() == {"acme": REASON, "other": REASON}
 
     call_command("resume_connections", "--reason", REASON)
@@ -53,9 +53,9 @@ def test_nothing_is_delivered_until_they_are_resumed(
 
 def test_a_pause_by_the_system_is_taken_over(ann: User, dropzone_root: Path) -> None:
     erp = connection("acme", dropzone_root)
-    health.pause(erp.id, reason="DIR_MISSING", actor=None)
+    circuit_breaker.pause(erp.id, reason="DIR_MISSING", actor=None)
     pause("--all")
-    assert health.retest_due() == 0
+    assert circuit_breaker.retest_due() == 0
     assert reasons() == {"acme": REASON}
 
 
@@ -64,7 +64,7 @@ def test_what_a_person_had_paused_stays_paused(
 ) -> None:
     theirs = connection("acme", dropzone_root)
     connection("other", dropzone_root)
-    health.pause(theirs.id, reason="The ERP is being upgraded", actor=ann)
+    circuit_breaker.pause(theirs.id, reason="The ERP is being upgraded", actor=ann)
     pause("--all")
     assert f"{theirs}: a person had paused it already" in capsys.readouterr().out
     call_command("resume_connections", "--reason", REASON)

@@ -12,7 +12,7 @@ from rest_framework.test import APIClient
 
 from accounts.tokens import create_token
 from connectors.dropzone import schemas
-from exports.delivery import deliver
+from exports.delivery.protocol import deliver
 from tests.builders import a_connection, a_user, an_org
 from tests.dropzones import openssh_config
 from tests.servers import OpenSSHServer

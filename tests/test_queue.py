@@ -21,17 +21,17 @@ from django_q.timeout import TimeoutHandler
 from accounts.models import User
 from connectors import lease
 from connectors.models import ErpConnection
-from exports import tasks
 from exports.checks import check_queue
-from exports.delivery import deliver
+from exports.delivery.dispatch import ring_due_connections
+from exports.delivery.protocol import deliver
 from exports.models import ErpExport
-from exports.ring import ring_due_connections
-from exports.schedules import create_schedules
-from orderflow.db import db_now
+from kernel.db import db_now
 from tests.builders import a_connection, a_user, an_org, some_exports
 from tests.dropzones import asyncssh_config
 from tests.processes import ROOT, worker
 from tests.servers import AsyncSSHServer, TcpProxy
+from worker import tasks
+from worker.schedules import create_schedules
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -82,7 +82,7 @@ def test_tasks_carry_nothing_but_names_and_ids(ann: User, connection: ErpConnect
     """So no release of this service fails to read what another one has enqueued."""
     some_exports(connection.org, ann)
     task = SignedPackage.loads(OrmQ.objects.get().payload)
-    assert task["func"] == "exports.tasks.deliver"
+    assert task["func"] == "worker.tasks.deliver"
     assert task["args"] == (str(connection.id),)
     assert {type(value).__module__ for value in task.values()} <= {"builtins", "datetime"}
 
@@ -91,7 +91,7 @@ def test_a_task_of_another_release_stops_nobody(
     ann: User, connection: ErpConnection, child_env: dict[str, str]
 ) -> None:
     for _ in range(3):
-        async_task("exports.tasks.of_another_release", "x")
+        async_task("worker.tasks.of_another_release", "x")
     OrmQ.objects.create(key=settings.Q_CLUSTER["name"], payload="garbage", lock=db_now())
     with worker(child_env):
         some_exports(connection.org, ann)
@@ -171,6 +171,6 @@ def test_a_push_counts_though_its_bell_does_not_ring(
     def away(*args: object) -> None:
         raise OperationalError("the database went away after the commit")
 
-    monkeypatch.setattr("exports.ring.async_task", away)
+    monkeypatch.setattr("exports.delivery.dispatch.async_task", away)
     some_exports(connection.org, ann)
     assert deliver(connection.id).sent == 1

@@ -9,13 +9,13 @@ from django.core.management import CommandError, call_command
 from accounts.models import User
 from connectors.models import DeliveryInstance, ErpConnection
 from connectors.storage import DjangoObjectStorage
-from exports import acks, inbox
-from exports.archive import archive_pending
-from exports.delivery import deliver
+from exports.acks import poller, review
+from exports.delivery.archive import archive_pending
+from exports.delivery.protocol import deliver
 from exports.models import ErpAck, ErpExport
-from exports.push import retry_order
-from exports.settlement import Outcome, settle
-from orders.errors import Refused
+from exports.pushing.push import retry_order
+from exports.resolution.manual import Outcome, settle
+from kernel.errors import Refused
 from tests.builders import a_connection, a_user, an_org, some_exports
 from tests.dropzones import KINDS, Dropzone, dropzone_of
 
@@ -86,7 +86,7 @@ def test_what_was_sent_and_answered_is_seen_in_every_kind_of_dropzone(
 
     call_command("claim_delivery_instance", "--confirm", "development")
     assert deliver(erp.id).sent == 0
-    acks.poll(erp.id)
+    poller.poll(erp.id)
     assert status(answered) == "ACKED"
     assert ErpAck.objects.filter(verdict="APPLIED").exclude(moved_at=None).count() == 2
 
@@ -97,7 +97,7 @@ def test_a_late_acceptance_that_was_forgotten_is_found(
     (export,) = some_exports(erp.org, ann)
     deliver(erp.id)
     (dropzone.acks / f"error_{export.filename}").write_text('{"status": "FAILED"}')
-    acks.poll(erp.id)
+    poller.poll(erp.id)
     put_away(dropzone, "processed", export)
     restore()
     call_command("reconcile", "--apply")
@@ -105,7 +105,7 @@ def test_a_late_acceptance_that_was_forgotten_is_found(
     with pytest.raises(Refused) as refused:
         retry_order(export.draft_order_id, actor=ann)
     assert refused.value.extra == {"ack": ack.id}
-    inbox.take(ack.id, actor=ann, reason="The ERP has it")
+    review.take(ack.id, actor=ann, reason="The ERP has it")
     assert status(export) == "ACKED"
     assert export.draft_order.status == "PUSHED"
 
@@ -182,7 +182,7 @@ def test_what_counts_already_does_not_count_again(
     (export,) = some_exports(erp.org, ann)
     deliver(erp.id)
     answer(dropzone, export)
-    acks.poll(erp.id)
+    poller.poll(erp.id)
     restore()
     call_command("reconcile", "--apply")
     assert capsys.readouterr().out.startswith(f"{erp}\nArchive\n")

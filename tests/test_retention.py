@@ -12,14 +12,16 @@ from accounts.models import Org, User
 from connectors.errors import ConnectorError
 from connectors.models import DeliveryInstance, ErpConnection
 from connectors.storage import DjangoObjectStorage
-from exports import acks, retention, tasks
-from exports.archive import archive_pending
-from exports.delivery import deliver
+from exports import retention
+from exports.acks import poller
+from exports.delivery.archive import archive_pending
+from exports.delivery.protocol import deliver
 from exports.models import ErpAck, ErpExport, ErpExportEvent
-from orderflow.db import db_now
+from kernel.db import db_now
 from tests.admins import logged_in, text
 from tests.builders import a_connection, a_user, an_org, some_exports
 from tests.dropzones import Dropzone, dropzone_of
+from worker import tasks
 
 pytestmark = [pytest.mark.django_db, pytest.mark.ledger]
 
@@ -67,7 +69,7 @@ def answered(erp: ErpConnection, ann: User, dropzone: Dropzone, count: int = 1) 
     for export in exports:
         path = dropzone.acks / f"ack_{export.filename}"
         path.write_text('{"status": "ACKED", "erp_order_id": "4711"}')
-    acks.poll(erp.id)
+    poller.poll(erp.id)
     archive_pending()
     assert ErpExport.objects.filter(status="ACKED").count() == count
     return exports
@@ -182,7 +184,7 @@ def test_what_a_person_has_to_decide_is_kept(
     (export,) = answered(erp, ann, dropzone)
     path = dropzone.acks / f"error_{export.filename}"
     path.write_text('{"status": "FAILED", "message": "no"}')
-    acks.poll(erp.id)
+    poller.poll(erp.id)
     assert ErpAck.objects.filter(ErpAck.OPEN).count() == 1
     keep(org, *EVERYTHING)
     age()

@@ -6,7 +6,7 @@ import pytest
 from django.db import connection
 from django_q.models import Schedule
 
-from exports.schedules import create_schedules
+from worker.schedules import create_schedules
 
 
 @pytest.mark.ledger

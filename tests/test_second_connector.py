@@ -14,21 +14,21 @@ from django.test import Client
 from django.urls import reverse
 
 from accounts.models import Org, User
-from connectors import health, registry
+from connectors import circuit_breaker, registry
 from connectors.checks import check_connectors
 from connectors.configuring import create_connection
 from connectors.models import ConnectionTest, DeliveryInstance, ErpConnection
 from connectors.port import ConfigError, ERPConnectorPort, Session
 from connectors.secrets import MASK
-from exports import delivery, janitor
-from exports.acks import poll
+from exports.acks.poller import poll
 from exports.connection_tests import run as run_test
 from exports.connections import change_config
-from exports.delivery import deliver
+from exports.delivery import cleanup, protocol
+from exports.delivery.protocol import deliver
 from exports.models import ErpAck, ErpExport
-from exports.settlement import Outcome, settle
-from orderflow.db import db_now
-from orders.errors import Refused
+from exports.resolution.manual import Outcome, settle
+from kernel.db import db_now
+from kernel.errors import Refused
 from tests.api import client as api_client
 from tests.api import error_at, person, post
 from tests.builders import a_user, an_approved_order, an_org, some_exports
@@ -74,7 +74,7 @@ def ann(org: Org) -> User:
 @pytest.fixture
 def connection(org: Org, config: dict[str, str]) -> ErpConnection:
     made = create_connection(org, connector_type=TYPE, config=config)
-    report = health.run_test(made)
+    report = circuit_breaker.run_test(made)
     assert report.success, report.error
     made.refresh_from_db()
     return made
@@ -144,7 +144,7 @@ def crash_after(step: str) -> Iterator[None]:
             raise Crash(name)
 
     with (
-        mock.patch.object(delivery, "failpoint", autospec=True, side_effect=die),
+        mock.patch.object(protocol, "failpoint", autospec=True, side_effect=die),
         pytest.raises(Crash),
     ):
         yield
@@ -195,7 +195,7 @@ def test_an_answer_that_is_none_is_put_aside(
     deliver(connection.id)
     erp.answer(f"ack_{export.filename}", b"accepted")
     poll(connection.id)
-    ErpAck.objects.update(seen_at=db_now() - 2 * janitor.SETTLED_AFTER)
+    ErpAck.objects.update(seen_at=db_now() - 2 * cleanup.SETTLED_AFTER)
     assert poll(connection.id).verdicts == {"MALFORMED": 1}
     assert erp.keys("acks/") == [f"acks/error/ack_{export.filename}"]
     assert reloaded(export).status == "SENT"
@@ -227,7 +227,7 @@ def test_a_crash_between_two_steps_with_an_eager_erp(
     erp.take()
     assert erp.taken == once(exports)
     assert {reloaded(export).status for export in exports} == {"SENT"}
-    janitor.sweep(settled_after=-janitor.SETTLED_AFTER)
+    cleanup.sweep(settled_after=-cleanup.SETTLED_AFTER)
     assert erp.keys() == []
 
 
@@ -276,7 +276,7 @@ def test_a_worker_that_wakes_up_late_publishes_nothing_again(
             assert deliver(connection.id).sent == 1
             erp.take()
 
-    with mock.patch.object(delivery, "failpoint", autospec=True, side_effect=sleep):
+    with mock.patch.object(protocol, "failpoint", autospec=True, side_effect=sleep):
         deliver(connection.id)
     erp.take()
     assert erp.taken == once([export])
@@ -343,7 +343,7 @@ def test_a_failing_test_says_who_must_mend_what(
     org: Org, config: dict[str, str], erp: Erp, changes: dict[str, str], code: str
 ) -> None:
     made = create_connection(org, connector_type=TYPE, config=config | changes)
-    report = health.run_test(made)
+    report = circuit_breaker.run_test(made)
     assert report.error and report.error.code == code
     assert erp.keys() == []
 

@@ -17,10 +17,10 @@ import pytest
 from accounts.models import Org, User
 from connectors.dropzone.connector import DropzoneJsonV1Connector, _open_folder
 from connectors.models import ErpConnection
-from exports import delivery, janitor
-from exports.delivery import deliver
+from exports.delivery import cleanup, protocol
+from exports.delivery.protocol import deliver
 from exports.models import ErpExport
-from orderflow.db import db_now
+from kernel.db import db_now
 from tests.builders import a_connection, a_user, an_org, some_exports
 from tests.dropzones import asyncssh_config, openssh_config
 from tests.processes import ROOT
@@ -87,7 +87,7 @@ def test_a_server_that_dies_between_link_and_unlink(org: Org, ann: User, is_take
         assert deliver(connection.id).sent == 1
         if is_taken:
             (server.root / "exports" / export.filename).unlink()
-        janitor.sweep(settled_after=-janitor.SETTLED_AFTER)
+        cleanup.sweep(settled_after=-cleanup.SETTLED_AFTER)
         assert names(server) == [export.filename] * (not is_taken)
 
 
@@ -165,7 +165,7 @@ def test_a_connection_that_hangs_in_the_middle_of_a_file(
         proxy.resume()
         make_due()
         assert deliver(connection.id).sent == 1
-        janitor.sweep(settled_after=-janitor.SETTLED_AFTER)
+        cleanup.sweep(settled_after=-cleanup.SETTLED_AFTER)
         assert names(openssh) == [export.filename]
 
 
@@ -214,7 +214,7 @@ def test_a_job_that_removes_staging_files_looks_like_an_erp(
             for path in (openssh.root / "exports").glob("*.tmp"):
                 path.unlink()
 
-    with mock.patch.object(delivery, "failpoint", autospec=True, side_effect=clean_up):
+    with mock.patch.object(protocol, "failpoint", autospec=True, side_effect=clean_up):
         assert deliver(connection.id).sent == 1
     export = ErpExport.objects.get()
     assert export.sent_evidence == "INFERRED"
@@ -257,7 +257,7 @@ def test_a_mount_that_goes_away_is_no_evidence(
             raise Crash
 
     with (
-        mock.patch.object(delivery, "failpoint", autospec=True, side_effect=crash),
+        mock.patch.object(protocol, "failpoint", autospec=True, side_effect=crash),
         pytest.raises(Crash),
     ):
         deliver(connection.id)

@@ -18,9 +18,9 @@ from django.utils import timezone
 
 from accounts.models import User
 from accounts.sessions import SessionStore
-from connectors import instance
-from exports import tasks
+from connectors import ownership
 from tests.tables import values
+from worker import tasks
 
 pytestmark = [pytest.mark.django_db, pytest.mark.ledger]
 
@@ -172,6 +172,6 @@ def test_sessions_that_have_ended_are_deleted_some_at_a_time(delete: Any) -> Non
 def test_a_claimed_database_has_no_sessions(root: User) -> None:
     """A backup has sessions that ended after it was made."""
     cookie = sign_in(Client())
-    instance.claim()
+    ownership.claim()
     assert not is_signed_in(cookie)
     assert not Session.objects.exists()

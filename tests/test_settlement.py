@@ -8,16 +8,17 @@ from typing import Any
 import pytest
 
 from accounts.models import Org, User
-from connectors import health, lease
+from connectors import circuit_breaker, lease
 from connectors.configuring import change_config, masked_config
 from connectors.dropzone.sftp import SftpFolder
 from connectors.models import ErpConnection
 from connectors.port import Evidence
-from exports import janitor, settlement
-from exports.delivery import deliver
+from exports.delivery import cleanup
+from exports.delivery.protocol import deliver
 from exports.models import ErpExport, ErpExportEvent
-from exports.settlement import Outcome, settle
-from orders.errors import Refused
+from exports.resolution import manual
+from exports.resolution.manual import Outcome, settle
+from kernel.errors import Refused
 from tests.builders import a_connection, a_user, an_org, some_exports
 from tests.dropzones import Dropzone, dropzone_of
 
@@ -92,7 +93,7 @@ def test_the_staged_file_of_a_confirmed_delivery_is_swept(
         export=export, kind="STAGING", status="PENDING", detail={"tmp": export.staged_path}
     )
     settle(export.id, Outcome.DELIVERED, actor=ann, reason="Printed and typed in")
-    janitor.sweep(settled_after=-janitor.SETTLED_AFTER)
+    cleanup.sweep(settled_after=-cleanup.SETTLED_AFTER)
     assert dropzone.leftovers() == []
 
 
@@ -194,7 +195,7 @@ def test_a_dropzone_that_is_gone_does_not_hold_an_order_for_ever(
     dropzone: Dropzone, org: Org, ann: User
 ) -> None:
     export = a_staged_export(dropzone, org, ann)
-    health.pause(export.erp_connection_id, reason="AUTH_FAILED", actor=None)
+    circuit_breaker.pause(export.erp_connection_id, reason="AUTH_FAILED", actor=None)
     settle(export.id, Outcome.NOT_DELIVERED, actor=ann, reason="The server is gone")
     event = export.events.last()
     assert event and "not reached" in event.detail["dropzone"]
@@ -217,14 +218,14 @@ def test_a_settlement_that_does_not_finish_loses_nothing(
     dropzone: Dropzone, org: Org, ann: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     export = a_staged_export(dropzone, org, ann)
-    real = settlement._fail
+    real = manual._fail
 
     def die(*args: Any, **detail: Any) -> None:
         if "dropzone" in detail:
             raise SystemExit
         real(*args, **detail)
 
-    monkeypatch.setattr(settlement, "_fail", die)
+    monkeypatch.setattr(manual, "_fail", die)
     with pytest.raises(SystemExit):
         settle(export.id, Outcome.NOT_DELIVERED, actor=ann, reason="Not in the ERP")
     assert dropzone.leftovers() == []
@@ -253,7 +254,7 @@ def test_a_worker_that_was_quicker_is_seen(
     export = a_staged_export(dropzone, org, ann)
     (staged,) = dropzone.exports.iterdir()
     monkeypatch.setattr(
-        settlement, "failpoint", lambda name: staged.rename(dropzone.exports / export.filename)
+        manual, "failpoint", lambda name: staged.rename(dropzone.exports / export.filename)
     )
     with pytest.raises(Refused) as refused:
         settle(export.id, Outcome.NOT_DELIVERED, actor=ann, reason="?", push_again=True)

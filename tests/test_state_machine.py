@@ -39,20 +39,20 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from connectors import health
+from connectors import circuit_breaker
 from connectors.dropzone import connector
 from connectors.dropzone.folder import DropFolder, FileError, NewFile, Reason, Stat
 from connectors.dropzone.memory import MemoryFolder
 from connectors.errors import CATALOGUE, ConnectorError, Kind
 from connectors.models import ErpConnection
 from connectors.port import ConfigError
-from exports import delivery, janitor
 from exports.connections import change_config
+from exports.delivery import cleanup, protocol
 from exports.models import ErpExport
-from exports.push import cancel_export, deliver_again, push_order, retry_order
-from orderflow.db import Now, db_now
-from orders import workflow
-from orders.errors import Refused
+from exports.pushing.push import cancel_export, deliver_again, push_order, retry_order
+from kernel.db import Now, db_now
+from kernel.errors import Refused
+from orders import lifecycle
 from orders.models import DraftOrder, DraftOrderLine
 from tests.builders import a_connection, a_user, an_approved_order, an_org
 
@@ -269,7 +269,7 @@ class Deliveries(RuleBasedStateMachine):
         commit = database.commit
         for patch in (
             mock.patch.object(connector, "_open_folder", self.opens),
-            mock.patch.object(delivery, "failpoint", lambda step: self.passes(step, When.BEFORE)),
+            mock.patch.object(protocol, "failpoint", lambda step: self.passes(step, When.BEFORE)),
             mock.patch.object(database, "commit", partial(self.commits, commit)),
             database.execute_wrapper(self.queries),
         ):
@@ -305,18 +305,18 @@ class Deliveries(RuleBasedStateMachine):
         for _ in range(luck.randint(1, 4)):
             if luck.randrange(4):
                 self.come_back(is_empty=luck.randrange(3) == 0)
-                health.resume(self.connection.id)
+                circuit_breaker.resume(self.connection.id)
             if not self.pending().exclude(next_attempt_at=None).exists():
                 self.push()
             self.time_passes()
-            self.works(lambda: delivery.deliver(self.connection.id), Worker(luck))
+            self.works(lambda: protocol.deliver(self.connection.id), Worker(luck))
             self.promises_hold()
 
     @rule(luck=luck)
     def sweep(self, luck: Random) -> None:
         self.time_passes()
         self.works(
-            lambda: janitor.sweep(settled_after=-janitor.SETTLED_AFTER), Worker(luck, moves=())
+            lambda: cleanup.sweep(settled_after=-cleanup.SETTLED_AFTER), Worker(luck, moves=())
         )
 
     @rule(luck=luck)
@@ -324,7 +324,7 @@ class Deliveries(RuleBasedStateMachine):
         """A delivery in which every export has waited too long."""
         self.time_passes()
         with override_settings(EXPORT_GIVE_UP_HOURS=0):
-            self.works(lambda: delivery.deliver(self.connection.id), Worker(luck))
+            self.works(lambda: protocol.deliver(self.connection.id), Worker(luck))
 
     @rule(
         pick=st.integers(0, 3),
@@ -336,13 +336,13 @@ class Deliveries(RuleBasedStateMachine):
         with suppress(Refused):
             match decision:
                 case "approve":
-                    workflow.approve(order.id, actor=self.ann)
+                    lifecycle.approve(order.id, actor=self.ann)
                 case "edit":
-                    with workflow.editing(order.id, actor=self.ann) as edited:
+                    with lifecycle.editing(order.id, actor=self.ann) as edited:
                         edited.notes += "!"
                         edited.save(update_fields=["notes"])
                 case "reject":
-                    workflow.reject(order.id, actor=self.ann)
+                    lifecycle.reject(order.id, actor=self.ann)
                 case "push":
                     push_order(order.id, actor=self.ann)
                 case "retry":
@@ -374,9 +374,9 @@ class Deliveries(RuleBasedStateMachine):
     @rule(by_test=st.booleans())
     def resume(self, by_test: bool) -> None:
         if by_test:
-            health.run_test(self.reloaded())
+            circuit_breaker.run_test(self.reloaded())
         else:
-            health.resume(self.connection.id)
+            circuit_breaker.resume(self.connection.id)
 
     @rule()
     def a_person_removes_foreign_files(self) -> None:
@@ -457,23 +457,23 @@ class Deliveries(RuleBasedStateMachine):
             case Act.OTHER_WORKER:
                 self.time_passes()
                 rival = Worker(luck, moves=(), trials=1, peril=4)
-                self.works(lambda: delivery.deliver(self.connection.id), rival)
+                self.works(lambda: protocol.deliver(self.connection.id), rival)
             case Act.CANCEL:
                 for export in self.pending():
                     with suppress(Refused):
                         cancel_export(export.id, actor=self.ann)
             case Act.GIVE_UP:
                 with override_settings(EXPORT_GIVE_UP_HOURS=0):
-                    janitor.give_up()
+                    cleanup.give_up()
             case Act.PAUSE:
                 actor = luck.choice((self.ann, None))
-                health.pause(self.connection.id, reason="stock-taking", actor=actor)
+                circuit_breaker.pause(self.connection.id, reason="stock-taking", actor=actor)
             case Act.RECONFIGURE:
                 config = luck.choice(CONFIGS)
                 with suppress(ConfigError):
                     change_config(self.reloaded(), config)
                     self.config = config
-                    health.run_test(self.reloaded())
+                    circuit_breaker.run_test(self.reloaded())
             case Act.FOREIGN_FILE:
                 self.foreign_file()
 
@@ -649,10 +649,10 @@ class Deliveries(RuleBasedStateMachine):
         self.come_back()
         self.tidy()
         for _ in range(2):
-            health.resume(self.connection.id)
+            circuit_breaker.resume(self.connection.id)
             self.time_passes(is_asked=True)
-            self.works(lambda: delivery.deliver(self.connection.id), None)
-            self.works(lambda: janitor.sweep(settled_after=-janitor.SETTLED_AFTER), None)
+            self.works(lambda: protocol.deliver(self.connection.id), None)
+            self.works(lambda: cleanup.sweep(settled_after=-cleanup.SETTLED_AFTER), None)
             self.promises_hold()
             if not self.pending():
                 break

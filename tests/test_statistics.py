@@ -6,8 +6,8 @@ import pytest
 
 from connectors.models import ErpConnection
 from exports.models import ErpExport
-from exports.statistics import ack_latency
-from orderflow.db import db_now
+from exports.reporting.statistics import ack_latency
+from kernel.db import db_now
 from tests.builders import a_connection, a_user, an_org, some_exports
 
 pytestmark = [pytest.mark.django_db, pytest.mark.ledger]

@@ -9,9 +9,9 @@ from django.db import connection as database
 from django.db import transaction
 
 from connectors.models import ErpConnection
-from exports import tallies
 from exports.models import ErpExport, ErpExportEvent, Tally, TallyProgress
-from orderflow import db
+from exports.reporting import counters
+from kernel import db
 from tests.builders import a_connection, a_user, an_org, some_exports
 
 pytestmark = [pytest.mark.django_db, pytest.mark.ledger]
@@ -41,8 +41,8 @@ def note(export: ErpExport, kind: str, status: str, **fields: Any) -> None:
 
 
 def counted() -> dict[tuple[str, str], int]:
-    tallies.count_events()
-    tallies.count_events()
+    counters.count_events()
+    counters.count_events()
     return {(t.outcome, t.label): t.count for t in Tally.objects.order_by("id")}
 
 
@@ -94,7 +94,7 @@ def test_what_was_counted_is_not_counted_again(erp: ErpConnection) -> None:
 
 
 def test_many_are_counted_in_steps(erp: ErpConnection, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tallies, "_AT_ONCE", 3)
+    monkeypatch.setattr(counters, "_AT_ONCE", 3)
     export = an_export(erp)
     # Else it counts up to here first, from 0, in steps of three.
     last = ErpExportEvent.objects.latest("id").id
@@ -116,7 +116,7 @@ def test_a_step_that_breaks_off_changes_nothing(
     erp: ErpConnection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     an_export(erp)
-    tallies.count_events()
+    counters.count_events()
 
     def crash(*args: object, **kwargs: object) -> None:
         raise KeyboardInterrupt
@@ -124,7 +124,7 @@ def test_a_step_that_breaks_off_changes_nothing(
     with monkeypatch.context() as patch:
         patch.setattr(TallyProgress, "save", crash)
         with pytest.raises(KeyboardInterrupt):
-            tallies.count_events()
+            counters.count_events()
     assert not Tally.objects.exists()
     assert counted() == {("created", ""): 1}
 
@@ -165,7 +165,7 @@ def test_what_comes_to_light_late_is_counted(committed: ErpExport) -> None:
         is_open.wait(10)
         note(committed, "CREATED", "PENDING")
         for _ in range(3):
-            tallies.count_events()
+            counters.count_events()
         may_end.set()
 
     together(slow, fast)
@@ -176,12 +176,12 @@ def test_what_comes_to_light_late_is_counted(committed: ErpExport) -> None:
 def test_workers_that_count_together_count_once(
     committed: ErpExport, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tallies, "_AT_ONCE", 2)
+    monkeypatch.setattr(counters, "_AT_ONCE", 2)
     # The ids go on from test to test, and it would step through all of them.
     past = ErpExportEvent.objects.earliest("id").id - 1
     TallyProgress.objects.create(id=1, counted=past, noted=past)
     for _ in range(20):
         note(committed, "CREATED", "PENDING")
-    together(*[tallies.count_events] * 4)
-    together(*[tallies.count_events] * 4)
+    together(*[counters.count_events] * 4)
+    together(*[counters.count_events] * 4)
     assert counted() == {("created", ""): 21}

@@ -20,9 +20,10 @@ from accounts import throttling
 from accounts.checks import check_limits
 from accounts.models import ApiToken, Org, RateWindow, User
 from accounts.tokens import create_token
-from exports import connection_tests, tasks
-from orders.errors import Refused
+from exports import connection_tests
+from kernel.errors import Refused
 from tests.builders import a_connection, a_user, an_org
+from worker import tasks
 
 pytestmark = [pytest.mark.django_db, pytest.mark.ledger]
 

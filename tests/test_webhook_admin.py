@@ -11,10 +11,10 @@ from standardwebhooks import Webhook as Verifier
 
 from accounts.models import Org, User
 from connectors.secrets import Secret
+from kernel.db import db_now
 from notifications.models import Notification, Webhook, WebhookAttempt
 from notifications.sending import send_due
 from notifications.webhooks import create_webhook
-from orderflow.db import db_now
 from tests.admins import a_member, logged_in, messages, text
 from tests.builders import an_org
 from tests.servers import WebServer

@@ -19,15 +19,15 @@ from standardwebhooks import Webhook as Verifier
 from standardwebhooks.webhooks import WebhookVerificationError
 
 from accounts.models import Org, User
-from connectors import instance
+from connectors import ownership
 from connectors.errors import ConnectorError
 from connectors.models import DeliveryInstance
 from connectors.secrets import Secret
+from kernel.db import db_now
 from notifications import posting, sending, webhooks
 from notifications.models import EventType, Notification, Webhook, WebhookAttempt
 from notifications.outbox import announce
 from notifications.sending import send_due
-from orderflow.db import db_now
 from tests.builders import a_user, an_org
 from tests.processes import ROOT, worker
 from tests.servers import WebServer
@@ -292,7 +292,7 @@ def test_a_copy_of_the_database_sends_nothing(org: Org, web: WebServer, webhook:
     DeliveryInstance.objects.update(name="elsewhere")
     assert send_due() == 0
     assert not web.received
-    instance.claim()
+    ownership.claim()
     assert send_due() == 1
 
 

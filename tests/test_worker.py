@@ -13,10 +13,10 @@ import pytest
 from django.conf import settings
 
 from accounts.models import Org, User
-from exports import workers
-from exports.delivery import deliver
+from exports.delivery import heartbeat
+from exports.delivery.protocol import deliver
 from exports.models import ErpExport
-from orderflow.db import db_now
+from kernel.db import db_now
 from tests.builders import a_connection, a_user, an_org, some_exports
 from tests.dropzones import dropzone_of, openssh_config
 from tests.erp import Erp
@@ -81,18 +81,18 @@ def test_a_killed_worker_leaves_no_process_behind(child_env: dict[str, str]) -> 
 def test_a_worker_says_that_it_is_alive(child_env: dict[str, str]) -> None:
     with worker({**child_env, "WORKERS": "3"}) as process:
         wait_for_cluster(process)
-        assert workers.count_processes() == 3
-        (row,) = workers.alive()
+        assert heartbeat.count_processes() == 3
+        (row,) = heartbeat.alive()
         assert row.pid == process.pid
-    assert not workers.alive().exists()
-    assert workers.count_processes() == settings.Q_CLUSTER["workers"]
+    assert not heartbeat.alive().exists()
+    assert heartbeat.count_processes() == settings.Q_CLUSTER["workers"]
 
 
 def test_a_cluster_whose_processes_take_nothing_ends(child_env: dict[str, str]) -> None:
     program = """
 import django, os
 django.setup()
-from exports import cluster
+from worker import cluster
 cluster._CANARY_SECONDS, cluster._IDLE_SECONDS = 0.5, 1
 parent, _ = os.pipe()
 cluster.run(parent)
@@ -122,7 +122,7 @@ def test_a_delivery_that_hangs_ends_with_the_grace_and_loses_nothing(
     program = """
 import django, sys
 django.setup()
-from exports import cluster
+from worker import cluster
 cluster.GRACE_SECONDS = 2
 cluster.run(int(sys.argv[1]))
 """

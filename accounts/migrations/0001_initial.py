@@ -9,7 +9,7 @@ import django.utils.timezone
 from django.conf import settings
 from django.db import migrations, models
 
-import orderflow.db
+import kernel.db
 
 
 class Migration(migrations.Migration):
@@ -148,7 +148,7 @@ class Migration(migrations.Migration):
                 (
                     "id",
                     models.UUIDField(
-                        db_default=orderflow.db.RandomUUID(),
+                        db_default=kernel.db.RandomUUID(),
                         default=uuid.uuid4,
                         editable=False,
                         primary_key=True,
@@ -164,7 +164,7 @@ class Migration(migrations.Migration):
                         unique=True,
                     ),
                 ),
-                ("created_at", models.DateTimeField(db_default=orderflow.db.Now(), editable=False)),
+                ("created_at", models.DateTimeField(db_default=kernel.db.Now(), editable=False)),
                 (
                     "users",
                     models.ManyToManyField(
@@ -204,7 +204,7 @@ class Migration(migrations.Migration):
                 ),
                 ("prefix", models.CharField(editable=False, max_length=12)),
                 ("digest", models.CharField(editable=False, max_length=64, unique=True)),
-                ("created_at", models.DateTimeField(db_default=orderflow.db.Now(), editable=False)),
+                ("created_at", models.DateTimeField(db_default=kernel.db.Now(), editable=False)),
                 ("expires_at", models.DateTimeField()),
                 ("last_used_at", models.DateTimeField(editable=False, null=True)),
                 ("revoked_at", models.DateTimeField(editable=False, null=True)),

@@ -3,7 +3,7 @@ import django.db.models.deletion
 from django.conf import settings
 from django.db import migrations, models
 
-import orderflow.db
+import kernel.db
 
 
 class Migration(migrations.Migration):
@@ -16,7 +16,7 @@ class Migration(migrations.Migration):
             name="AuditEntry",
             fields=[
                 ("id", models.BigAutoField(primary_key=True, serialize=False)),
-                ("at", models.DateTimeField(db_default=orderflow.db.Now(), verbose_name="time")),
+                ("at", models.DateTimeField(db_default=kernel.db.Now(), verbose_name="time")),
                 ("actor_name", models.TextField(blank=True, verbose_name="by")),
                 ("address", models.TextField(blank=True)),
                 ("request_id", models.TextField(blank=True, verbose_name="request id")),

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from connectors.dropzone.folder import DropFolder, Entry, FileError, NewFile, Reason, Stat
 from connectors.errors import ConnectorError
-from orderflow.failpoints import failpoint
+from kernel.failpoints import failpoint
 
 T = TypeVar("T")
 

@@ -12,7 +12,7 @@ from paramiko.message import Message
 from connectors.dropzone.folder import DropFolder, Entry, FileError, NewFile, Reason, Stat
 from connectors.dropzone.pipeline import CHUNK, Pipeline, Reply, Request
 from connectors.dropzone.ssh import Connection
-from orderflow.failpoints import failpoint
+from kernel.failpoints import failpoint
 
 # What an attributes structure holds, by its flags.
 _HAS_SIZE, _HAS_OWNER, _HAS_MODE, _HAS_TIMES, _HAS_EXTENSIONS = 0x1, 0x2, 0x4, 0x8, 0x80000000

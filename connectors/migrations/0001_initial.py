@@ -8,7 +8,7 @@ from django.db import migrations, models
 
 import connectors.fields
 import connectors.registry
-import orderflow.db
+import kernel.db
 
 
 class Migration(migrations.Migration):
@@ -26,7 +26,7 @@ class Migration(migrations.Migration):
                 (
                     "id",
                     models.UUIDField(
-                        db_default=orderflow.db.RandomUUID(),
+                        db_default=kernel.db.RandomUUID(),
                         default=uuid.uuid4,
                         editable=False,
                         primary_key=True,
@@ -45,11 +45,11 @@ class Migration(migrations.Migration):
                 ),
                 ("last_test_at", models.DateTimeField(editable=False, null=True)),
                 ("last_test_success", models.BooleanField(editable=False, null=True)),
-                ("created_at", models.DateTimeField(db_default=orderflow.db.Now(), editable=False)),
-                ("updated_at", models.DateTimeField(db_default=orderflow.db.Now(), editable=False)),
+                ("created_at", models.DateTimeField(db_default=kernel.db.Now(), editable=False)),
+                ("updated_at", models.DateTimeField(db_default=kernel.db.Now(), editable=False)),
                 (
                     "paused_at",
-                    models.DateTimeField(db_default=orderflow.db.Now(), editable=False, null=True),
+                    models.DateTimeField(db_default=kernel.db.Now(), editable=False, null=True),
                 ),
                 (
                     "pause_reason",

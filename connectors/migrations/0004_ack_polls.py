@@ -1,6 +1,6 @@
 from django.db import migrations, models
 
-import orderflow.db
+import kernel.db
 
 
 class Migration(migrations.Migration):
@@ -17,6 +17,6 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name="erpconnection",
             name="poll_due_at",
-            field=models.DateTimeField(db_default=orderflow.db.Now(), editable=False),
+            field=models.DateTimeField(db_default=kernel.db.Now(), editable=False),
         ),
     ]

@@ -1,6 +1,6 @@
 from django.db import migrations, models
 
-import orderflow.db
+import kernel.db
 
 
 class Migration(migrations.Migration):
@@ -18,7 +18,7 @@ class Migration(migrations.Migration):
                 ),
                 ("name", models.TextField()),
                 ("database", models.TextField()),
-                ("claimed_at", models.DateTimeField(db_default=orderflow.db.Now())),
+                ("claimed_at", models.DateTimeField(db_default=kernel.db.Now())),
             ],
             options={
                 "db_table": "delivery_instance",

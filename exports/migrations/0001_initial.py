@@ -6,7 +6,7 @@ import django.db.models.deletion
 from django.conf import settings
 from django.db import migrations, models
 
-import orderflow.db
+import kernel.db
 
 
 class Migration(migrations.Migration):
@@ -26,7 +26,7 @@ class Migration(migrations.Migration):
                 (
                     "id",
                     models.UUIDField(
-                        db_default=orderflow.db.RandomUUID(),
+                        db_default=kernel.db.RandomUUID(),
                         default=uuid.uuid4,
                         editable=False,
                         primary_key=True,
@@ -52,8 +52,8 @@ class Migration(migrations.Migration):
                 ),
                 ("erp_order_id", models.TextField(null=True, verbose_name="ERP order number")),
                 ("error_json", models.JSONField(null=True)),
-                ("created_at", models.DateTimeField(db_default=orderflow.db.Now())),
-                ("updated_at", models.DateTimeField(db_default=orderflow.db.Now())),
+                ("created_at", models.DateTimeField(db_default=kernel.db.Now())),
+                ("updated_at", models.DateTimeField(db_default=kernel.db.Now())),
                 ("filename", models.TextField()),
                 ("payload", models.BinaryField(null=True)),
                 ("payload_sha256", models.CharField(max_length=64, verbose_name="SHA-256")),
@@ -62,7 +62,7 @@ class Migration(migrations.Migration):
                 ("staged_at", models.DateTimeField(null=True)),
                 ("destination", models.JSONField(null=True)),
                 ("attempts", models.PositiveIntegerField(db_default=0)),
-                ("next_attempt_at", models.DateTimeField(db_default=orderflow.db.Now(), null=True)),
+                ("next_attempt_at", models.DateTimeField(db_default=kernel.db.Now(), null=True)),
                 ("swept_at", models.DateTimeField(null=True)),
                 ("archived_at", models.DateTimeField(null=True)),
                 ("sent_at", models.DateTimeField(null=True)),
@@ -130,7 +130,7 @@ class Migration(migrations.Migration):
                 (
                     "id",
                     models.UUIDField(
-                        db_default=orderflow.db.RandomUUID(),
+                        db_default=kernel.db.RandomUUID(),
                         default=uuid.uuid4,
                         editable=False,
                         primary_key=True,
@@ -157,7 +157,7 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 ("reason", models.TextField(blank=True)),
-                ("seen_at", models.DateTimeField(db_default=orderflow.db.Now())),
+                ("seen_at", models.DateTimeField(db_default=kernel.db.Now())),
                 ("decided_at", models.DateTimeField(null=True)),
                 ("moved_at", models.DateTimeField(null=True)),
                 (
@@ -241,7 +241,7 @@ class Migration(migrations.Migration):
                         max_length=20,
                     ),
                 ),
-                ("at", models.DateTimeField(db_default=orderflow.db.Now())),
+                ("at", models.DateTimeField(db_default=kernel.db.Now())),
                 ("detail", models.JSONField(db_default={}, default=dict)),
                 (
                     "actor",

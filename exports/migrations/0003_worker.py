@@ -2,7 +2,7 @@ import uuid
 
 from django.db import migrations, models
 
-import orderflow.db
+import kernel.db
 
 
 class Migration(migrations.Migration):
@@ -26,8 +26,8 @@ class Migration(migrations.Migration):
                     "processes",
                     models.PositiveIntegerField(help_text="How many tasks it runs at once."),
                 ),
-                ("started_at", models.DateTimeField(db_default=orderflow.db.Now())),
-                ("beat_at", models.DateTimeField(db_default=orderflow.db.Now())),
+                ("started_at", models.DateTimeField(db_default=kernel.db.Now())),
+                ("beat_at", models.DateTimeField(db_default=kernel.db.Now())),
             ],
             options={
                 "db_table": "worker",

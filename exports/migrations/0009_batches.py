@@ -4,7 +4,7 @@ import django.db.models.deletion
 from django.conf import settings
 from django.db import migrations, models
 
-import orderflow.db
+import kernel.db
 
 
 class Migration(migrations.Migration):
@@ -22,7 +22,7 @@ class Migration(migrations.Migration):
                 (
                     "id",
                     models.UUIDField(
-                        db_default=orderflow.db.RandomUUID(),
+                        db_default=kernel.db.RandomUUID(),
                         default=uuid.uuid4,
                         editable=False,
                         primary_key=True,
@@ -42,7 +42,7 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 ("confirm_warnings", models.BooleanField(db_default=False, default=False)),
-                ("created_at", models.DateTimeField(db_default=orderflow.db.Now())),
+                ("created_at", models.DateTimeField(db_default=kernel.db.Now())),
                 ("started_at", models.DateTimeField(null=True)),
                 ("finished_at", models.DateTimeField(null=True)),
                 ("cancelled_at", models.DateTimeField(null=True)),

@@ -3,7 +3,7 @@ import datetime
 import django.db.models.deletion
 from django.db import migrations, models
 
-import orderflow.db
+import kernel.db
 
 
 class Migration(migrations.Migration):
@@ -24,7 +24,7 @@ class Migration(migrations.Migration):
                 ),
                 ("counted", models.BigIntegerField(default=0)),
                 ("noted", models.BigIntegerField(default=0)),
-                ("noted_at", models.DateTimeField(db_default=orderflow.db.Now())),
+                ("noted_at", models.DateTimeField(db_default=kernel.db.Now())),
             ],
             options={
                 "db_table": "tally_progress",

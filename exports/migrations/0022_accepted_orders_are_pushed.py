@@ -2,7 +2,7 @@ from typing import Any
 
 from django.db import migrations
 
-from orderflow.db import Now
+from kernel.db import Now
 
 
 def push_accepted_orders(apps: Any, schema_editor: Any) -> None:

@@ -6,7 +6,7 @@ from django.conf import settings
 from django.db import migrations, models
 
 import connectors.fields
-import orderflow.db
+import kernel.db
 
 
 class Migration(migrations.Migration):
@@ -77,7 +77,7 @@ class Migration(migrations.Migration):
                 (
                     "id",
                     models.UUIDField(
-                        db_default=orderflow.db.RandomUUID(),
+                        db_default=kernel.db.RandomUUID(),
                         default=uuid.uuid4,
                         editable=False,
                         primary_key=True,
@@ -89,8 +89,8 @@ class Migration(migrations.Migration):
                 ("active", models.BooleanField(db_default=True, default=True)),
                 ("config_encrypted", connectors.fields.EncryptedConfigField(editable=False)),
                 ("secret_set_at", models.DateTimeField(editable=False)),
-                ("created_at", models.DateTimeField(db_default=orderflow.db.Now(), editable=False)),
-                ("updated_at", models.DateTimeField(db_default=orderflow.db.Now(), editable=False)),
+                ("created_at", models.DateTimeField(db_default=kernel.db.Now(), editable=False)),
+                ("updated_at", models.DateTimeField(db_default=kernel.db.Now(), editable=False)),
                 ("failures", models.PositiveIntegerField(db_default=0, default=0, editable=False)),
                 ("failing_since", models.DateTimeField(editable=False, null=True)),
                 ("retry_at", models.DateTimeField(editable=False, null=True)),

@@ -7,7 +7,7 @@ import django.db.models.deletion
 from django.conf import settings
 from django.db import migrations, models
 
-import orderflow.db
+import kernel.db
 
 
 class Migration(migrations.Migration):
@@ -25,7 +25,7 @@ class Migration(migrations.Migration):
                 (
                     "id",
                     models.UUIDField(
-                        db_default=orderflow.db.RandomUUID(),
+                        db_default=kernel.db.RandomUUID(),
                         default=uuid.uuid4,
                         editable=False,
                         primary_key=True,
@@ -62,7 +62,7 @@ class Migration(migrations.Migration):
                 (
                     "id",
                     models.UUIDField(
-                        db_default=orderflow.db.RandomUUID(),
+                        db_default=kernel.db.RandomUUID(),
                         default=uuid.uuid4,
                         editable=False,
                         primary_key=True,
@@ -121,8 +121,8 @@ class Migration(migrations.Migration):
                 ),
                 ("approved_at", models.DateTimeField(editable=False, null=True)),
                 ("approved_hash", models.CharField(blank=True, editable=False, max_length=64)),
-                ("created_at", models.DateTimeField(db_default=orderflow.db.Now(), editable=False)),
-                ("updated_at", models.DateTimeField(db_default=orderflow.db.Now(), editable=False)),
+                ("created_at", models.DateTimeField(db_default=kernel.db.Now(), editable=False)),
+                ("updated_at", models.DateTimeField(db_default=kernel.db.Now(), editable=False)),
                 (
                     "approved_by",
                     models.ForeignKey(
@@ -231,7 +231,7 @@ class Migration(migrations.Migration):
                 (
                     "id",
                     models.UUIDField(
-                        db_default=orderflow.db.RandomUUID(),
+                        db_default=kernel.db.RandomUUID(),
                         default=uuid.uuid4,
                         editable=False,
                         primary_key=True,
@@ -251,7 +251,7 @@ class Migration(migrations.Migration):
                         verbose_name="SHA-256",
                     ),
                 ),
-                ("created_at", models.DateTimeField(db_default=orderflow.db.Now(), editable=False)),
+                ("created_at", models.DateTimeField(db_default=kernel.db.Now(), editable=False)),
                 (
                     "org",
                     models.ForeignKey(

@@ -6,7 +6,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from accounts.models import User
-from connectors import health
+from connectors import circuit_breaker
 from connectors.models import ErpConnection
 
 
@@ -33,6 +33,6 @@ class Command(BaseCommand):
             if not connections:
                 raise CommandError(f"The organisation {org} has no connections.")
         for connection in connections:
-            is_new = health.pause(connection.id, reason=reason, actor=user)
+            is_new = circuit_breaker.pause(connection.id, reason=reason, actor=user)
             said = "paused" if is_new else "a person had paused it already"
             self.stdout.write(f"{connection}: {said}")

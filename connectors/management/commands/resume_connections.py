@@ -5,7 +5,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from connectors import health
+from connectors import circuit_breaker
 from connectors.models import ErpConnection
 
 
@@ -23,6 +23,6 @@ class Command(BaseCommand):
         if not connections:
             raise CommandError("No connection is paused for that reason.")
         for connection in connections:
-            is_running = health.resume(connection.id)
+            is_running = circuit_breaker.resume(connection.id)
             said = "resumed" if is_running else "not resumed: it waits for its test to pass"
             self.stdout.write(f"{connection}: {said}")

@@ -6,9 +6,9 @@ from uuid import UUID
 
 from django.core.management.base import BaseCommand, CommandError
 
-from connectors import health
-from connectors.instance import OtherInstance
+from connectors import circuit_breaker
 from connectors.models import ErpConnection
+from connectors.ownership import OtherInstance
 
 
 class Command(BaseCommand):
@@ -22,7 +22,7 @@ class Command(BaseCommand):
         if connection is None:
             raise CommandError(f"There is no connection {options['connection']}.")
         try:
-            report = health.run_test(connection)
+            report = circuit_breaker.run_test(connection)
         except OtherInstance as e:
             raise CommandError(str(e)) from e
         for step in report.steps:

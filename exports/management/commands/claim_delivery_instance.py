@@ -6,7 +6,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
-from connectors import instance
+from connectors import ownership
 from connectors.models import ErpConnection
 from exports.models import ErpExport
 
@@ -21,7 +21,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         name = settings.DELIVERY_INSTANCE
-        objection = instance.objection()
+        objection = ownership.objection()
         if not objection:
             self.stdout.write(f"This database belongs to “{name}” already.")
             return
@@ -37,5 +37,5 @@ class Command(BaseCommand):
         confirmed = options["confirm"] or input(f"Type {name} to go on: ")
         if confirmed != name:
             raise CommandError("Not confirmed: nothing was changed.")
-        instance.claim()
+        ownership.claim()
         self.stdout.write(f"This database belongs to “{name}” now. Workers go on by themselves.")

@@ -6,10 +6,10 @@ from uuid import UUID
 
 from django.core.management.base import BaseCommand, CommandError
 
-from connectors import instance
+from connectors import ownership
 from connectors.models import ErpConnection
-from exports import archive, delivery, janitor
-from exports.ring import due_connections
+from exports.delivery import archive, cleanup, protocol
+from exports.delivery.dispatch import due_connections
 
 
 class Command(BaseCommand):
@@ -19,7 +19,7 @@ class Command(BaseCommand):
         parser.add_argument("--connection", type=UUID, metavar="ID", help="only this connection")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        if objection := instance.objection():
+        if objection := ownership.objection():
             raise CommandError(objection)
         connections = due_connections()
         if only := options["connection"]:
@@ -31,7 +31,7 @@ class Command(BaseCommand):
             connections = connections.filter(id=only)
         failed = False
         for connection in connections:
-            summary = delivery.deliver(connection.id)
+            summary = protocol.deliver(connection.id)
             if summary.is_busy:
                 self.stdout.write(f"{connection}: a worker is delivering right now")
                 continue
@@ -41,6 +41,6 @@ class Command(BaseCommand):
                 self.stdout.write(f"{connection}: {count} x {code}")
         self.stdout.write(f"archived {archive.archive_pending()}")
         if not only:
-            self.stdout.write(f"given up {janitor.give_up()}, swept {janitor.sweep()}")
+            self.stdout.write(f"given up {cleanup.give_up()}, swept {cleanup.sweep()}")
         if failed:
             raise CommandError("Not everything could be delivered; see the exports for details.")

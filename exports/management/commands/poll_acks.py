@@ -6,9 +6,9 @@ from uuid import UUID
 
 from django.core.management.base import BaseCommand, CommandError
 
-from connectors import health, instance
+from connectors import circuit_breaker, ownership
 from connectors.models import ErpConnection
-from exports import acks
+from exports.acks import poller
 
 
 class Command(BaseCommand):
@@ -18,7 +18,7 @@ class Command(BaseCommand):
         parser.add_argument("--connection", type=UUID, metavar="ID", help="only this connection")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        if objection := instance.objection():
+        if objection := ownership.objection():
             raise CommandError(objection)
         connections = ErpConnection.objects.select_related("org").order_by("org__name")
         if only := options["connection"]:
@@ -30,11 +30,11 @@ class Command(BaseCommand):
             raise CommandError("Not every ack folder could be read; see the connections.")
 
     def _poll(self, connection: ErpConnection) -> bool:
-        if not health.may_read(connection):
+        if not circuit_breaker.may_read(connection):
             reason = connection.pause_reason or "failing; it is tried again later"
             self.stdout.write(f"{connection}: not read: {reason}")
             return True
-        summary = acks.poll(connection.id)
+        summary = poller.poll(connection.id)
         if summary.is_busy:
             self.stdout.write(f"{connection}: a worker is serving it right now")
             return True

@@ -7,7 +7,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from connectors.errors import ConnectorError
-from connectors.instance import OtherInstance
+from connectors.ownership import OtherInstance
 from exports import retention
 
 

@@ -7,11 +7,11 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 from django.db.models import Q
 
-from connectors import instance
+from connectors import ownership
 from connectors.errors import ConnectorError
 from connectors.models import ErpConnection
-from exports import reconciliation
-from exports.reconciliation import Findings
+from exports.resolution import reconciliation
+from exports.resolution.reconciliation import Findings
 
 _NAMED = 20
 
@@ -29,7 +29,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         is_applied = options["apply"]
-        if is_applied and not instance.objection():
+        if is_applied and not ownership.objection():
             raise CommandError(
                 "This installation delivers from this database, so what lies in the dropzones "
                 "changes meanwhile. Start it with another DELIVERY_INSTANCE first."

@@ -8,8 +8,8 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from connectors.errors import ConnectorError
-from exports import archive
-from exports.archive import Condition
+from exports.delivery import archive
+from exports.delivery.archive import Condition
 
 
 class Command(BaseCommand):

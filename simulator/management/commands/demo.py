@@ -24,17 +24,17 @@ from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 
 from accounts.models import Org, User
-from connectors import health
+from connectors import circuit_breaker
 from connectors.configuring import create_connection
 from connectors.errors import ConnectorError
 from connectors.models import ErpConnection
 from connectors.port import ConfigError
 from exports.connections import change_config
 from exports.models import ErpAck, ErpExport
-from exports.push import push_order, retry_order
-from orders.errors import Refused
+from exports.pushing.push import push_order, retry_order
+from kernel.errors import Refused
+from orders.lifecycle import approve
 from orders.models import DraftOrder
-from orders.workflow import approve
 from simulator.demo_orders import correct_customer, demo_orders, demo_script
 from simulator.erp import ErpSimulator
 from simulator.playground import CONNECTOR, playground, sftp_server
@@ -106,7 +106,7 @@ class Command(BaseCommand):
                 change_config(connection, config)
             except ConfigError as e:
                 raise CommandError(f"The connection cannot follow the server: {e}") from e
-        report = health.run_test(connection)
+        report = circuit_breaker.run_test(connection)
         self.stdout.write(f"\nConnection test of {connection}")
         for step in report.steps:
             self.stdout.write(f"  {step.outcome:8}{step.name:22}{step.note}".rstrip())

@@ -1,0 +1,15 @@
+"""By what draft orders are found through the API."""
+
+from django_filters import rest_framework as filters
+
+from api.filtering import AnyOfFilter, CreatedAndUpdatedFilterSet
+from orders.models import DraftOrder
+
+
+class DraftOrderFilterSet(CreatedAndUpdatedFilterSet):
+    status = AnyOfFilter(choices=DraftOrder.Status.choices)
+    external_order_number = filters.CharFilter()
+    customer = filters.UUIDFilter("customer_id")
+    erp_customer_number = filters.CharFilter(
+        "customer__erp_customer_number", method="filter_within_org"
+    )

@@ -1,0 +1,190 @@
+"""Admin of acks: what ERPs answered, and what was made of it."""
+
+from functools import cache
+from typing import Any, Final
+
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.db.models.functions import Left
+from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
+from django.utils.formats import localize
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from backoffice.acks.review import AckDeciding, both_answers, offered
+from backoffice.csv_admin import CsvAdmin
+from backoffice.scoped_admin import ConditionFilter, Inline, VisibleFieldListFilter, link, person
+from backoffice.status_badges import answer_badge, export_badge, verdict_badge
+from exports.models import ErpAck, ErpExport
+
+Verdict = ErpAck.Verdict
+
+_EXPLAINED: Final[dict[str, str]] = {
+    Verdict.WAITING: "Nothing to do: it is looked at again with every poll.",
+    Verdict.CONFLICT: "The first answer counts until somebody decides; until then the order is "
+    "not pushed again. Ask the ERP admin which answer is true.",
+    Verdict.LATE: "It changes nothing yet. If the ERP has accepted this export, it may have the "
+    "order twice: ask the ERP team. If only this export counts, cancel or resolve the other one, "
+    "then accept this ack. Else dismiss it.",
+    Verdict.UNMATCHED: "The file stays in the ack folder until somebody decides. If its name is "
+    "mistyped, it can be assigned to the export that it answers.",
+    Verdict.MALFORMED: "Nothing was changed by it. Ask the ERP admin what the answer is, and to "
+    "have the program that wrote it corrected.",
+}
+
+# Of the text of a file, on the page of its export.
+_SHOWN: Final = 4000
+
+
+class AckColumns:
+    """What lists of acks have in common."""
+
+    @admin.display(description="verdict", ordering="verdict")
+    def verdict_badge(self, ack: ErpAck) -> SafeString:
+        return verdict_badge(ack.verdict)
+
+    @admin.display(description="says", ordering="is_accepted")
+    def says(self, ack: ErpAck) -> SafeString:
+        return answer_badge(ack)
+
+
+class AckInline(AckColumns, Inline):
+    """The answers to an export, on its page."""
+
+    model = ErpAck
+    verbose_name_plural = "Answers of the ERP"
+    fields = readonly_fields = ("file", "says", "verdict_badge", "seen_at", "text")
+    can_delete = False
+    ordering = ("seen_at", "id")
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[ErpAck]:
+        acks: QuerySet[ErpAck] = super().get_queryset(request)
+        return acks.defer("raw").annotate(beginning=Left("raw", _SHOWN))
+
+    def has_add_permission(self, request: HttpRequest, obj: ErpExport | None = None) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: ErpExport | None = None) -> bool:
+        return False
+
+    def file(self, ack: ErpAck) -> SafeString:
+        return link("admin:exports_erpack_change", ack)
+
+    @admin.display(description="content")
+    def text(self, ack: Any) -> SafeString:
+        return format_html(
+            '<details><summary>Show</summary><pre class="payload">{}</pre></details>',
+            ack.beginning or ("pruned" if ack.raw_pruned_at else "empty"),
+        )
+
+
+class WaitsForPerson(ConditionFilter):
+    title = "waits for a person"
+    parameter_name = "open"
+    conditions = {"yes": ErpAck.OPEN}
+
+
+@admin.register(ErpAck)
+class ErpAckAdmin(AckColumns, CsvAdmin, AckDeciding):
+    list_display = ("filename", "says", "verdict_badge", "order", "seen_at")
+    list_filter = (
+        WaitsForPerson,
+        "verdict",
+        ("erp_connection", VisibleFieldListFilter),
+    )
+    list_per_page = 50
+    search_fields = ("filename", "export__draft_order__external_order_number", "erp_order_id")
+    search_help_text = "File name, order number or ERP number"
+    csv_columns = {
+        "id": lambda ack: str(ack.pk),
+        "connection": lambda ack: str(ack.erp_connection),
+        "file name": lambda ack: ack.filename,
+        "order": lambda ack: ack.export and str(ack.export.draft_order),
+        "export": lambda ack: ack.export and ack.export.filename,
+        "accepted": lambda ack: ack.is_accepted,
+        "ERP order number": lambda ack: ack.erp_order_id,
+        "error code": lambda ack: ack.error_code,
+        "message": lambda ack: ack.message,
+        "verdict": lambda ack: ack.verdict,
+        "reason": lambda ack: ack.reason,
+        "seen at": lambda ack: ack.seen_at,
+        "processed by the ERP at": lambda ack: ack.processed_at,
+        "decided by": lambda ack: ack.decided_by and str(ack.decided_by),
+        "decided at": lambda ack: ack.decided_at,
+    }
+    fieldsets = (
+        (None, {"fields": ("answered", "order", "connection", "seen_at")}),
+        (
+            "What the file says",
+            {
+                "fields": (
+                    "says",
+                    "erp_order_id",
+                    "error_code",
+                    "message",
+                    "processed_at",
+                    "content",
+                )
+            },
+        ),
+        ("Verdict", {"fields": ("reason", "decider", "decided_at")}),
+        ("File", {"fields": ("filename", "size", "sha256", "moved_at")}),
+    )
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[ErpAck]:
+        acks: QuerySet[ErpAck] = super().get_queryset(request)
+        return acks.select_related(
+            "export__draft_order", "erp_connection__org", "decided_by"
+        ).defer("raw", "export__payload")
+
+    def connection(self, ack: ErpAck) -> SafeString:
+        return link("admin:connectors_erpconnection_change", ack.erp_connection)
+
+    @admin.display(description="export")
+    def answered(self, ack: ErpAck) -> str:
+        if ack.export is None:
+            return str(self.get_empty_value_display())
+        return format_html(
+            "{} {}",
+            link("admin:exports_erpexport_change", ack.export),
+            export_badge(ack.export.status),
+        )
+
+    @admin.display(ordering="export__draft_order__external_order_number")
+    def order(self, ack: ErpAck) -> str:
+        if ack.export is None:
+            return str(self.get_empty_value_display())
+        return link("admin:orders_draftorder_change", ack.export.draft_order)
+
+    @admin.display(description="decided by")
+    def decider(self, ack: ErpAck) -> str:
+        # Not a link: the pages of people are for superusers.
+        return str(ack.decided_by or self.get_empty_value_display())
+
+    @admin.display(description="content")
+    def content(self, ack: ErpAck) -> SafeString:
+        if ack.raw_pruned_at:
+            return format_html("Pruned on {}.", localize(ack.raw_pruned_at))
+        return format_html('<pre class="payload">{}</pre>', ack.raw or "empty")
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        # Counted when the page is drawn: before that, the address may prove to make no sense.
+        count = cache(self.get_queryset(request).filter(ErpAck.OPEN).count)
+        return super().changelist_view(request, {**(extra_context or {}), "open_count": count})
+
+    def object_context(self, request: HttpRequest, obj: ErpAck) -> dict[str, Any]:
+        may_decide = person(request).has_perm("exports.decide_erpack")
+        return {
+            "ack": obj,
+            "verdict": self.verdict_badge(obj),
+            "explanation": _EXPLAINED.get(obj.verdict, ""),
+            "decisions": [
+                (label, reverse(f"admin:exports_erpack_{name}", args=[obj.pk]))
+                for name, label in offered(obj).items()
+                if may_decide
+            ],
+            **both_answers(obj),
+        }

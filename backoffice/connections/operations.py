@@ -1,0 +1,377 @@
+"""Operating a connection in the admin: test, pin the host key, deliver, read, pause and resume."""
+
+import base64
+import binascii
+import hashlib
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from django.contrib import admin, messages
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect
+from django.urls import URLPattern, path, reverse
+from django.utils.formats import localize
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from backoffice.badges import Tone, badge
+from backoffice.scoped_admin import OrgScopedAdmin, ReasonForm, person, require
+from connectors import circuit_breaker
+from connectors.configuring import masked_config, pin_host_key
+from connectors.errors import CATALOGUE, ConnectorError
+from connectors.models import NEVER_TESTED, ErpConnection
+from connectors.port import ConfigError
+from exports.connection_tests import is_lost, request_test
+from exports.delivery import heartbeat
+from exports.delivery.dispatch import poll_now
+from exports.pushing.push import deliver_waiting
+from exports.reporting.statistics import PERIOD, ack_latency, backlog
+from kernel.durations import in_words
+from kernel.errors import Refused
+
+_OUTCOME_TONES = {"ok": Tone.GOOD, "failed": Tone.BAD, "skipped": Tone.QUIET}
+
+
+class ConnectionOperating(OrgScopedAdmin):
+    """What can be done with a connection on its page, and what is said about it."""
+
+    def state(self, connection: ErpConnection) -> SafeString:
+        """What the connection does now, and why."""
+        if connection.is_paused:
+            tone = Tone.BUSY if connection.pause_reason == NEVER_TESTED else Tone.BAD
+            return _badge_and("paused", tone, pause_reason(connection))
+        if connection.failures and connection.retry_at:
+            return _badge_and("failing", Tone.BAD, f"next try at {localize(connection.retry_at)}")
+        return badge("ok", Tone.GOOD) if connection.active else badge("inactive", Tone.QUIET)
+
+    @admin.display(description="last test", ordering="last_test_at")
+    def last_test(self, connection: ErpConnection) -> SafeString:
+        if connection.last_test_at is None:
+            return badge("never", Tone.QUIET)
+        passed = connection.last_test_success
+        label, tone = ("passed", Tone.GOOD) if passed else ("failed", Tone.BAD)
+        return _badge_and(label, tone, localize(connection.last_test_at))
+
+    def _state(self, request: HttpRequest, connection: ErpConnection) -> dict[str, Any]:
+        """What the page says about a connection beside its form."""
+        user = person(request)
+        return {
+            "connection": connection,
+            "state": self.state(connection),
+            "is_untested": connection.pause_reason == NEVER_TESTED and not connection.paused_by,
+            "last_test": self.last_test(connection),
+            "pause_spec": None if connection.paused_by else CATALOGUE.get(connection.pause_reason),
+            "config_error": config_error(connection),
+            "last_error": _last_error(connection),
+            "reads_acks": connection.reads_acks,
+            "ack_error": _dated(connection.ack_error),
+            "latency": _latency(connection),
+            "backlog": backlog(connection),
+            "may_test": user.has_perm("connectors.test_erpconnection"),
+            "may_deliver": user.has_perm("orders.push_draftorder"),
+            "may_pause": user.has_perm("connectors.pause_erpconnection"),
+            "may_pin": user.has_perm("connectors.change_erpconnection")
+            and _unpinned_key(connection),
+        }
+
+    # What can be done with a connection.
+
+    def get_urls(self) -> list[URLPattern]:
+        views = {
+            "test": self.test_view,
+            "poll": self.poll_view,
+            "deliver": self.deliver_view,
+            "pin": self.pin_view,
+            "pause": self.pause_view,
+            "resume": self.resume_view,
+        }
+        return [
+            *(
+                path(
+                    f"<uuid:pk>/{name}/",
+                    self.admin_site.admin_view(view),
+                    name=f"connectors_erpconnection_{name}",
+                )
+                for name, view in views.items()
+            ),
+            path(
+                "<uuid:pk>/test/<uuid:test>/",
+                self.admin_site.admin_view(self.test_result_view),
+                name="connectors_erpconnection_test_result",
+            ),
+            *super().get_urls(),
+        ]
+
+    def test_view(self, request: HttpRequest, pk: UUID) -> HttpResponse:
+        require(request, "connectors.test_erpconnection")
+        connection: ErpConnection = self.get_or_404(request, pk)
+        if request.method != "POST":
+            return self.confirmation(
+                request,
+                title="Test connection",
+                original=connection,
+                paragraphs=[
+                    "The test does what a delivery does: it logs in and writes, renames and "
+                    "removes a small file whose name no ERP takes for an order. "
+                    "No order is sent by the test itself.",
+                    "If it passes, a pause by the system ends and waiting exports are delivered.",
+                ],
+                submit="Test now",
+                back=change_url(connection),
+            )
+        try:
+            test = request_test(connection, actor=person(request))
+        except Refused as e:
+            self.message_user(request, e.message, messages.ERROR)
+            return redirect(change_url(connection))
+        self.log_change(request, connection, "Asked for a connection test.")
+        return redirect("admin:connectors_erpconnection_test_result", pk, test.pk)
+
+    def test_result_view(self, request: HttpRequest, pk: UUID, test: UUID) -> HttpResponse:
+        """A test as far as it has come; the page looks again by itself until it has ended."""
+        connection: ErpConnection = self.get_or_404(request, pk)
+        asked = get_object_or_404(connection.tests, pk=test)
+        return self.page(
+            request,
+            "admin/connectors/erpconnection/test_result.html",
+            title="Connection test",
+            original=connection,
+            test=asked,
+            is_running=not asked.finished_at and not is_lost(asked),
+            has_worker=heartbeat.alive().exists(),
+            steps=[
+                (step, badge(step["outcome"], _OUTCOME_TONES[step["outcome"]]))
+                for step in asked.steps
+            ],
+            milliseconds=sum(step["milliseconds"] for step in asked.steps),
+            **self._state(request, connection),
+        )
+
+    def poll_view(self, request: HttpRequest, pk: UUID) -> HttpResponse:
+        require(request, "connectors.test_erpconnection")
+        connection: ErpConnection = self.get_or_404(request, pk)
+        may_read = circuit_breaker.may_read(connection)
+        if request.method != "POST" or not may_read:
+            return self.confirmation(
+                request,
+                title="Check acks",
+                original=connection,
+                paragraphs=[
+                    "A worker looks into the ack folder at once: what the ERP has answered counts "
+                    "and is moved away, and files that the ERP has taken are noted."
+                ]
+                if may_read
+                else [
+                    "The dropzone cannot be reached.",
+                    f"The connection is paused: {pause_reason(connection)}"
+                    if connection.is_paused
+                    else f"The next try is at {localize(connection.retry_at)}.",
+                ],
+                submit="Check acks now" if may_read else "",
+                back=change_url(connection),
+            )
+        poll_now(pk)
+        self.log_change(request, connection, "Asked for a look at the acks.")
+        self.message_user(request, "A worker looks for acks now.", messages.SUCCESS)
+        return redirect(change_url(connection))
+
+    def deliver_view(self, request: HttpRequest, pk: UUID) -> HttpResponse:
+        require(request, "orders.push_draftorder")
+        connection: ErpConnection = self.get_or_404(request, pk)
+        if request.method != "POST":
+            return self.confirmation(
+                request,
+                title="Deliver now",
+                original=connection,
+                paragraphs=[
+                    "A worker tries at once what waits here, also what was put off after failures. "
+                    "What was sent is not sent twice. Exports that need a decision go on waiting."
+                    if not connection.is_paused
+                    else "The connection is paused: what waits goes when it resumes."
+                ],
+                submit="" if connection.is_paused else "Deliver now",
+                back=change_url(connection),
+            )
+        try:
+            deliver_waiting(pk, actor=person(request))
+        except Refused as e:
+            self.message_user(request, e.message, messages.ERROR)
+        else:
+            self.log_change(request, connection, "Asked for a delivery.")
+            self.message_user(request, "A worker delivers now.", messages.SUCCESS)
+        return redirect(change_url(connection))
+
+    def pin_view(self, request: HttpRequest, pk: UUID) -> HttpResponse:
+        require(request, "connectors.change_erpconnection")
+        connection: ErpConnection = self.get_or_404(request, pk)
+        seen = _unpinned_key(connection)
+        back = redirect(change_url(connection))
+        if not seen:
+            self.message_user(request, "There is no new host key to pin.", messages.WARNING)
+            return back
+        if request.method != "POST":
+            pinned = _pinned_keys(connection)
+            return self.confirmation(
+                request,
+                title="Pin host key",
+                template="admin/connectors/erpconnection/pin.html",
+                original=connection,
+                paragraphs=[
+                    "Ask the ERP admin, by another way than this connection, for the fingerprint "
+                    "of the server's host key. Pin the key only if it is the same.",
+                    "The pinned key is trusted instead of those trusted so far."
+                    if pinned
+                    else "From then on only a server that shows this key is trusted.",
+                ],
+                pinned=[(key.split()[0], fingerprint(key)) for key in pinned],
+                seen=(seen.split()[0], fingerprint(seen)),
+                hidden=[("host_key", seen)],
+                submit="Pin this host key",
+                back=change_url(connection),
+            )
+        if request.POST.get("host_key") != seen:
+            self.message_user(
+                request, "Another test has seen another host key meanwhile.", messages.ERROR
+            )
+            return back
+        try:
+            pin_host_key(connection, seen, actor=person(request))
+        except (ConfigError, ConnectorError) as e:
+            self.message_user(request, str(e), messages.ERROR)
+        else:
+            self.log_change(request, connection, f"Pinned the host key {fingerprint(seen)}.")
+            self.message_user(
+                request, "The host key was pinned. Test the connection again.", messages.SUCCESS
+            )
+        return back
+
+    def pause_view(self, request: HttpRequest, pk: UUID) -> HttpResponse:
+        require(request, "connectors.pause_erpconnection")
+        connection: ErpConnection = self.get_or_404(request, pk)
+        form = ReasonForm(request.POST if request.method == "POST" else None)
+        if not form.is_valid():
+            return self.confirmation(
+                request,
+                title="Pause connection",
+                original=connection,
+                paragraphs=[
+                    "Nothing is delivered until a person resumes the connection. "
+                    "Orders can still be pushed: their exports wait."
+                ],
+                form=form,
+                submit="Pause",
+                back=change_url(connection),
+            )
+        reason = form.cleaned_data["reason"]
+        if circuit_breaker.pause(pk, reason=reason, actor=person(request)):
+            self.log_change(request, connection, f"Paused: {reason}")
+            self.message_user(request, "The connection was paused.", messages.SUCCESS)
+        else:
+            self.message_user(request, "Somebody has paused it already.", messages.WARNING)
+        return redirect(change_url(connection))
+
+    def resume_view(self, request: HttpRequest, pk: UUID) -> HttpResponse:
+        require(request, "connectors.pause_erpconnection")
+        connection: ErpConnection = self.get_or_404(request, pk)
+        if request.method != "POST":
+            return self.confirmation(
+                request,
+                title="Resume connection",
+                original=connection,
+                paragraphs=[
+                    "Waiting exports are delivered at once.",
+                    f"The connection was paused: {pause_reason(connection)}"
+                    if connection.is_paused
+                    else "The connection is not paused now.",
+                ],
+                submit="Resume" if connection.is_paused else "",
+                back=change_url(connection),
+            )
+        if circuit_breaker.resume(pk, actor=person(request)):
+            self.log_change(request, connection, "Resumed.")
+            self.message_user(request, "The connection was resumed.", messages.SUCCESS)
+        elif ErpConnection.objects.get(pk=pk).is_paused:
+            self.message_user(
+                request,
+                "The connection was not tested since it was set up or changed. "
+                "It resumes by itself when its test passes.",
+                messages.WARNING,
+            )
+        else:
+            self.message_user(request, "The connection was not paused.", messages.WARNING)
+        return redirect(change_url(connection))
+
+
+def _badge_and(label: str, tone: Tone, text: str) -> SafeString:
+    return format_html("{} <span>{}</span>", badge(label, tone), text)
+
+
+def fingerprint(key: str) -> str:
+    """The SHA256 fingerprint of a public key line, as ssh shows it."""
+    try:
+        blob = base64.b64decode(key.split()[1], validate=True)
+    except (IndexError, binascii.Error):
+        return "unreadable"
+    return "SHA256:" + base64.b64encode(hashlib.sha256(blob).digest()).decode().rstrip("=")
+
+
+def shown_config(connection: ErpConnection | None) -> dict[str, Any]:
+    """The configuration with masked secrets; empty if there is none that can be read."""
+    if connection is None or config_error(connection):
+        return {}
+    return masked_config(connection)
+
+
+def config_error(connection: ErpConnection) -> ConnectorError | None:
+    try:
+        masked_config(connection)
+    except ConnectorError as e:
+        return e
+    return None
+
+
+def _pinned_keys(connection: ErpConnection) -> list[str]:
+    stored = shown_config(connection).get("host_keys") or []
+    lines = stored.splitlines() if isinstance(stored, str) else stored
+    return [" ".join(line.split()[:2]) for line in lines if line.strip()]
+
+
+def _unpinned_key(connection: ErpConnection) -> str:
+    """The host key that the last test saw, unless it is pinned; else empty."""
+    seen = connection.host_key_seen
+    return "" if seen in _pinned_keys(connection) else seen
+
+
+def pause_reason(connection: ErpConnection) -> str:
+    """Why a connection is paused, as a sentence."""
+    if connection.paused_by:
+        return f"{connection.pause_reason} ({connection.paused_by})"
+    if connection.pause_reason == NEVER_TESTED:
+        return "It was not tested since it was set up or changed."
+    spec = CATALOGUE.get(connection.pause_reason)
+    return spec.message if spec else connection.pause_reason
+
+
+def _last_error(connection: ErpConnection) -> dict[str, Any] | None:
+    """The last error, unless it is why the connection is paused and so is said already."""
+    error = connection.last_error
+    return None if error and error["code"] == connection.pause_reason else _dated(error)
+
+
+def _dated(error: dict[str, Any] | None) -> dict[str, Any] | None:
+    return error and error | {"at": datetime.fromisoformat(error["at"])}
+
+
+def _latency(connection: ErpConnection) -> str:
+    latency = ack_latency(connection)
+    if latency is None:
+        return ""
+    return (
+        f"half within {in_words(latency.p50)}, 95 % within {in_words(latency.p95)} "
+        f"({latency.count:,} accepted in {PERIOD.days} days)"
+    )
+
+
+def change_url(connection: ErpConnection) -> str:
+    return reverse("admin:connectors_erpconnection_change", args=[connection.pk])

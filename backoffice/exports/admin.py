@@ -1,0 +1,211 @@
+"""Admin of exports with their history. They are looked at, not edited."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+from uuid import UUID
+
+from django.apps import apps
+from django.contrib import admin
+from django.http import Http404, HttpRequest, HttpResponse
+from django.urls import URLPattern, path
+from django.utils.formats import localize
+from django.utils.html import format_html, format_html_join
+from django.utils.http import content_disposition_header
+from django.utils.safestring import SafeString
+
+from backoffice.acks.admin import AckInline
+from backoffice.batches.admin import BatchAdmin, BatchItemAdmin
+from backoffice.connections.operations import pause_reason
+from backoffice.exports.decisions import ExportDeciding
+from backoffice.exports.failures import Failures
+from backoffice.exports.lists import ExportListing
+from backoffice.highlighting import highlighted
+from backoffice.scoped_admin import link, person
+from connectors.port import media_type
+from exports.delivery import heartbeat
+from exports.models import Batch, BatchItem, ErpAck, ErpExport, ErpExportEvent
+from exports.resolution.manual import possible_outcomes
+from kernel.db import db_now
+from kernel.durations import in_words
+from orders.models import DraftOrder
+
+admin.site.register(Batch, BatchAdmin)
+admin.site.register(BatchItem, BatchItemAdmin)
+
+# What is told of an event, where its own names are not words.
+_FACTS: Final = {
+    "ack": "answer",
+    "dropzone": "seen there",
+    "erp_code": "error code",
+    "erp_order_id": "ERP order number",
+    "order_before": "order until then",
+    "path": "file",
+    "processed_at": "processed by the ERP",
+    "tmp": "written as",
+}
+_VALUES: Final = {
+    **dict(ErpExport.SentEvidence.choices),
+    **dict(ErpAck.Verdict.choices),
+    **dict(DraftOrder.Status.choices),
+}
+
+# The queue is a doorbell: running or deleting its rows by hand helps nobody.
+for _model in apps.get_app_config("django_q").get_models():
+    if admin.site.is_registered(_model):
+        admin.site.unregister(_model)
+
+
+@admin.register(ErpExport)
+class ErpExportAdmin(ExportListing, ExportDeciding, Failures):
+    inlines = (AckInline,)
+    fieldsets = (
+        (
+            None,
+            {
+                "fields": (
+                    "order",
+                    "connection",
+                    "erp_order_id",
+                    ("created_at", "pushed_by", "approver"),
+                    ("sent_at", "sent_evidence"),
+                    ("picked_up_at", "acked_at", "ack_due_at"),
+                    ("attempts", "next_attempt_at"),
+                )
+            },
+        ),
+        (
+            "File",
+            {
+                "fields": (
+                    "filename",
+                    "dropzone_path",
+                    "staged_path",
+                    "staged_in",
+                    "payload_size",
+                    "payload_sha256",
+                    "approved_hash",
+                    "export_format_version",
+                    "export_storage_key",
+                    "archived_at",
+                )
+            },
+        ),
+        ("Payload", {"fields": ("document",)}),
+    )
+
+    def get_inlines(self, request: HttpRequest, obj: ErpExport | None) -> Any:
+        return self.inlines if obj and obj.acks.exists() else ()
+
+    def order(self, export: ErpExport) -> SafeString:
+        return link("admin:orders_draftorder_change", export.draft_order)
+
+    def connection(self, export: ErpExport) -> SafeString:
+        return link("admin:connectors_erpconnection_change", export.erp_connection)
+
+    @admin.display(description="requested by")
+    def pushed_by(self, export: ErpExport) -> str:
+        # Not a link: the pages of people are for superusers.
+        return str(export.requested_by or self.get_empty_value_display())
+
+    @admin.display(description="approved by")
+    def approver(self, export: ErpExport) -> str:
+        return str(export.approved_by or self.get_empty_value_display())
+
+    @admin.display(description="staged in")
+    def staged_in(self, export: ErpExport) -> str:
+        if export.destination is None:
+            return str(self.get_empty_value_display())
+        return format_html_join(
+            ", ",
+            "{} {}",
+            ((k.replace("_", " "), v) for k, v in export.destination.items() if v is not None),
+        )
+
+    @admin.display(description="document")
+    def document(self, export: ErpExport) -> SafeString | str:
+        if export.content is None:
+            return _pruned(export)
+        return format_html(
+            '<pre class="payload" tabindex="0">{}</pre>', highlighted(export.content)
+        )
+
+    def get_urls(self) -> list[URLPattern]:
+        return [
+            path(
+                "<uuid:pk>/payload/",
+                self.admin_site.admin_view(self.payload_view),
+                name="exports_erpexport_payload",
+            ),
+            *super().get_urls(),
+        ]
+
+    def object_context(self, request: HttpRequest, obj: ErpExport) -> dict[str, Any]:
+        is_pending = obj.status == ErpExport.Status.PENDING
+        may = person(request).has_perm
+        return {
+            "export": obj,
+            "status": self.status_badge(obj),
+            **_outlook(obj),
+            "timeline": _timeline(obj) if may("exports.view_erpexportevent") else None,
+            "is_cancellable": (
+                is_pending and obj.staged_path is None and may("exports.cancel_erpexport")
+            ),
+            "is_deliverable": is_pending and obj.attempts > 0 and may("orders.push_draftorder"),
+            "is_settleable": may("exports.settle_erpexport") and bool(possible_outcomes(obj)),
+        }
+
+    def payload_view(self, request: HttpRequest, pk: UUID) -> HttpResponse:
+        """The exact bytes, as a file."""
+        export: ErpExport = self.get_or_404(request, pk)
+        if export.content is None:
+            raise Http404
+        return HttpResponse(
+            export.content,
+            content_type=media_type(export.filename),
+            headers={"Content-Disposition": content_disposition_header(True, export.filename)},
+        )
+
+
+def _pruned(export: ErpExport) -> str:
+    """What became of a document that is not in the database any more."""
+    if export.archive_pruned_at:
+        return f"Pruned on {localize(export.archive_pruned_at)}, from the archive too."
+    return f"Pruned on {localize(export.payload_pruned_at)}; the archive has it."
+
+
+def _timeline(export: ErpExport) -> Iterator[tuple[ErpExportEvent, str, Any, Any]]:
+    """Each event, how long after the one before, with which error, and what else is known of it."""
+    before = None
+    for event in export.events.select_related("actor"):
+        since = in_words(event.at - before) if before else ""
+        is_error = "code" in event.detail and "message" in event.detail
+        facts = [] if is_error else _facts(event.detail)
+        yield event, since, event.detail if is_error else None, facts
+        before = event.at
+
+
+def _facts(detail: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What an event tells, in words."""
+    told = {
+        name: ", ".join(value) if isinstance(value, list) else str(value)
+        for name, value in detail.items()
+        if value
+    }
+    return [(_FACTS.get(name, name), _VALUES.get(text, text)) for name, text in told.items()]
+
+
+def _outlook(export: ErpExport) -> dict[str, Any]:
+    """What the page says about how an export goes on, or how long it took."""
+    connection = export.erp_connection
+    outlook: dict[str, Any] = {
+        "now": db_now(),
+        "pause_reason": pause_reason(connection),
+        "open_acks": export.acks.filter(ErpAck.OPEN),
+    }
+    if export.status == ErpExport.Status.PENDING:
+        outlook["has_worker"] = heartbeat.alive().exists()
+    if export.status == ErpExport.Status.SENT:
+        outlook["expects_answer"] = connection.reads_acks
+    if export.acked_at and export.sent_at:
+        outlook["answered_after"] = in_words(export.acked_at - export.sent_at)
+    return outlook

@@ -1,0 +1,49 @@
+"""The page of failures: exports that wait for a person, grouped by cause."""
+
+from urllib.parse import urlencode
+
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse
+from django.urls import URLPattern, path, reverse
+
+from backoffice.scoped_admin import ReadOnlyAdmin
+from exports.reporting.failures import FailureGroup, failure_groups
+
+
+class Failures(ReadOnlyAdmin):
+    def get_urls(self) -> list[URLPattern]:
+        return [
+            path(
+                "failures/",
+                self.admin_site.admin_view(self.failures_view),
+                name="exports_erpexport_failures",
+            ),
+            *super().get_urls(),
+        ]
+
+    def failures_view(self, request: HttpRequest) -> HttpResponse:
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        groups = failure_groups(self.get_queryset(request))
+        return self.page(
+            request,
+            "admin/exports/erpexport/failures.html",
+            title="Failures by cause",
+            groups=[(group, _exports_url(group), _retry_url(group)) for group in groups],
+            may_retry=request.user.has_perm("orders.push_draftorder"),
+        )
+
+
+def _exports_url(group: FailureGroup) -> str:
+    state = {"failure": "open"} if group.is_failed else {"needs_decision": "yes"}
+    error = {"error": group.cause} if group.spec else {}
+    query = urlencode({**state, **error, "erp_connection__id__exact": group.connection.pk})
+    return f"{reverse('admin:exports_erpexport_changelist')}?{query}"
+
+
+def _retry_url(group: FailureGroup) -> str:
+    """Empty: exports of the group are decided one by one."""
+    if not group.is_failed:
+        return ""
+    query = urlencode({"error": group.cause, "connection": group.connection.pk})
+    return f"{reverse('admin:orders_draftorder_decide', args=['retry'])}?{query}"

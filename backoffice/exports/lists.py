@@ -1,0 +1,126 @@
+"""The list of exports: where each one is, and by what they are found."""
+
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import Q, QuerySet
+from django.http import HttpRequest
+from django.utils.formats import localize
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
+
+from backoffice.badges import Tone, badge
+from backoffice.csv_admin import CsvAdmin
+from backoffice.scoped_admin import ConditionFilter, VisibleFieldListFilter
+from backoffice.status_badges import export_badge
+from connectors.errors import CATALOGUE
+from exports.models import ErpExport
+from exports.reporting.failures import OPEN_FAILURE, caused_by
+
+
+class NeedsDecision(ConditionFilter):
+    title = "needs a decision"
+    parameter_name = "needs_decision"
+    conditions = {"yes": ErpExport.NEEDS_DECISION}
+
+
+class Failure(ConditionFilter):
+    title = "failure"
+    parameter_name = "failure"
+    conditions = {"open": OPEN_FAILURE}
+
+
+class Overdue(ConditionFilter):
+    title = "overdue"
+    parameter_name = "overdue"
+    conditions = {"yes": ErpExport.OVERDUE}
+
+
+class PickedUp(ConditionFilter):
+    title = "picked up"
+    parameter_name = "picked_up"
+    conditions = {
+        "yes": Q(picked_up_at__isnull=False),
+        "no": Q(status=ErpExport.Status.SENT, picked_up_at=None),
+    }
+
+
+class ErrorCode(admin.SimpleListFilter):
+    title = "error"
+    parameter_name = "error"
+    template = "admin/closed_filter.html"
+
+    def lookups(
+        self, request: HttpRequest, model_admin: "admin.ModelAdmin[Any]"
+    ) -> list[tuple[str, str]]:
+        return [(code, code) for code in sorted(CATALOGUE)]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        cause = self.value()
+        return queryset.filter(caused_by(cause)) if cause else queryset
+
+
+class ExportListing(CsvAdmin):
+    list_display = ("order_and_file", "status_badge", "erp_connection", "pushed_and_sent")
+    list_filter = (
+        "status",
+        NeedsDecision,
+        Failure,
+        Overdue,
+        PickedUp,
+        "created_at",
+        ("erp_connection", VisibleFieldListFilter),
+        ErrorCode,
+    )
+    list_select_related = ("draft_order", "erp_connection__org", "requested_by")
+    list_per_page = 50
+    search_fields = ("filename", "draft_order__external_order_number", "erp_order_id")
+    search_help_text = "File name, order number or ERP number"
+    csv_columns = {
+        "id": lambda export: str(export.pk),
+        "order": lambda export: export.draft_order.external_order_number,
+        "connection": lambda export: str(export.erp_connection),
+        "file name": lambda export: export.filename,
+        "status": lambda export: export.status,
+        "error code": lambda export: (export.error_json or {}).get("code"),
+        "error": lambda export: (export.error_json or {}).get("message"),
+        "ERP order number": lambda export: export.erp_order_id,
+        "attempts": lambda export: export.attempts,
+        "requested by": lambda export: export.requested_by and str(export.requested_by),
+        "created at": lambda export: export.created_at,
+        "sent at": lambda export: export.sent_at,
+        "picked up at": lambda export: export.picked_up_at,
+        "answer due at": lambda export: export.ack_due_at,
+        "acknowledged at": lambda export: export.acked_at,
+    }
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[ErpExport]:
+        exports: QuerySet[ErpExport] = super().get_queryset(request)
+        return exports.defer("payload", "erp_connection__config_encrypted")
+
+    @admin.display(description="order, file", ordering="draft_order__external_order_number")
+    def order_and_file(self, export: ErpExport) -> SafeString:
+        return format_html('{} <span class="quiet">{}</span>', export.draft_order, export.filename)
+
+    @admin.display(description="pushed, sent", ordering="created_at")
+    def pushed_and_sent(self, export: ErpExport) -> SafeString:
+        return format_html(
+            '{} <span class="quiet">{}</span>',
+            localize(export.created_at),
+            localize(export.sent_at) or "",
+        )
+
+    @admin.display(description="status", ordering="status")
+    def status_badge(self, export: ErpExport) -> SafeString:
+        if export.needs_decision:
+            badges = [badge("needs a decision", Tone.BAD)]
+        else:
+            badges = [export_badge(export.status)]
+        if export.is_overdue:
+            badges.append(badge("overdue", Tone.BAD))
+        if export.status == ErpExport.Status.SENT and export.picked_up_at:
+            badges.append(badge("picked up", Tone.GOOD))
+        code = export.error_json.get("code", "") if export.error_json else ""
+        return format_html(
+            "{} <span>{}</span>", format_html_join(" ", "{}", ((b,) for b in badges)), code
+        )

@@ -1,0 +1,142 @@
+"""What every list of the admin has in common: bounds on its cost, whatever the address says."""
+
+from collections.abc import Iterable
+from typing import Any, ClassVar, Final
+
+from django.contrib import admin
+from django.contrib.admin.options import (
+    IS_FACETS_VAR,
+    IS_POPUP_VAR,
+    TO_FIELD_VAR,
+    IncorrectLookupParameters,
+)
+from django.contrib.admin.utils import get_fields_from_path
+from django.contrib.admin.views.main import (
+    ALL_VAR,
+    ERROR_FLAG,
+    ORDER_VAR,
+    PAGE_VAR,
+    SEARCH_VAR,
+    ChangeList,
+)
+from django.core.exceptions import BadRequest, ValidationError
+from django.core.paginator import Paginator
+from django.db import DataError
+from django.db.models import DateField, Model, QuerySet
+from django.http import HttpRequest
+from django.utils.functional import cached_property
+
+from backoffice.searching import validate_search
+
+# Those of every list, which are no filters.
+_OF_LISTS: Final = {
+    ALL_VAR,
+    ERROR_FLAG,
+    IS_FACETS_VAR,
+    IS_POPUP_VAR,
+    ORDER_VAR,
+    PAGE_VAR,
+    SEARCH_VAR,
+    TO_FIELD_VAR,
+}
+_NAME_SHOWN: Final = 100  # characters
+
+
+class BoundedPaginator(Paginator):  # type: ignore[type-arg]  # generic in the stubs alone
+    """Counts and pages only so far that a list takes no longer the more there is in its table."""
+
+    MOST = 10_000
+
+    @cached_property
+    def count(self) -> int:
+        assert isinstance(self.object_list, QuerySet)
+        return self.object_list.order_by()[: self.MOST].count()
+
+
+class BoundedChangeList(ChangeList):
+    def get_results(self, request: HttpRequest) -> None:
+        super().get_results(request)
+        self.is_cut = self.result_count == BoundedPaginator.MOST
+        if self.is_cut:
+            # The search bar then says nothing of a number of results.
+            self.full_result_count = self.result_count
+
+
+class ListAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # generic in the stubs alone
+    """Every admin class inherits from this one, for its list and for what reads it, like CSV.
+
+    Django itself filters by any lookup on any field of the model: one `?notes__regex=` would keep
+    the database busy for minutes. Here a list has the parameters of its `list_filter` and the
+    fields in `linked_by`, by which pages of this project link to it.
+    """
+
+    linked_by: ClassVar[tuple[str, ...]] = ()
+    paginator = BoundedPaginator
+    show_full_result_count = False
+    # They count the whole table once for each choice of each filter.
+    show_facets = admin.ShowFacets.NEVER
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        return BoundedChangeList
+
+    def get_changelist_instance(self, request: HttpRequest) -> ChangeList:
+        """Raises BadRequest, before any query, for an unknown parameter or too long a search."""
+        if unknown := request.GET.keys() - _OF_LISTS - self.filter_parameters(request):
+            raise BadRequest(
+                f"This list has no filter “{min(unknown)[:_NAME_SHOWN]}”. "
+                "Open the list again and choose from its filters."
+            )
+        _check_search(request.GET.get(SEARCH_VAR, ""))
+        try:
+            return super().get_changelist_instance(request)
+        except (OverflowError, DataError) as e:
+            # A value beyond what the database holds. Django then shows the list without filters.
+            raise IncorrectLookupParameters from e
+
+    def filter_parameters(self, request: HttpRequest) -> set[str]:
+        """The names of the parameters by which the list can be filtered."""
+        return {
+            *self.linked_by,
+            *(
+                name
+                for entry in self.get_list_filter(request)
+                for name in _parameters(self.model, entry)
+            ),
+        }
+
+    def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
+        return lookup in self.filter_parameters(request)
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        # The choices of a field are searched without a list.
+        _check_search(search_term)
+        return super().get_search_results(request, queryset, search_term)
+
+
+def _check_search(text: str) -> None:
+    try:
+        validate_search(text)
+    except ValidationError as e:
+        raise BadRequest(e.message) from e
+
+
+def _parameters(model: type[Model], entry: Any) -> Iterable[str]:
+    """The parameters of an entry of `list_filter`.
+
+    Its filter could say them, but reads its choices from the database first.
+    """
+    if isinstance(entry, type):
+        return [entry.parameter_name]  # type: ignore[attr-defined]  # of a SimpleListFilter
+    path, kind = (entry, None) if isinstance(entry, str) else entry
+    field: Any = get_fields_from_path(model, path)[-1]
+    if kind is admin.EmptyFieldListFilter:
+        lookups = ["isempty"]
+    elif field.is_relation:
+        lookups = [f"{field.target_field.name}__exact", "isnull"]
+    elif isinstance(field, DateField):
+        lookups = ["gte", "lt", *(["isnull"] if field.null else [])]
+    else:
+        lookups = ["exact", "isnull"]
+    return [f"{path}__{lookup}" for lookup in lookups]

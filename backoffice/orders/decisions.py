@@ -1,0 +1,348 @@
+"""Decisions about orders: a page says what one will do to which orders, a POST carries it out.
+
+A few orders are decided at once, and the page says what would become of each; more are a batch,
+which workers carry out. A page that approves sends back the hashes of the content that it showed:
+an order whose content is another now is not approved, but shown again with what has changed.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+from uuid import UUID
+
+from django.contrib import admin, messages
+from django.db import transaction
+from django.db.models import Q, QuerySet
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect, QueryDict
+from django.shortcuts import redirect
+from django.urls import URLPattern, path, reverse
+from django.utils.http import url_has_allowed_host_and_scheme
+
+from accounts.models import Org
+from backoffice.orders.lists import worth
+from backoffice.orders.shown import (
+    carry,
+    differences,
+    excerpt,
+    join_hashes,
+    read_carried,
+    split_hashes,
+)
+from backoffice.scoped_admin import OrgScopedAdmin, person, require
+from connectors.models import ErpConnection
+from exports.models import BatchItem, ErpExport
+from exports.pushing.actions import DECISIONS, Decision, Preview
+from exports.pushing.batches import MAX_BATCH_ORDERS, create_batch, preview_batch
+from exports.pushing.rendering import with_content
+from exports.reporting.failures import OPEN_FAILURE, caused_by
+from kernel.errors import Refused
+from orders.content import TOTAL, Content, content_hashes, content_of, sha256_of
+from orders.models import DraftOrder
+
+MAX_AT_ONCE = 50
+_REFUSALS_SHOWN = 10
+_DIFFERENCES_SHOWN = 50
+_LINES_SHOWN = 500
+_TEMPLATES = "admin/orders/draftorder"
+
+
+class OrderDeciding(OrgScopedAdmin):
+    actions = ("approve_orders", "push_orders", "retry_orders", "reject_orders")
+
+    def has_approve_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("orders.approve_draftorder")
+
+    def has_push_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("orders.push_draftorder")
+
+    @admin.action(description="Approve selected orders", permissions=["approve"])
+    def approve_orders(
+        self, request: HttpRequest, queryset: QuerySet[DraftOrder]
+    ) -> HttpResponse | None:
+        return self._confirm_selected(request, queryset, DECISIONS["approve"])
+
+    @admin.action(description="Push selected orders", permissions=["push"])
+    def push_orders(
+        self, request: HttpRequest, queryset: QuerySet[DraftOrder]
+    ) -> HttpResponse | None:
+        return self._confirm_selected(request, queryset, DECISIONS["push"])
+
+    @admin.action(description="Retry selected orders", permissions=["push"])
+    def retry_orders(
+        self, request: HttpRequest, queryset: QuerySet[DraftOrder]
+    ) -> HttpResponse | None:
+        return self._confirm_selected(request, queryset, DECISIONS["retry"])
+
+    @admin.action(description="Reject selected orders", permissions=["approve"])
+    def reject_orders(
+        self, request: HttpRequest, queryset: QuerySet[DraftOrder]
+    ) -> HttpResponse | None:
+        return self._confirm_selected(request, queryset, DECISIONS["reject"])
+
+    def get_urls(self) -> list[URLPattern]:
+        return [
+            path(
+                "decide/<slug:name>/",
+                self.admin_site.admin_view(self.decide_view),
+                name="orders_draftorder_decide",
+            ),
+            *super().get_urls(),
+        ]
+
+    def decide_view(self, request: HttpRequest, name: str) -> HttpResponse:
+        """GET shows what a decision would do to orders; POST carries it out.
+
+        GET: what `_chosen` understands. POST: `orders` are ids, with the hashes of the content that
+        the page showed; `carried` is that content; `confirm_warnings` takes those with warnings
+        too, of a few orders the `warned` ones; `back` is the address to return to.
+        """
+        if (decision := DECISIONS.get(name)) is None:
+            raise Http404
+        require(request, decision.permission)
+        is_post = request.method == "POST"
+        seen: dict[UUID, str] = {}
+        try:
+            if is_post:
+                seen = split_hashes(request.POST.get("orders", ""))
+                which = Q(pk__in=seen)
+            else:
+                which = _chosen(request.GET)
+        except ValueError as e:
+            raise Http404 from e
+        orders = self.get_queryset(request).filter(which)
+        count = orders.count()
+        if not count:
+            raise Http404
+        back = _back(request)
+        if count > MAX_BATCH_ORDERS:
+            self._refuse_too_many(request)
+            return redirect(back)
+        if not is_post:
+            return self._confirm(request, orders, decision, back=back)
+        if count > MAX_AT_ONCE:
+            return self._start_batches(request, orders, decision, seen)
+        if changed := self._carry_out(request, orders, decision, seen):
+            again = orders.filter(pk__in=changed)
+            return self._confirm(request, again, decision, back=back, is_again=True)
+        return redirect(back)
+
+    def _confirm_selected(
+        self, request: HttpRequest, orders: QuerySet[DraftOrder], decision: Decision
+    ) -> HttpResponse | None:
+        ids = list(orders.order_by().values_list("pk", flat=True)[: MAX_BATCH_ORDERS + 1])
+        if len(ids) > MAX_BATCH_ORDERS:
+            self._refuse_too_many(request)
+            return None
+        selected = self.get_queryset(request).filter(pk__in=ids)
+        return self._confirm(request, selected, decision, back=request.get_full_path())
+
+    def _refuse_too_many(self, request: HttpRequest) -> None:
+        self.message_user(
+            request,
+            f"At most {MAX_BATCH_ORDERS:,} orders can be decided about at a time. "
+            "Choose fewer, with the filters of the list of orders.",
+            messages.ERROR,
+        )
+
+    def _confirm(
+        self,
+        request: HttpRequest,
+        orders: QuerySet[DraftOrder],
+        decision: Decision,
+        *,
+        back: str,
+        is_again: bool = False,
+    ) -> HttpResponse:
+        """The page that says which orders a decision will change and which not, and why.
+
+        `is_again`: the orders have changed since the page before, and this one says how.
+        """
+        orders = orders.order_by("created_at", "id")
+        ids = list(orders.values_list("pk", flat=True))
+        if len(ids) > MAX_AT_ONCE:
+            said = _foretold(decision, orders, ids)
+        else:
+            said = _rehearsed(request, decision, orders, is_again=is_again)
+        one = orders[0] if len(ids) == 1 else None
+        return self.confirmation(
+            request,
+            title=f"{decision.name.capitalize()} order{'' if one else 's'}",
+            paragraphs=[decision.effect],
+            decision=decision,
+            original=one,
+            action=reverse("admin:orders_draftorder_decide", args=[decision.name]),
+            back=back,
+            **said | {"hidden": [*said["hidden"], ("back", back)]},
+        )
+
+    def _start_batches(
+        self,
+        request: HttpRequest,
+        orders: QuerySet[DraftOrder],
+        decision: Decision,
+        seen: Mapping[UUID, str],
+    ) -> HttpResponseRedirect:
+        """Start one batch for each organisation of the orders."""
+        with transaction.atomic():
+            batches = [
+                create_batch(
+                    org,
+                    action=decision.name,
+                    orders=orders.filter(org=org),
+                    actor=person(request),
+                    confirm_warnings="confirm_warnings" in request.POST,
+                    seen=seen,
+                )
+                for org in Org.objects.filter(pk__in=orders.order_by().values("org"))
+            ]
+        if len(batches) == 1:
+            return redirect("admin:exports_batch_change", batches[0].pk)
+        self.message_user(
+            request, f"{len(batches)} batches were started, one for each organisation."
+        )
+        return redirect("admin:exports_batch_changelist")
+
+    def _carry_out(
+        self,
+        request: HttpRequest,
+        orders: QuerySet[DraftOrder],
+        decision: Decision,
+        seen: Mapping[UUID, str],
+    ) -> list[UUID]:
+        """Carry a decision out and say so; return the orders that changed since they were shown."""
+        # The warnings of an order are confirmed only where the page has shown some.
+        warned = request.POST.get("warned", "").split()
+        is_confirmed = "confirm_warnings" in request.POST
+        done: list[DraftOrder] = []
+        refused: list[tuple[DraftOrder, Refused]] = []
+        for order in orders.order_by("created_at", "id"):
+            confirmed = is_confirmed and str(order.pk) in warned
+            try:
+                decision.carry_out(order.pk, seen[order.pk], person(request), confirmed)
+            except Refused as e:
+                refused.append((order, e))
+            else:
+                done.append(order)
+                self.log_change(request, order, f"{decision.done.capitalize()}.")
+        if len(done) == 1:
+            self.message_user(request, f"Order {done[0]} was {decision.done}.", messages.SUCCESS)
+        elif done:
+            self.message_user(
+                request, f"{len(done):,} orders were {decision.done}.", messages.SUCCESS
+            )
+        for order, refusal in refused[:_REFUSALS_SHOWN]:
+            self.message_user(
+                request, f"Order {order} was skipped. {refusal.message}", messages.WARNING
+            )
+        if (more := len(refused) - _REFUSALS_SHOWN) > 0:
+            self.message_user(request, f"{more:,} more orders were skipped.", messages.WARNING)
+        return [order.pk for order, refusal in refused if refusal.code == "CHANGED_SINCE_SHOWN"]
+
+
+def decide_url(decision: Decision, order: DraftOrder) -> str:
+    return f"{reverse('admin:orders_draftorder_decide', args=[decision.name])}?order={order.pk}"
+
+
+def _chosen(query: QueryDict) -> Q:
+    """Orders by `order`, by `batch` with an `outcome` and `code`, or by `error` with `connection`.
+
+    Raises ValueError.
+    """
+    if "batch" in query:
+        items = BatchItem.objects.filter(
+            batch=UUID(query.get("batch")),
+            outcome=query.get("outcome", ""),
+            code=query.get("code", ""),
+        )
+        return Q(pk__in=items.values("draft_order"))
+    if "error" in query:
+        failures = ErpExport.objects.filter(
+            OPEN_FAILURE,
+            caused_by(query.get("error", "")),
+            erp_connection=UUID(query.get("connection", "")),
+        )
+        return Q(pk__in=failures.values("draft_order"))
+    return Q(pk__in=[UUID(text) for text in query.getlist("order")])
+
+
+def _back(request: HttpRequest) -> str:
+    """The address on this site to return to."""
+    if request.method != "POST":
+        orders = request.GET.getlist("order")
+        if len(orders) == 1:
+            return reverse("admin:orders_draftorder_change", args=orders)
+        if "batch" in request.GET:
+            return reverse("admin:exports_batch_change", args=[request.GET["batch"]])
+        if "error" in request.GET:
+            return reverse("admin:exports_erpexport_failures")
+    back = request.POST.get("back", "")
+    if back.startswith("/") and url_has_allowed_host_and_scheme(back, allowed_hosts=None):
+        return back
+    return reverse("admin:orders_draftorder_changelist")
+
+
+def _rehearsed(
+    request: HttpRequest, decision: Decision, found: QuerySet[DraftOrder], *, is_again: bool
+) -> dict[str, Any]:
+    """What will become of each of a few orders, and what those contain that are compared."""
+    orders: list[Any] = list(with_content(found).annotate(total=TOTAL))
+    for order in orders:
+        order.worth = worth(order)
+    contents = {o.pk: content_of(o) for o in orders} if decision.compares_content else {}
+    seen = {o.pk: sha256_of(contents[o.pk]) if o.pk in contents else "" for o in orders}
+    before = read_carried(request.POST.getlist("carried")) if is_again else {}
+    preview = Preview.of(decision, orders, seen, actor=person(request))
+    warned = " ".join(str(order.pk) for order, _ in preview.needs_confirmation)
+    is_possible = preview.will or preview.needs_confirmation
+    return {
+        "template": f"{_TEMPLATES}/decide.html",
+        "preview": preview,
+        "connections": preview.connections,
+        "changes": [_change(o, before.get(o.pk), contents[o.pk]) for o in orders]
+        if is_again
+        else [],
+        "content": excerpt(*contents.values(), lines=_LINES_SHOWN) if len(contents) == 1 else None,
+        "hidden": [
+            ("orders", join_hashes(seen)),
+            ("warned", warned),
+            *(("carried", value) for value in carry(contents)),
+        ],
+        "submit": decision.name.capitalize() if is_possible else "",
+    }
+
+
+def _change(order: DraftOrder, before: Content | None, now: Content) -> dict[str, Any]:
+    """What has changed in an order since the page that was sent back showed it."""
+    found = differences(before, now) if before else []
+    return {
+        "order": order,
+        "differences": found[:_DIFFERENCES_SHOWN],
+        "more": max(0, len(found) - _DIFFERENCES_SHOWN),
+    }
+
+
+def _foretold(
+    decision: Decision, orders: QuerySet[DraftOrder], ids: Sequence[UUID]
+) -> dict[str, Any]:
+    """What is known beforehand of many orders: how many are in which status."""
+    preview = preview_batch(action=decision.name, orders=orders)
+    reaches_erp = decision.permission == "orders.push_draftorder"
+    seen = content_hashes(ids) if decision.compares_content else {}
+    return {
+        "template": f"{_TEMPLATES}/decide_many.html",
+        "preview": preview,
+        "skipped": [
+            (DraftOrder.Status(status).label, count)
+            for status, count in sorted(preview.by_status.items())
+            if status not in decision.offered
+        ],
+        "skipped_count": preview.total - preview.eligible,
+        "connections": ErpConnection.objects.filter(
+            org__in=orders.order_by().values("org"), active=True
+        ).select_related("org")
+        if reaches_erp
+        else [],
+        "hidden": [("orders", join_hashes({key: seen.get(key, "") for key in ids}))],
+        "submit": f"{decision.name.capitalize()} {preview.eligible:,} orders"
+        if preview.eligible
+        else "",
+    }

@@ -1,0 +1,161 @@
+"""The list of orders: what they are worth, what blocks them, what became of them."""
+
+from decimal import Decimal
+from typing import Any, Final
+
+from django.contrib import admin
+from django.contrib.admin.views.main import ChangeList
+from django.db.models import Exists, OuterRef, Prefetch, Q, QuerySet, Subquery
+from django.http import HttpRequest
+from django.urls import reverse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from accounts.scoping import only_org
+from backoffice.badges import Tone, badge
+from backoffice.csv_admin import CsvAdmin
+from backoffice.list_admin import BoundedChangeList
+from backoffice.scoped_admin import ConditionFilter, VisibleFieldListFilter
+from backoffice.status_badges import export_badge
+from exports.models import ErpExport
+from orders.content import INCOMPLETE, TOTAL, blocking_reasons
+from orders.models import DraftOrder, DraftOrderLine
+
+Status = DraftOrder.Status
+
+_TONES: Final = {
+    Status.NEEDS_REVIEW: Tone.QUIET,
+    Status.READY: Tone.BUSY,
+    Status.APPROVED: Tone.BUSY,
+    Status.PUSHING: Tone.BUSY,
+    Status.PUSHED: Tone.GOOD,
+    Status.ERROR: Tone.BAD,
+    Status.REJECTED: Tone.QUIET,
+}
+_REASONS_SHOWN = 2
+
+
+class OrderList(BoundedChangeList):
+    def get_queryset(
+        self, request: HttpRequest, exclude_parameters: list[str | None] | None = None
+    ) -> QuerySet[Any]:
+        latest = ErpExport.objects.filter(draft_order=OuterRef("pk")).order_by("-created_at", "-id")
+        orders: QuerySet[DraftOrder] = super().get_queryset(request, exclude_parameters)
+        return orders.annotate(
+            total=TOTAL,
+            latest_export_id=Subquery(latest.values("pk")[:1]),
+            latest_export_status=Subquery(latest.values("status")[:1]),
+        )
+
+    def get_results(self, request: HttpRequest) -> None:
+        super().get_results(request)
+        # Enough lines to say what blocks the orders of this page, in one query.
+        lines = DraftOrderLine.objects.filter(order__status=Status.NEEDS_REVIEW)
+        telling = lines.order_by(INCOMPLETE.desc(), "line_no")[: _REASONS_SHOWN + 1]
+        self.result_list = self.result_list.prefetch_related(
+            Prefetch("lines", telling, to_attr="telling_lines")
+        )
+
+
+class HasFailedExport(ConditionFilter):
+    title = "failed export"
+    parameter_name = "failed_export"
+    conditions = {
+        "yes": Q(
+            Exists(
+                ErpExport.objects.filter(draft_order=OuterRef("pk"), status=ErpExport.Status.FAILED)
+            )
+        )
+    }
+
+
+class OrderListing(CsvAdmin):
+    list_display = (
+        "number",
+        "customer",
+        "total",
+        "status_and_reasons",
+        "latest_export",
+        "created_at",
+    )
+    list_filter = (
+        "status",
+        HasFailedExport,
+        "created_at",
+        ("org", VisibleFieldListFilter),
+    )
+    list_select_related = ("customer", "org")
+    list_per_page = 50
+    search_fields = (
+        "external_order_number",
+        "customer__name",
+        "customer_name",
+        "customer__erp_customer_number",
+    )
+    search_help_text = "Order number, customer name or customer number"
+    csv_columns = {
+        "id": lambda order: str(order.pk),
+        "number": lambda order: order.external_order_number,
+        "customer number": lambda order: order.customer and order.customer.erp_customer_number,
+        "customer": lambda order: order.name_of_customer,
+        "order date": lambda order: order.order_date,
+        "requested delivery date": lambda order: order.requested_delivery_date,
+        "total": lambda order: order.total,
+        "currency": lambda order: order.currency,
+        "status": lambda order: order.status,
+        "approved at": lambda order: order.approved_at,
+        "latest export": lambda order: order.latest_export_status,
+        "created at": lambda order: order.created_at,
+        "notes": lambda order: order.notes,
+    }
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        return OrderList
+
+    def get_list_display(self, request: HttpRequest) -> Any:
+        columns = super().get_list_display(request)
+        if only_org(request.user):
+            return columns
+        return ["number_in_org" if name == "number" else name for name in columns]
+
+    @admin.display(description="number", ordering="external_order_number")
+    def number(self, order: DraftOrder) -> str:
+        return str(order)
+
+    @admin.display(description="number", ordering="external_order_number")
+    def number_in_org(self, order: DraftOrder) -> SafeString:
+        return format_html('{} <span class="quiet">{}</span>', order, order.org)
+
+    @admin.display(description="total", empty_value="-")
+    def total(self, order: Any) -> str | None:
+        return worth(order)
+
+    @admin.display(description="status", ordering="status")
+    def status_badge(self, order: DraftOrder) -> SafeString:
+        return badge(order.get_status_display(), _TONES[Status(order.status)])
+
+    @admin.display(description="status", ordering="status")
+    def status_and_reasons(self, order: Any) -> SafeString:
+        if order.status != Status.NEEDS_REVIEW:
+            return self.status_badge(order)
+        reasons = blocking_reasons(order, order.telling_lines)
+        shown = " ".join(reasons[:_REASONS_SHOWN]) + (" …" if reasons[_REASONS_SHOWN:] else "")
+        return format_html('{} <span class="quiet">{}</span>', self.status_badge(order), shown)
+
+    @admin.display(description="latest export", empty_value="-")
+    def latest_export(self, order: Any) -> SafeString | None:
+        if order.latest_export_id is None:
+            return None
+        url = reverse("admin:exports_erpexport_change", args=[order.latest_export_id])
+        return format_html('<a href="{}">{}</a>', url, export_badge(order.latest_export_status))
+
+
+def worth(order: Any) -> str | None:
+    """The `total` that an order is annotated with, and its currency."""
+    return None if order.total is None else f"{_money(order.total)} {order.currency}"
+
+
+def _money(total: Decimal) -> str:
+    """Exact, with the cents that people look for: 1,234.50, 0.0875."""
+    whole, _, cents = f"{total:,.12f}".partition(".")
+    return f"{whole}.{cents.rstrip('0').ljust(2, '0')}"

@@ -1,0 +1,226 @@
+"""What the start page of the admin says: what waits for a person, and how deliveries go.
+
+Every figure is one of the present backlog or of a period, along an index: none is the slower for
+what was delivered before. A user is told of the orgs that the user may see.
+"""
+
+from collections import defaultdict
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import chain
+from typing import Any, Final
+from uuid import UUID
+
+from django.contrib.auth.models import AnonymousUser
+from django.db.models import Count, F, OuterRef, Q, QuerySet, Subquery, Value
+from django.db.models.functions import TruncHour
+from django.utils.timezone import localtime
+
+from accounts.models import User
+from accounts.scoping import visible
+from connectors.models import ErpConnection
+from exports.models import ErpAck, ErpExport, ErpExportEvent
+from exports.reporting.statistics import AckLatency, ack_latencies
+from orders.models import DraftOrder
+
+SHOWN: Final = 50  # connections
+SHOWN_UNMATCHED: Final = 5
+_HOUR: Final = timedelta(hours=1)
+_DAY: Final = timedelta(days=1)
+_HOURS: Final = 24
+_DAYS: Final = 7
+_NONE: Final = Value(0)
+
+AnyUser = User | AnonymousUser
+
+
+# What waits.
+
+
+def count_open_orders(user: AnyUser) -> dict[str, int]:
+    """How many orders have each status in which they wait or are on their way."""
+    orders = DraftOrder.objects.filter(status__in=DraftOrder.OPEN)
+    return _counted(visible(orders, user), "status")
+
+
+def count_open_acks(user: AnyUser) -> dict[str, int]:
+    """How many answers wait for a person, by their verdict."""
+    return _counted(visible(ErpAck.objects.filter(ErpAck.OPEN), user), "verdict")
+
+
+def latest_unmatched(user: AnyUser) -> list[ErpAck]:
+    """The latest SHOWN_UNMATCHED answers that match no export and wait for a person."""
+    acks = ErpAck.objects.filter(ErpAck.OPEN, verdict=ErpAck.Verdict.UNMATCHED)
+    return list(visible(acks, user).only("filename", "seen_at")[:SHOWN_UNMATCHED])
+
+
+def count_undecided(user: AnyUser) -> int:
+    """How many exports have an unknown outcome."""
+    return _exports(user).filter(ErpExport.NEEDS_DECISION).count()
+
+
+def count_overdue(user: AnyUser) -> int:
+    return _exports(user).filter(ErpExport.OVERDUE).count()
+
+
+def count_paused(user: AnyUser) -> int:
+    """How many connections are paused though they are in use."""
+    return visible(ErpConnection.objects.filter(active=True, paused_at__isnull=False), user).count()
+
+
+# What was done.
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tally:
+    """What became of exports in some time. `lost` of the `sent` ones have failed since."""
+
+    sent: int = 0
+    lost: int = 0
+    failed: int = 0
+
+    def __add__(self, other: "Tally") -> "Tally":
+        return Tally(
+            sent=self.sent + other.sent,
+            lost=self.lost + other.lost,
+            failed=self.failed + other.failed,
+        )
+
+    @property
+    def success(self) -> float | None:
+        """The share of what was sent or failed that was sent and has not failed; None of none.
+
+        What failed counts when it failed, what a person cancelled not at all.
+        """
+        kept = self.sent - self.lost
+        return kept / (kept + self.failed) if kept or self.failed else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Traffic:
+    """Tallies by hour and by day, with the running ones at the end; nothing is left out."""
+
+    hours: Mapping[datetime, Tally]
+    days: Mapping[datetime, Tally]
+
+    @property
+    def last_24_hours(self) -> Tally:
+        return sum(self.hours.values(), Tally())
+
+    @property
+    def last_7_days(self) -> Tally:
+        return sum(self.days.values(), Tally())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectionHealth:
+    """How a connection does. The latency is the last day's: that of a week takes long to sort."""
+
+    connection: ErpConnection
+    traffic: Traffic
+    oldest_waiting: datetime | None
+    last_sent: datetime | None
+    last_ack: datetime | None
+    latency: AckLatency | None
+
+
+def traffic(user: AnyUser, *, now: datetime) -> Traffic:
+    """All that the user may see, together."""
+    connections = visible(ErpConnection.objects.all(), user).values("id")
+    return _traffic(_tallies(connections, now)[None], now)
+
+
+def connection_health(user: AnyUser, *, now: datetime) -> list[ConnectionHealth]:
+    """The first SHOWN connections, with those that deliver nothing before the others."""
+    here = {"erp_connection": OuterRef("pk")}
+    acks = ErpAck.objects.filter(org=OuterRef("org"), **here).order_by("-seen_at", "-id")
+    sent = ErpExport.objects.filter(sent_at__isnull=False, **here).order_by("-sent_at")
+    waiting = ErpExport.objects.filter(status=ErpExport.Status.PENDING, **here)
+    connections: list[Any] = list(
+        visible(ErpConnection.objects.all(), user)
+        .select_related("org", "paused_by")
+        .defer("config_encrypted")
+        .annotate(
+            oldest_waiting=Subquery(waiting.order_by("created_at").values("created_at")[:1]),
+            last_sent=Subquery(sent.values("sent_at")[:1]),
+            last_ack=Subquery(acks.values("seen_at")[:1]),
+        )
+        .order_by(
+            "-active",
+            F("paused_at").asc(nulls_last=True),
+            F("failing_since").asc(nulls_last=True),
+            "org__name",
+            "connector_type",
+        )[:SHOWN]
+    )
+    ids = [connection.id for connection in connections]
+    tallies = _tallies(ids, now, "erp_connection")
+    latencies = ack_latencies(ids, _DAY)
+    return [
+        ConnectionHealth(
+            connection=connection,
+            traffic=_traffic(tallies[connection.id], now),
+            oldest_waiting=connection.oldest_waiting,
+            last_sent=connection.last_sent,
+            last_ack=connection.last_ack,
+            latency=latencies.get(connection.id),
+        )
+        for connection in connections
+    ]
+
+
+Tallies = defaultdict[datetime, Tally]
+
+
+def _tallies(
+    connections: Collection[UUID] | QuerySet[Any], now: datetime, *by: str
+) -> defaultdict[UUID | None, Tallies]:
+    """By connection if asked for, else under None: by hour, what became of exports this week."""
+    since = _midnight(localtime(now)) - (_DAYS - 1) * _DAY
+    sent = (
+        ErpExport.objects.filter(erp_connection__in=connections, sent_at__gte=since)
+        .values(*by, hour=TruncHour("sent_at"))
+        .annotate(
+            sent=Count("*"),
+            lost=Count("status", filter=Q(status=ErpExport.Status.FAILED)),
+            failed=_NONE,
+        )
+    )
+    failed = (
+        ErpExportEvent.objects.filter(
+            ErpExportEvent.FAILURE, at__gte=since, export__erp_connection__in=connections
+        )
+        .annotate(erp_connection=F("export__erp_connection"))
+        .values(*by, hour=TruncHour("at"))
+        .annotate(sent=_NONE, lost=_NONE, failed=Count("*"))
+    )
+    found: defaultdict[UUID | None, Tallies] = defaultdict(lambda: defaultdict(Tally))
+    for row in chain(sent, failed):
+        found[row.get("erp_connection")][row["hour"]] += Tally(
+            sent=row["sent"], lost=row["lost"], failed=row["failed"]
+        )
+    return found
+
+
+def _traffic(tallies: Tallies, now: datetime) -> Traffic:
+    now = localtime(now)
+    this_hour, today = now.replace(minute=0, second=0, microsecond=0), _midnight(now)
+    hours = [this_hour - ago * _HOUR for ago in reversed(range(_HOURS))]
+    days = dict.fromkeys((today - ago * _DAY for ago in reversed(range(_DAYS))), Tally())
+    for hour, tally in tallies.items():
+        days[_midnight(hour)] += tally
+    return Traffic(hours={hour: tallies[hour] for hour in hours}, days=days)
+
+
+def _midnight(at: datetime) -> datetime:
+    return at.replace(hour=0, minute=0, second=0, microsecond=0)
+
+
+def _exports(user: AnyUser) -> QuerySet[ErpExport]:
+    """By their connections, of which there are few: the indexes of a backlog begin with them."""
+    return visible(ErpExport.objects.all(), user, path="erp_connection__org")
+
+
+def _counted(rows: QuerySet[Any], field: str) -> dict[str, int]:
+    return dict(rows.order_by().values_list(field).annotate(count=Count("*")))

@@ -1,0 +1,93 @@
+"""Which installation may deliver from this database: a copy of it must not deliver again.
+
+The database says which installation it belongs to, and where it was then: a restored dump is
+another database, even where the installation has the same name.
+"""
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import Exists
+
+from accounts import audit, sessions
+from accounts.audit import Action
+from connectors.models import DeliveryInstance
+from kernel.db import DatabaseIdentity, Now
+
+
+class OtherInstance(Exception):
+    """This database belongs to another installation. The text says what to do."""
+
+
+def is_ours() -> Exists:
+    """The condition that this installation may deliver, for queries."""
+    return Exists(
+        DeliveryInstance.objects.filter(
+            name=settings.DELIVERY_INSTANCE, database=DatabaseIdentity()
+        )
+    )
+
+
+def objection() -> str:
+    """Why nothing is delivered, polled or moved, and what to do about it; empty if all is."""
+    owner = DeliveryInstance.objects.annotate(here=DatabaseIdentity()).first()
+    ours = settings.DELIVERY_INSTANCE
+    if owner and owner.name != ours:
+        cause = (
+            f"this database belongs to the installation “{owner.name}”, and this one is “{ours}”. "
+            f"Correct DELIVERY_INSTANCE if it should be “{owner.name}”"
+        )
+    elif owner and owner.database != owner.here:
+        cause = f"this database was restored or copied since the installation “{ours}” claimed it"
+    elif owner:
+        return ""
+    else:
+        cause = "this database belongs to no installation"
+    return (
+        f"Nothing is delivered, and no answer is read: {cause}. If it is to deliver from here, "
+        "reconcile it first and then run: manage.py claim_delivery_instance"
+    )
+
+
+def require() -> None:
+    """Raises OtherInstance unless this installation may deliver."""
+    if text := objection():
+        raise OtherInstance(text)
+
+
+def claim() -> None:
+    """Make this installation the one that delivers from this database, as it is now.
+
+    Sessions end: those of a backup may have ended since, and those of a copy belong elsewhere.
+    """
+    with transaction.atomic():
+        sessions.end_all()
+        owner = DeliveryInstance.objects.select_for_update().first()
+        DeliveryInstance.objects.update_or_create(
+            id=DeliveryInstance.ONLY,
+            defaults={
+                "name": settings.DELIVERY_INSTANCE,
+                "database": DatabaseIdentity(),
+                "claimed_at": Now(),
+            },
+        )
+        audit.record(
+            Action.DATABASE_CLAIMED,
+            None,
+            actor=None,
+            before={"installation": owner.name} if owner else {},
+            after={"installation": settings.DELIVERY_INSTANCE},
+        )
+
+
+def claim_new() -> None:
+    """Claim a database that belongs to no installation yet."""
+    DeliveryInstance.objects.bulk_create(
+        [
+            DeliveryInstance(
+                id=DeliveryInstance.ONLY,
+                name=settings.DELIVERY_INSTANCE,
+                database=DatabaseIdentity(),
+            )
+        ],
+        ignore_conflicts=True,
+    )

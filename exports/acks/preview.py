@@ -1,0 +1,65 @@
+"""What a decision about an answer would do, in sentences for whoever is about to make it."""
+
+from collections.abc import Callable
+from typing import Final
+
+from exports.acks.review import open_conflicts
+from exports.models import ErpAck, ErpExport
+from kernel.dry_run import rehearsal
+from orders.models import DraftOrder
+
+Verdict = ErpAck.Verdict
+
+_MEANS: Final[dict[str, str]] = {
+    Verdict.APPLIED: "This answer counts.",
+    Verdict.DUPLICATE: "This answer tells nothing new: it is kept as a duplicate.",
+    Verdict.CONFLICT: "This answer contradicts what counts now. It changes nothing yet: which of "
+    "the two counts is to be decided next.",
+    Verdict.LATE: "This ack comes late: the order was exported again. It changes nothing yet and "
+    "goes on waiting for a person.",
+    Verdict.DISMISSED: "This answer means nothing from then on.",
+}
+
+
+def consequences(ack: ErpAck, export: ErpExport | None, decide: Callable[[], object]) -> list[str]:
+    """Ask the service itself what it would do about an answer to an export; nothing is done.
+
+    Raises Refused.
+    """
+    with rehearsal():
+        decide()
+        after = ErpAck.objects.get(id=ack.id)
+        told = [_MEANS[after.verdict]]
+        if export is None:
+            told.append("No export and no order changes.")
+        else:
+            told += _changes(export, ErpExport.objects.get(id=export.id))
+    if after.decided_at and after.moved_at is None:
+        told.append("Its file is moved out of the ack folder by the next poll.")
+    return told
+
+
+def _changes(before: ErpExport, after: ErpExport) -> list[str]:
+    number = ""
+    if after.erp_order_id != before.erp_order_id:
+        number = f" Its ERP number is {after.erp_order_id or 'none'}."
+    error = ""
+    if after.error_json and after.error_json != before.error_json:
+        error = f" {after.error_json['message']}"
+    order = after.draft_order
+    can_be_pushed = order.status == DraftOrder.Status.ERROR and not open_conflicts([order.id])
+    return [
+        _change(f"Export {after}", before.get_status_display(), after.get_status_display())
+        + number
+        + error,
+        _change(
+            f"Order {order}", before.draft_order.get_status_display(), order.get_status_display()
+        )
+        + (" It can be corrected and pushed again." if can_be_pushed else ""),
+    ]
+
+
+def _change(what: str, before: str, after: str) -> str:
+    if before == after:
+        return f"{what} stays as it is: {after}."
+    return f"{what} changes from “{before}” to “{after}”."

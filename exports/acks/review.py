@@ -1,0 +1,183 @@
+"""The ack inbox: what a person decides about answers that do not speak for themselves."""
+
+import difflib
+from collections.abc import Collection
+from uuid import UUID
+
+from django.db import transaction
+from django.db.models import Q
+
+from accounts import audit
+from accounts.audit import Action
+from accounts.models import User
+from connectors.port import Ack
+from exports.acks import application
+from exports.acks.classification import judge
+from exports.events import announce_conflicts
+from exports.lifecycle import lock_exports
+from exports.models import ErpAck, ErpExport
+from kernel.db import Now, db_now, retried
+from kernel.errors import Refused
+
+Verdict = ErpAck.Verdict
+_TAKEN_BACK = "A later answer was taken instead."
+# Comparing a name takes some 0.2 ms.
+_COMPARED = 1_000
+_CANDIDATES = 50
+
+
+@retried
+def dismiss(ack_id: UUID, *, actor: User, reason: str) -> None:
+    """Let an answer mean nothing; what was answered before stands. Raises Refused (DECIDED)."""
+    with transaction.atomic():
+        ack, _ = _lock(ack_id)
+        _decide(ack, Verdict.DISMISSED, Action.ACK_DISMISSED, actor=actor, reason=reason)
+
+
+def has_effect(ack: ErpAck, export: ErpExport | None) -> bool:
+    """Whether an ack, once accepted, changes its export: it conflicts with it or comes late.
+
+    A refusal of an export that has failed already changes nothing.
+    """
+    if export is None or ack.verdict not in (Verdict.CONFLICT, Verdict.LATE):
+        return False
+    return bool(ack.is_accepted) or export.status != ErpExport.Status.FAILED
+
+
+@retried
+def take(ack_id: UUID, *, actor: User, reason: str) -> None:
+    """Accept an ack that conflicts with an earlier one, or that came late.
+
+    Raises Refused: DECIDED, NO_CONFLICT, LIVE_EXPORT.
+    """
+    with transaction.atomic():
+        ack, export = _lock(ack_id)
+        if export is None or not has_effect(ack, export):
+            raise Refused(
+                "NO_CONFLICT", "This ack changes nothing: it neither conflicts nor comes late."
+            )
+        if ack.is_accepted:
+            _refuse_if_exported_again(export)
+        export.acks.filter(verdict=Verdict.APPLIED).update(
+            verdict=Verdict.DISMISSED, reason=_TAKEN_BACK, decided_by=actor, decided_at=Now()
+        )
+        application.apply([ack], expected=ErpExport.Status(export.status), actor=actor)
+        _decide(ack, Verdict.APPLIED, Action.ACK_TAKEN, actor=actor, reason=reason)
+
+
+@retried
+def assign(
+    ack_id: UUID, export_id: UUID, *, actor: User, reason: str, answer: Ack | None = None
+) -> ErpAck:
+    """Say which export an answer is about; return the answer with its new verdict.
+
+    It then means what it would have meant under the right name. `answer`: what it says, where the
+    file itself was not understood. Raises Refused: DECIDED, NOT_ASSIGNABLE, NO_ANSWER, NOT_SENT.
+    """
+    with transaction.atomic():
+        ack, export = _lock(ack_id, export_id)
+        if ack.verdict not in (Verdict.UNMATCHED, Verdict.MALFORMED):
+            raise Refused("NOT_ASSIGNABLE", "It is known which export this answer is about.")
+        if export is None or export.erp_connection_id != ack.erp_connection_id:
+            raise Refused("NOT_ASSIGNABLE", "The export is of another connection.")
+        answer = ack.answer or answer
+        if answer is None:
+            raise Refused("NO_ANSWER", "The file was not understood: say what it answers.")
+        live = application.other_live_exports([export])
+        verdict, why = judge(export, answer, replaced_by=live.get(export.id))
+        if verdict in (Verdict.WAITING, Verdict.UNMATCHED):
+            raise Refused("NOT_SENT", f"The export {export} was not sent yet.")
+        ack.export = export
+        ack.fill(answer)
+        if verdict == Verdict.APPLIED:
+            application.apply([ack], expected=ErpExport.Status.SENT, actor=actor)
+        _decide(ack, verdict, Action.ACK_ASSIGNED, actor=actor, reason=f"{reason} {why}".strip())
+        if verdict == Verdict.CONFLICT:
+            announce_conflicts(ack.org_id, [ack], by_person=True)
+    return ack
+
+
+def candidates(ack: ErpAck) -> list[ErpExport]:
+    """The exports that an answer may be about: sent and unanswered, the likeliest names first."""
+    sent = ErpExport.objects.filter(
+        erp_connection=ack.erp_connection_id, status=ErpExport.Status.SENT
+    ).order_by("-sent_at")
+    ids = dict(sent.values_list("filename", "id")[:_COMPARED])
+    # A program that writes capitals means the same export.
+    named = ack.filename.casefold()
+    likeliest = difflib.get_close_matches(named, ids, n=_CANDIDATES, cutoff=0)
+    exports = (
+        sent.select_related("draft_order")
+        .defer("payload")
+        .in_bulk([ids[name] for name in likeliest])
+    )
+    return [exports[ids[name]] for name in likeliest]
+
+
+def open_conflicts(order_ids: Collection[UUID]) -> dict[UUID, ErpAck]:
+    """Of each order the last ack that a person has to decide about before another push.
+
+    It conflicts with an earlier one, or it accepts an export late: the ERP may have the order.
+    """
+    found = (
+        ErpAck.objects.filter(ErpAck.OPEN, export__draft_order__in=order_ids)
+        .filter(Q(verdict=Verdict.CONFLICT) | Q(verdict=Verdict.LATE, is_accepted=True))
+        .select_related("export")
+        .only("filename", "export__draft_order")
+    )
+    # Of several the last one stays.
+    return {ack.export.draft_order_id: ack for ack in found.order_by("seen_at") if ack.export}
+
+
+def _lock(ack_id: UUID, export_id: UUID | None = None) -> tuple[ErpAck, ErpExport | None]:
+    """Lock an ack to be decided, and the export that it is about, by default its own.
+
+    In the order in which a poll locks them: order, export, ack. Raises Refused (DECIDED).
+    """
+    about = export_id or ErpAck.objects.values_list("export", flat=True).get(id=ack_id)
+    exports = lock_exports([about] if about is not None else [])
+    ack = ErpAck.objects.select_for_update().get(id=ack_id)
+    if not ErpAck.objects.filter(ErpAck.OPEN, id=ack_id).exists():
+        raise Refused("DECIDED", f"There is nothing to decide: {ack.get_verdict_display()}.")
+    if export_id is None and ack.export_id != about:
+        raise Refused("DECIDED", "Somebody has just assigned this ack. Look at it again.")
+    export = next(iter(exports.values()), None)
+    if export and ack.export_id == export.id:
+        ack.export = export
+    return ack, export
+
+
+def _refuse_if_exported_again(export: ErpExport) -> None:
+    live = application.other_live_exports([export]).get(export.id)
+    if live is None:
+        return
+    if live.status == ErpExport.Status.ACKED:
+        todo = (
+            "The ERP has accepted that one, too, so it may have the order twice. Ask the ERP team "
+            "to remove one, then dismiss this ack."
+        )
+    elif live.status == ErpExport.Status.PENDING and live.staged_path is None:
+        todo = "Cancel that export first, then accept this ack."
+    else:
+        todo = "Resolve that export manually first, then accept this ack."
+    raise Refused(
+        "LIVE_EXPORT",
+        f"The order was exported again as {live.filename} ({live.get_status_display()}). {todo}",
+        export=live.id,
+    )
+
+
+def _decide(
+    ack: ErpAck, verdict: ErpAck.Verdict, action: Action, *, actor: User, reason: str
+) -> None:
+    audit.record(
+        action,
+        ack,
+        actor=actor,
+        before={"verdict": ack.verdict},
+        after={"verdict": verdict, "export": ack.export and str(ack.export), "reason": reason},
+    )
+    ack.verdict, ack.reason, ack.decided_by = verdict, reason, actor
+    # A contradiction that came to light by an assignment is still to be decided.
+    ack.decided_at = None if verdict in (Verdict.CONFLICT, Verdict.LATE) else db_now()
+    ack.save(update_fields=[*ErpAck.LOOKED_AT_AGAIN, "decided_by", "decided_at"])

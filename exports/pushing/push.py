@@ -1,0 +1,284 @@
+"""The rules of exporting: push, retry, cancel."""
+
+from collections.abc import Callable, Collection, Sequence
+from uuid import UUID
+
+from django.db import transaction
+from django.db.models import Prefetch, Q
+
+from accounts import audit
+from accounts.audit import Action, Change
+from accounts.models import User
+from connectors import circuit_breaker
+from connectors.errors import ConnectorError
+from connectors.models import ErpConnection
+from connectors.port import export_storage_key
+from exports.acks.review import open_conflicts
+from exports.delivery.dispatch import ring_after_commit
+from exports.lifecycle import advance, log_after_commit
+from exports.models import ErpExport, ErpExportEvent
+from exports.pushing.rendering import render_order, with_content
+from kernel.db import Now, db_now, retried
+from kernel.errors import Refused
+from orders import lifecycle
+from orders.models import DraftOrder
+
+OrderStatus = DraftOrder.Status
+Status = ErpExport.Status
+UNSENT = Q(status=Status.PENDING, staged_path=None)
+
+
+def push_order(order_id: UUID, *, actor: User) -> ErpExport:
+    """Start the export of an approved order and return it.
+
+    Raises Refused: LIVE_EXPORT, NOT_APPROVED, CHANGED_SINCE_APPROVAL, NO_CONNECTION,
+    NOT_EXPORTABLE, OPEN_CONFLICT.
+    """
+    return _made(push_orders([order_id], actor=actor)[order_id])
+
+
+def push_orders(order_ids: Collection[UUID], *, actor: User) -> dict[UUID, ErpExport | Refused]:
+    """Push orders in one transaction; return for each its export, or why it has none."""
+    return _export(order_ids, _check_push, Action.ORDER_PUSHED, actor=actor)
+
+
+def retry_order(order_id: UUID, *, actor: User) -> ErpExport:
+    """Export an order again whose latest export failed: new row, new file name, same content.
+
+    Raises Refused: NOT_FAILED, and what push_order raises.
+    """
+    return _made(retry_orders([order_id], actor=actor)[order_id])
+
+
+def retry_orders(order_ids: Collection[UUID], *, actor: User) -> dict[UUID, ErpExport | Refused]:
+    """Retry orders in one transaction; return for each its new export, or why it has none."""
+    return _export(order_ids, _check_retry, Action.ORDER_RETRIED, actor=actor)
+
+
+@retried
+def cancel_export(export_id: UUID, *, actor: User, reason: str = "") -> None:
+    """Take back an export of which nothing was staged; its order is approved again.
+
+    Raises Refused (NOT_CANCELLABLE).
+    """
+    error = ConnectorError("CANCELLED")
+    with transaction.atomic():
+        export = _named(export_id)
+        lifecycle.lock([export.draft_order_id])
+        cancelled = advance(
+            [export_id],
+            kind=ErpExportEvent.Kind.CANCELLED,
+            where=UNSENT,
+            actor=actor,
+            details={export_id: {"reason": reason}},
+            status=Status.FAILED,
+            next_attempt_at=None,
+            error_json=error.as_json(),
+        )
+        if not cancelled:
+            raise Refused(
+                "NOT_CANCELLABLE", "The export is on its way or finished: it cannot be cancelled."
+            )
+        lifecycle.transition(
+            [export.draft_order_id], expect=[OrderStatus.PUSHING], to=OrderStatus.APPROVED
+        )
+        audit.record(
+            Action.EXPORT_CANCELLED,
+            export,
+            actor=actor,
+            before={"status": Status.PENDING},
+            after={"status": Status.FAILED, "reason": reason},
+        )
+
+
+@retried
+def deliver_again(export_id: UUID, *, actor: User) -> None:
+    """Try a waiting export again now, for instance after a person has removed what was in its way.
+
+    Safe at any time: what was elected only rolls forward. Raises Refused (NOT_WAITING).
+    """
+    with transaction.atomic():
+        if not advance(
+            [export_id],
+            kind=ErpExportEvent.Kind.REQUESTED,
+            where=Q(status=Status.PENDING),
+            actor=actor,
+            next_attempt_at=Now(),
+        ):
+            raise Refused("NOT_WAITING", "Only a pending export can be delivered again.")
+        export = _named(export_id)
+        audit.record(Action.EXPORT_REQUESTED, export, actor=actor)
+        ring_after_commit(export.erp_connection_id)
+
+
+@retried
+def deliver_waiting(connection_id: UUID, *, actor: User) -> int:
+    """Try what waits on a connection again now; return how many exports had been put off.
+
+    Those that need a decision go on waiting for it. Raises Refused (PAUSED).
+    """
+    with transaction.atomic():
+        if not circuit_breaker.retry_now(connection_id):
+            raise Refused("PAUSED", "The connection is paused. What waits goes when it resumes.")
+        put_off = ErpExport.objects.filter(
+            erp_connection=connection_id, status=Status.PENDING, next_attempt_at__gt=db_now()
+        )
+        moved = advance(
+            list(put_off.values_list("id", flat=True)),
+            kind=ErpExportEvent.Kind.REQUESTED,
+            where=Q(status=Status.PENDING, next_attempt_at__isnull=False),
+            actor=actor,
+            next_attempt_at=Now(),
+        )
+        connection = ErpConnection.objects.select_related("org").get(id=connection_id)
+        audit.record(
+            Action.CONNECTION_REQUESTED, connection, actor=actor, after={"exports": len(moved)}
+        )
+        ring_after_commit(connection_id)
+    return len(moved)
+
+
+def _named(export_id: UUID) -> ErpExport:
+    """What names an export, and what it belongs to."""
+    return ErpExport.objects.only("org", "filename", "draft_order", "erp_connection").get(
+        id=export_id
+    )
+
+
+def _made(outcome: ErpExport | Refused) -> ErpExport:
+    if isinstance(outcome, Refused):
+        raise outcome
+    return outcome
+
+
+def _live(order: DraftOrder) -> ErpExport | None:
+    return next((e for e in order.exports.all() if e.status in ErpExport.LIVE), None)
+
+
+def _check_push(order: DraftOrder) -> None:
+    if live := _live(order):
+        raise Refused(
+            "LIVE_EXPORT",
+            f"Order {order} has an export already: {live.filename}, {live.get_status_display()}.",
+            export=live.id,
+        )
+    if order.status != OrderStatus.APPROVED:
+        raise Refused(
+            "NOT_APPROVED",
+            f"Order {order} has the status “{order.get_status_display()}”; "
+            "only approved orders are pushed.",
+        )
+
+
+def _check_retry(order: DraftOrder) -> None:
+    # The live export need not be the newest: the ERP may have accepted an older one late.
+    latest = _live(order) or next(iter(order.exports.all()), None)
+    if latest is None or latest.status != Status.FAILED:
+        raise Refused(
+            "NOT_FAILED",
+            f"The latest export of order {order} is "
+            f"{latest.get_status_display() if latest else 'missing'}; "
+            "only a failed one can be retried.",
+            export=latest and latest.id,
+        )
+    if order.status not in (OrderStatus.ERROR, OrderStatus.APPROVED):
+        raise Refused(
+            "NOT_APPROVED",
+            f"Order {order} has the status “{order.get_status_display()}”: it was edited. "
+            "Approve and push it again.",
+        )
+
+
+@retried
+def _export(
+    order_ids: Collection[UUID],
+    check: Callable[[DraftOrder], None],
+    action: Action,
+    *,
+    actor: User,
+) -> dict[UUID, ErpExport | Refused]:
+    """Freeze orders as exports, those that `check` and the rules of all exports let pass.
+
+    However many they are, it takes the same number of statements.
+    """
+    outcomes: dict[UUID, ErpExport | Refused] = {}
+    with transaction.atomic():
+        orders = _lock(order_ids)
+        conflicts = open_conflicts(order_ids)
+        for order in orders:
+            try:
+                check(order)
+                if conflict := conflicts.get(order.id):
+                    raise Refused(
+                        "OPEN_CONFLICT",
+                        f"An ack about order {order} waits for a person: {conflict.filename}. "
+                        "Accept or dismiss it first, else the ERP may get the order twice.",
+                        ack=conflict.id,
+                    )
+                outcomes[order.id] = _freeze(order, actor=actor)
+            except Refused as e:
+                outcomes[order.id] = e
+        exports = [e for e in outcomes.values() if isinstance(e, ErpExport)]
+        _start(exports)
+        audit.record_all(action, map(_begun, exports), actor=actor)
+    return outcomes
+
+
+def _begun(export: ErpExport) -> Change:
+    return Change(
+        about=export.draft_order,
+        before={"status": export.draft_order.status},
+        after={
+            "status": OrderStatus.PUSHING,
+            "export": export.id,
+            "filename": export.filename,
+            "payload_sha256": export.payload_sha256,
+        },
+    )
+
+
+def _lock(order_ids: Collection[UUID]) -> list[DraftOrder]:
+    """Lock orders and load them with all that decides whether they may be exported."""
+    orders = DraftOrder.objects.filter(id__in=order_ids).order_by("id")
+    # Lock only here, and read in the next query: one that waited for a lock sees old joined rows.
+    lifecycle.lock(order_ids)
+    past = Prefetch("exports", ErpExport.objects.defer("payload"))
+    return list(with_content(orders).prefetch_related(past))
+
+
+def _freeze(order: DraftOrder, *, actor: User) -> ErpExport:
+    connection, document = render_order(order)
+    return ErpExport(
+        org=order.org,
+        erp_connection=connection,
+        draft_order=order,
+        export_format_version=connection.connector.export_format_version,
+        export_storage_key=export_storage_key(order.org_id, document),
+        filename=document.filename,
+        payload=document.content,
+        payload_sha256=document.sha256,
+        payload_size=len(document.content),
+        requested_by=actor,
+        approved_by=order.approved_by,
+        approved_hash=order.approved_hash,
+    )
+
+
+def _start(exports: Sequence[ErpExport]) -> None:
+    """Write the exports of locked orders; after commit, ring."""
+    ErpExport.objects.bulk_create(exports)
+    ErpExportEvent.objects.bulk_create(
+        ErpExportEvent(
+            export=e, kind=ErpExportEvent.Kind.CREATED, status=e.status, actor=e.requested_by
+        )
+        for e in exports
+    )
+    moved = lifecycle.transition(
+        [e.draft_order_id for e in exports],
+        expect=[OrderStatus.APPROVED, OrderStatus.ERROR],
+        to=OrderStatus.PUSHING,
+    )
+    assert moved == len(exports), "a locked order changed under its lock"
+    log_after_commit(ErpExportEvent.Kind.CREATED, exports)
+    for connection_id in {e.erp_connection_id for e in exports}:
+        ring_after_commit(connection_id)

@@ -1,0 +1,206 @@
+"""Settle by hand: a person says what became of an export where the service cannot know."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from uuid import UUID
+
+from django.db import models, transaction
+from django.db.models import F, Q
+
+from accounts import audit
+from accounts.audit import Action
+from accounts.models import User
+from connectors import circuit_breaker, lease, ownership
+from connectors.configuring import leads_to
+from connectors.errors import ConnectorError
+from connectors.lease import Lease
+from connectors.port import Evidence, Session
+from exports.delivery.protocol import mark_sent
+from exports.lifecycle import advance
+from exports.models import ErpExport, ErpExportEvent
+from exports.pushing.push import retry_order
+from kernel.db import Now, retried
+from kernel.dry_run import rehearsal
+from kernel.errors import Refused
+from kernel.failpoints import failpoint
+from orders import lifecycle
+from orders.models import DraftOrder
+
+Status = ErpExport.Status
+
+
+class Outcome(models.TextChoices):
+    """What a person has found out."""
+
+    DELIVERED = "DELIVERED", "It was delivered: the ERP has the order, or will pick it up"
+    NOT_DELIVERED = "NOT_DELIVERED", "It was not delivered: the ERP never saw the file"
+    GIVEN_UP = "GIVEN_UP", "It was sent, but the ERP will not process it: give it up"
+
+
+_SETTLED = {
+    Outcome.DELIVERED: Q(status=Status.PENDING, staged_path__isnull=False)
+    | ErpExport.NEEDS_DECISION,
+    Outcome.NOT_DELIVERED: Q(status=Status.PENDING, staged_path__isnull=False),
+    Outcome.GIVEN_UP: Q(status=Status.SENT),
+}
+_GIVEN_UP = "A person gave the export up: it was sent, but the ERP did not process it."
+
+
+def possible_outcomes(export: ErpExport) -> list[Outcome]:
+    """What a person may say of an export in its present state."""
+    return [o for o, which in _SETTLED.items() if ErpExport.objects.filter(which, id=export.id)]
+
+
+def settle(
+    export_id: UUID, outcome: Outcome, *, actor: User, reason: str, push_again: bool = False
+) -> None:
+    """Settle an export; `push_again`: then export its order anew under another file name.
+
+    Where the dropzone can be reached it is asked first: a file that lies there is not settled
+    away, and a staged file is removed, so that it cannot become visible afterwards. Raises Refused:
+    NOT_SETTLEABLE, OTHER_INSTANCE, BUSY, LIES_THERE, NOT_REACHABLE, and what retry_order raises.
+    """
+    export = ErpExport.objects.select_related("erp_connection").get(id=export_id)
+    if outcome not in possible_outcomes(export):
+        raise Refused(
+            "NOT_SETTLEABLE",
+            f"The export is {export.get_status_display()}: that cannot be settled so.",
+        )
+    if outcome is Outcome.DELIVERED:
+        _confirm(export, actor=actor, reason=reason)
+        return
+    if objection := ownership.objection():
+        raise Refused("OTHER_INSTANCE", objection)
+    with rehearsal():
+        # A push that would be refused is refused before anything is touched.
+        _fail(export, outcome, actor=actor)
+        if push_again:
+            retry_order(export.draft_order_id, actor=actor)
+    with _looked_for(export, outcome, actor=actor) as seen, transaction.atomic():
+        _fail(export, outcome, actor=actor, reason=reason, dropzone=seen)
+        if push_again:
+            retry_order(export.draft_order_id, actor=actor)
+
+
+@retried
+def _confirm(export: ErpExport, *, actor: User, reason: str) -> None:
+    destination = export.destination or {}
+    with transaction.atomic():
+        if not mark_sent(
+            [export],
+            Evidence.CONFIRMED,
+            {export.id: f"{destination.get('folder', '')}/{export.filename}"},
+            ack_deadline=export.erp_connection.ack_deadline,
+            actor=actor,
+            reason=reason,
+        ):
+            raise _overtaken()
+        _record(export, Status.SENT, actor=actor, outcome=Outcome.DELIVERED, reason=reason)
+
+
+def _record(export: ErpExport, status: ErpExport.Status, *, actor: User, **detail: str) -> None:
+    audit.record(
+        Action.EXPORT_SETTLED,
+        export,
+        actor=actor,
+        before={"status": export.status},
+        after={"status": status, **detail},
+    )
+
+
+def _fail(export: ErpExport, outcome: Outcome, *, actor: User, **detail: str) -> None:
+    lifecycle.lock([export.draft_order_id])
+    error = ConnectorError(outcome, public=_GIVEN_UP if outcome is Outcome.GIVEN_UP else None)
+    if not advance(
+        [export.id],
+        kind=ErpExportEvent.Kind.SETTLED,
+        where=_SETTLED[outcome],
+        actor=actor,
+        details={export.id: {"outcome": outcome, **detail}},
+        status=Status.FAILED,
+        next_attempt_at=None,
+        error_json=error.as_json(),
+        # The janitor looks where there was more than one attempt.
+        attempts=F("attempts") + 1,
+    ):
+        raise _overtaken()
+    lifecycle.transition(
+        [export.draft_order_id],
+        expect=[DraftOrder.Status.PUSHING, DraftOrder.Status.PUSHED],
+        to=DraftOrder.Status.ERROR,
+    )
+    _record(export, Status.FAILED, actor=actor, outcome=outcome, **detail)
+
+
+@contextmanager
+def _looked_for(export: ErpExport, outcome: Outcome, *, actor: User) -> Iterator[str]:
+    """Look for the file where it was put and keep workers away meanwhile; yield what was seen."""
+    connection = export.erp_connection
+    held = lease.acquire(connection.id)
+    if held is None:
+        raise Refused(
+            "BUSY", "A worker is delivering on this connection. Try again in half a minute."
+        )
+    try:
+        try:
+            seen = _look(export, held, outcome, actor=actor)
+        except ConnectorError as e:
+            if e.code == "DIR_MISSING":
+                circuit_breaker.note_missing_folder(connection.id)
+            if outcome is Outcome.GIVEN_UP:
+                raise Refused(
+                    "NOT_REACHABLE",
+                    f"It cannot be seen whether the file still lies there: {e.message} "
+                    "Repair the connection first, or change it to the dropzone that is used now.",
+                ) from e
+            seen = f"not reached: {e.message}"
+        yield seen
+    finally:
+        held.release()
+
+
+def _look(export: ErpExport, held: Lease, outcome: Outcome, *, actor: User) -> str:
+    connection = export.erp_connection
+    config = connection.parse_config()
+    if not leads_to(connection, export.destination or {}):
+        return "the connection leads to another dropzone by now"
+    if connection.pause_reason == "AUTH_FAILED":
+        # One more refused login could lock the account.
+        raise ConnectorError("AUTH_FAILED")
+    with connection.connector.open(config) as session:
+        _refuse_if_visible(session, export)
+        path = export.staged_path or ""
+        if outcome is Outcome.GIVEN_UP or path == session.final_path(export.filename):
+            return "the file is not in the export folder"
+        # Committed first: if this process dies now, no worker takes the absence for a delivery.
+        if not held.renew() or not advance(
+            [export.id],
+            kind=ErpExportEvent.Kind.SETTLING,
+            where=_SETTLED[outcome],
+            actor=actor,
+            settling_since=Now(),
+        ):
+            raise _overtaken()
+        failpoint("settling")
+        (failure,) = session.discard([path])
+        if failure:
+            raise failure
+        # A worker whose lease had run out may have been quicker with its rename.
+        _refuse_if_visible(session, export)
+        return "the file is not in the export folder, and no staged one is left"
+
+
+def _refuse_if_visible(session: Session, export: ErpExport) -> None:
+    (is_visible,) = session.visible([export.filename])
+    if isinstance(is_visible, ConnectorError):
+        raise is_visible
+    if is_visible:
+        raise Refused(
+            "LIES_THERE",
+            f"The file {export.filename} lies in the export folder: the ERP can still take it. "
+            "Have it removed first, if it must not.",
+        )
+
+
+def _overtaken() -> Refused:
+    return Refused("NOT_SETTLEABLE", "The export has changed meanwhile. Look at it again.")

@@ -1,0 +1,207 @@
+"""After a restore: what the dropzones and the archive know that the ledger has forgotten.
+
+The ledger is as old as its backup. What it takes for waiting may have been sent since: then its
+file lies in the export folder, or an answer to it in the ack folder or where answers are put away.
+Of what left no trace only the ERP knows.
+"""
+
+import hashlib
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from pathlib import PurePosixPath
+from typing import Final, TypeVar
+from uuid import UUID
+
+from django.db.models import F, Q
+
+from connectors.errors import ConnectorError
+from connectors.models import ErpConnection
+from connectors.port import Ack, AckFile, Evidence, Session
+from connectors.storage import DjangoObjectStorage
+from exports.acks import poller
+from exports.delivery.protocol import mark_sent
+from exports.lifecycle import advance
+from exports.models import ErpExport, ErpExportEvent
+from kernel.db import Now, db_now
+
+T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
+
+_AT_ONCE: Final = 500
+_PENDING = Q(status=ErpExport.Status.PENDING)
+_UNSTAGED = _PENDING & Q(staged_path=None)
+_HELD = _UNSTAGED & Q(next_attempt_at=None, error_json__code="UNTRACED")
+
+
+@dataclass(slots=True)
+class Findings:
+    """What of a connection's dropzone the ledger does not say.
+
+    Exports that the ledger takes for waiting: `lying` were sent, for the file lies there;
+    `answered` too; under the names of `foreign` lies another file; `untraced` were perhaps sent.
+    `put_away`: answers that were moved away and do not count yet, with their exports. `unknown`:
+    names of files of exports, or of answers to them, that the ledger does not know.
+    """
+
+    lying: list[ErpExport] = field(default_factory=list)
+    answered: list[ErpExport] = field(default_factory=list)
+    foreign: list[ErpExport] = field(default_factory=list)
+    untraced: list[ErpExport] = field(default_factory=list)
+    put_away: list[tuple[AckFile, UUID]] = field(default_factory=list)
+    unknown: list[str] = field(default_factory=list)
+
+
+def look(connection: ErpConnection, session: Session) -> Findings:
+    """Compare what the ledger says with what lies in the dropzone. Raises ConnectorError.
+
+    Nothing is changed. What was staged by the time of the backup is left to the delivery, which
+    goes on by what it sees.
+    """
+    findings = Findings()
+    pending = connection.exports.filter(_PENDING).defer("payload").order_by("created_at", "id")
+    waiting = {export.id: export for export in pending}
+    answered: set[UUID] = set()
+    for files in _chunks(session.list_acks()):
+        found = _uncounted(connection, files, findings)
+        answered |= {key for _, key in found}
+    for files in _chunks(session.list_settled_acks()):
+        found = _uncounted(connection, files, findings)
+        answered |= {key for _, key in found}
+        findings.put_away += found
+    findings.answered = [e for key, e in waiting.items() if key in answered]
+    unstaged = {
+        e.filename: e for key, e in waiting.items() if key not in answered and not e.staged_path
+    }
+    there: set[str] = set()
+    for names in _chunks(session.listing()):
+        there |= unstaged.keys() & set(names)
+        findings.unknown += _unknown(connection, names)
+    for some in _chunks(e for name, e in unstaged.items() if name in there):
+        _compare(session, some, findings)
+    findings.untraced = [e for name, e in unstaged.items() if name not in there]
+    return findings
+
+
+def _uncounted(
+    connection: ErpConnection, files: Sequence[AckFile], findings: Findings
+) -> list[tuple[AckFile, UUID]]:
+    """The answers among some files that do not count yet, with the exports that they answer."""
+    exports = poller.match(connection, files)
+    recorded = set(
+        connection.acks.filter(filename__in=[_basename(f) for f in files]).values_list(
+            "filename", flat=True
+        )
+    )
+    new = [file for file in files if file.subject and _basename(file) not in recorded]
+    findings.unknown += [file.name for file in new if file.name not in exports]
+    # An export that has failed counts, too: the ERP may have accepted it late.
+    unaccepted = set(
+        ErpExport.objects.filter(id__in=exports.values())
+        .exclude(status=ErpExport.Status.ACKED)
+        .values_list("id", flat=True)
+    )
+    return [(f, exports[f.name]) for f in new if exports.get(f.name) in unaccepted]
+
+
+def _unknown(connection: ErpConnection, names: Sequence[str]) -> list[str]:
+    """The names of exports that the ledger does not know."""
+    connector = connection.connector
+    ours = {name for name in names if connector.is_export_filename(name)}
+    return sorted(
+        ours.difference(
+            ErpExport.objects.filter(filename__in=ours).values_list("filename", flat=True)
+        )
+    )
+
+
+def _compare(session: Session, exports: Sequence[ErpExport], findings: Findings) -> None:
+    """Tell files of ours from others that lie under the same names."""
+    limit = max(export.payload_size for export in exports) + 1
+    contents = session.read_exports([e.filename for e in exports], limit=limit)
+    for export, content in zip(exports, contents, strict=True):
+        if isinstance(content, ConnectorError):
+            raise content
+        # One that has gone since it was listed was taken by the ERP.
+        if content is None or hashlib.sha256(content).hexdigest() == export.payload_sha256:
+            findings.lying.append(export)
+        else:
+            findings.foreign.append(export)
+
+
+def apply(
+    connection: ErpConnection, session: Session, findings: Findings, *, sends_untraced: bool
+) -> None:
+    """Let the ledger say what was found. Raises ConnectorError.
+
+    What left no trace is held until a person decides, unless it is to be sent. May be repeated.
+    """
+    for exports, evidence in (
+        (findings.lying, Evidence.OBSERVED),
+        (findings.answered, Evidence.INFERRED),
+    ):
+        for sent in _chunks(exports):
+            paths = {e.id: session.final_path(e.filename) for e in sent}
+            mark_sent(sent, evidence, paths, ack_deadline=connection.ack_deadline)
+    # In the order in which the ERP wrote them: the first answer counts.
+    put_away = sorted(findings.put_away, key=lambda found: found[0].modified_at or 0)
+    for some in _chunks(put_away):
+        contents = session.read_acks([file.name for file, _ in some])
+        for (file, key), content in zip(some, contents, strict=True):
+            if isinstance(content, ConnectorError):
+                raise content
+            name = _basename(file)
+            # One that was malformed stays so; the file in `error/` tells.
+            if content and isinstance(connection.connector.read_ack(name, content), Ack):
+                poller.record_moved(connection, replace(file, name=name), key, content)
+    for untraced in _chunks(findings.untraced):
+        ids = [export.id for export in untraced]
+        if sends_untraced:
+            _release(ids)
+        else:
+            _hold(ids)
+
+
+def _hold(ids: Sequence[UUID]) -> None:
+    error = ConnectorError("UNTRACED")
+    report = {**error.as_json(), "at": db_now().isoformat()}
+    held = advance(
+        ids,
+        kind=ErpExportEvent.Kind.ATTEMPT_FAILED,
+        where=_UNSTAGED & Q(next_attempt_at__isnull=False),
+        details=dict.fromkeys(ids, report),
+        error_json=report,
+        next_attempt_at=None,
+        # It may have been tried: so the janitor and people take it for.
+        attempts=F("attempts") + 1,
+    )
+    logger.warning("reconcile: %s; %d exports held", error.log_line, len(held))
+
+
+def _release(ids: Sequence[UUID]) -> None:
+    advance(
+        ids,
+        kind=ErpExportEvent.Kind.REQUESTED,
+        where=_HELD,
+        next_attempt_at=Now(),
+        error_json=None,
+    )
+
+
+def unknown_documents() -> Iterator[str]:
+    """The keys of the archive that the ledger does not know. Raises ConnectorError."""
+    for keys in _chunks(DjangoObjectStorage().keys("exports/")):
+        known = ErpExport.objects.filter(export_storage_key__in=keys)
+        yield from sorted(set(keys).difference(known.values_list("export_storage_key", flat=True)))
+
+
+def _basename(file: AckFile) -> str:
+    return PurePosixPath(file.name).name
+
+
+def _chunks(items: Iterable[T]) -> Iterator[list[T]]:
+    items = iter(items)
+    while chunk := list(islice(items, _AT_ONCE)):
+        yield chunk

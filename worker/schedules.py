@@ -1,0 +1,39 @@
+"""django-q2's schedules: the net under the doorbell, for a plain qcluster too."""
+
+from django.db import connection, transaction
+from django_q.models import Schedule
+
+_LOCK = 4711_0815  # any number that is only used here
+_SCHEDULES = (  # name, task, every so many minutes
+    ("deliver sweep", "worker.tasks.ring_due_connections", 1),
+    ("ack polls", "worker.tasks.ring_due_polls", 1),
+    ("archive", "worker.tasks.archive_pending", 1),
+    ("janitor", "worker.tasks.tidy", 1),
+    ("tallies", "worker.tasks.count_events", 1),
+    ("batches", "worker.tasks.ring_waiting_batches", 1),
+    ("connection tests", "worker.tasks.retest_connections", 1),
+    ("retention", "worker.tasks.prune", 60),
+    ("webhooks", "worker.notification_tasks.send_webhooks", 1),
+    ("mails", "worker.notification_tasks.send_mails", 1),
+    ("old notifications", "worker.notification_tasks.prune", 1),
+)
+
+
+def create_schedules() -> None:
+    """Create what is missing and correct what differs; may be repeated."""
+    with transaction.atomic():
+        # Names are not unique in django-q2's table, and workers start at the same time.
+        if connection.vendor == "postgresql":
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
+        for name, func, minutes in _SCHEDULES:
+            rows = Schedule.objects.filter(name=name).order_by("id")
+            wanted = {
+                "func": func,
+                "schedule_type": Schedule.MINUTES,
+                "minutes": minutes,
+                "repeats": -1,
+            }
+            first = rows.first() or Schedule.objects.create(name=name, **wanted)
+            rows.exclude(id=first.id).delete()
+            rows.update(**wanted)

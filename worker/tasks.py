@@ -1,0 +1,69 @@
+"""What django-q2 calls: ids in, nothing out. The rows decide what there is to do."""
+
+from uuid import UUID
+
+from accounts import idempotency, throttling
+from connectors import circuit_breaker, ownership
+from exports import connection_tests, retention
+from exports.acks import poller
+from exports.delivery import archive, cleanup, dispatch, protocol
+from exports.pushing import batches
+from exports.reporting import counters
+from worker import housekeeping
+
+
+def deliver(connection_id: str) -> None:
+    protocol.deliver(UUID(connection_id))
+    dispatch.ring_due_connections(UUID(connection_id))
+
+
+def ring_due_connections() -> None:
+    dispatch.ring_due_connections()
+
+
+def poll_acks(connection_id: str) -> None:
+    poller.poll(UUID(connection_id))
+
+
+def ring_due_polls() -> None:
+    dispatch.ring_due_polls()
+
+
+def archive_pending() -> None:
+    archive.archive_pending()
+
+
+def count_events() -> None:
+    counters.count_events()
+
+
+def run_batch(batch_id: str) -> None:
+    batches.run(UUID(batch_id))
+    batches.ring_waiting()
+
+
+def ring_waiting_batches() -> None:
+    batches.ring_waiting()
+
+
+def test_connection(test_id: str) -> None:
+    connection_tests.run(UUID(test_id))
+    dispatch.ring_due_connections()
+
+
+def retest_connections() -> None:
+    connection_tests.ring_waiting()
+    circuit_breaker.retest_due()
+
+
+def tidy() -> None:
+    cleanup.give_up()
+    cleanup.sweep()
+    throttling.prune()
+    idempotency.prune()
+    housekeeping.prune()
+
+
+def prune() -> None:
+    if not ownership.objection():
+        retention.prune()
