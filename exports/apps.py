@@ -1,7 +1,4 @@
-from typing import Any
-
 from django.apps import AppConfig
-from django.db.models.signals import post_migrate
 
 
 class ExportsConfig(AppConfig):
@@ -10,11 +7,3 @@ class ExportsConfig(AppConfig):
 
     def ready(self) -> None:
         from exports import checks  # noqa: F401  registers the system checks
-
-        post_migrate.connect(_create_schedules, sender=self)
-
-
-def _create_schedules(**kwargs: Any) -> None:
-    from worker.schedules import create_schedules
-
-    create_schedules()

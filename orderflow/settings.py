@@ -100,6 +100,9 @@ INSTALLED_APPS = [
     "connectors",
     "notifications",
     "exports",
+    "api",
+    "backoffice",
+    "worker",
     "simulator",
 ]
 MIDDLEWARE = [

@@ -1,0 +1,10 @@
+"""Where Django's autodiscovery finds the admin classes: importing them registers them."""
+
+import backoffice.accounts.admin
+import backoffice.accounts.audit_log
+import backoffice.acks.admin
+import backoffice.batches.admin
+import backoffice.connections.admin
+import backoffice.exports.admin
+import backoffice.notifications.admin
+import backoffice.orders.admin  # noqa: F401
