@@ -11,7 +11,7 @@ from typing import Any
 from django.db.models import Model, TextChoices
 
 from accounts.models import AuditEntry, Org, User
-from accounts.origin import Origin, origin
+from kernel.request_context import Origin, origin
 
 
 class Action(TextChoices):

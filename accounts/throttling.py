@@ -9,8 +9,8 @@ from django.db.models import F
 from django.http import HttpRequest
 
 from accounts.models import RateWindow
-from accounts.origin import address_of
 from kernel.db import db_now
+from kernel.request_context import address_of
 
 _PRUNED_AT_ONCE: Final = 10_000
 _CLOCK: Final = {
@@ -65,7 +65,7 @@ def prune() -> int:
 
 
 def client_address(request: HttpRequest) -> str:
-    """The address that a request is counted under; see accounts.origin.
+    """The address that a request is counted under; see kernel.request_context.
 
     An IPv6 address stands for its /64: so many addresses one client has.
     """

@@ -9,7 +9,7 @@ from django.http import HttpRequest, HttpResponse
 from django.utils.encoding import escape_uri_path
 
 from kernel.problems import CONTENT_TYPE, general_problem
-from kernel.request_context import identify
+from kernel.request_context import Origin, acting_from, address_of, identify
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +28,8 @@ def surround(
     def middleware(request: HttpRequest) -> HttpResponse:
         began = time.perf_counter()
         request_id = identify(request.headers.get("X-Request-ID", ""))
-        response = get_response(request)
+        with acting_from(Origin(address=address_of(request), request_id=request_id)):
+            response = get_response(request)
         if is_for_api(request):
             _make_fit_for_programs(response)
         response.headers.setdefault("Content-Security-Policy", CONTENT_SECURITY_POLICY)

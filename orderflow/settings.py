@@ -109,7 +109,6 @@ MIDDLEWARE = [
     "orderflow.middleware.surround",
     "orderflow.health.probes",
     "orderflow.bodies.receive",
-    "accounts.origin.from_client",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",

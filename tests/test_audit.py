@@ -13,7 +13,6 @@ from django.db import IntegrityError, transaction
 from django.test import Client, RequestFactory
 from django.urls import reverse
 
-from accounts import origin
 from accounts.audit import Action
 from accounts.models import ApiToken, AuditEntry, User
 from accounts.tokens import revoke_token
@@ -22,6 +21,7 @@ from exports.models import Batch, ErpExport
 from exports.pushing import batches
 from exports.pushing.push import cancel_export, push_order, push_orders, retry_order
 from exports.resolution.manual import Outcome, settle
+from kernel import request_context
 from kernel.dry_run import rehearsal
 from kernel.errors import Refused
 from orders import lifecycle
@@ -210,7 +210,7 @@ def test_the_address_is_the_whole_one_by_the_word_of_the_proxies(
     settings.TRUSTED_PROXIES = proxies
     headers = {"X-Forwarded-For": forwarded}
     request = RequestFactory(headers=headers, REMOTE_ADDR=ADDRESS).get("/")
-    assert origin.address_of(request) == address
+    assert request_context.address_of(request) == address
 
 
 # Many orders.
@@ -225,7 +225,7 @@ def test_a_batch_is_done_in_the_name_of_who_asked_for_it(world: World) -> None:
     assert {(e.actor, e.address, e.request_id) for e in entries} == {
         (world.ann, ADDRESS, REQUEST_ID)
     }
-    assert origin.origin().request_id == "", "it ends with the batch"
+    assert request_context.origin().request_id == "", "it ends with the batch"
 
 
 def test_what_is_refused_is_not_recorded(world: World) -> None:

@@ -22,7 +22,6 @@ from django_q.tasks import async_task
 from accounts import audit
 from accounts.audit import Action
 from accounts.models import Org, User
-from accounts.origin import acting_from
 from accounts.scoping import visible_orgs
 from connectors.errors import ConnectorError
 from exports.delivery import heartbeat
@@ -33,6 +32,7 @@ from kernel.errors import Refused
 from kernel.failpoints import failpoint
 from kernel.limits import MAX_LINES
 from kernel.logs import about
+from kernel.request_context import acting_from
 from orders.content import content_hashes
 from orders.models import DraftOrder, DraftOrderLine
 
