@@ -1,0 +1,63 @@
+"""The port: what the ledger asks of a connector, and the values that cross between them."""
+
+from connectors.port.configuration import (
+    ConfigError,
+    ConfigField,
+)
+from connectors.port.connector import (
+    ERPConnectorPort,
+    ObjectStorage,
+    export_storage_key,
+)
+from connectors.port.session import (
+    Session,
+)
+from connectors.port.values import (
+    Ack,
+    AckFile,
+    AckMove,
+    AckName,
+    ConnectionReport,
+    ConnectorMetadata,
+    CustomerSnapshot,
+    Delivery,
+    Destination,
+    Document,
+    Evidence,
+    ExportResult,
+    LineSnapshot,
+    MalformedAck,
+    OrderSnapshot,
+    OrgSnapshot,
+    ReportStep,
+    SourceDocumentSnapshot,
+    media_type,
+)
+
+__all__ = [
+    "Ack",
+    "AckFile",
+    "AckMove",
+    "AckName",
+    "ConfigError",
+    "ConfigField",
+    "ConnectionReport",
+    "ConnectorMetadata",
+    "CustomerSnapshot",
+    "Delivery",
+    "Destination",
+    "Document",
+    "ERPConnectorPort",
+    "Evidence",
+    "ExportResult",
+    "LineSnapshot",
+    "MalformedAck",
+    "ObjectStorage",
+    "OrderSnapshot",
+    "OrgSnapshot",
+    "ReportStep",
+    "Session",
+    "SourceDocumentSnapshot",
+    "export_storage_key",
+    "media_type",
+]
