@@ -8,6 +8,7 @@ from django.db import transaction
 from accounts.models import User
 from connectors import configuring
 from connectors.models import ErpConnection
+from connectors.port import Destination
 from exports.models import ErpExport
 
 # A few names are enough to say why a change is refused.
@@ -34,7 +35,7 @@ def change_config(
             staged_path__isnull=False,
         ).order_by("created_at")
         holders = {
-            filename: destination
+            filename: Destination.from_json(destination)
             for filename, destination in staged.values_list("filename", "destination")[
                 :_HOLDERS_NAMED
             ]

@@ -8,7 +8,7 @@ from django.db.models import F, Q
 
 from accounts.models import Org, User
 from connectors.models import ErpConnection
-from connectors.port import Ack
+from connectors.port import Ack, Destination
 from kernel.db import Now, RandomUUID
 from orders.models import DraftOrder
 
@@ -209,6 +209,11 @@ class ErpExport(models.Model):
             and polled_at is not None
             and self.ack_due_at < polled_at
         )
+
+    @property
+    def staged_in(self) -> Destination | None:
+        """Where its file was staged; None before that."""
+        return None if self.destination is None else Destination.from_json(self.destination)
 
     @property
     def needs_decision(self) -> bool:

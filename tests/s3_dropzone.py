@@ -34,6 +34,7 @@ from connectors.port import (
     Document,
     Evidence,
     ExportResult,
+    Folder,
     MalformedAck,
     OrderSnapshot,
     OrgSnapshot,
@@ -110,7 +111,7 @@ class S3CsvConnector:
         return {field.name: getattr(config, field.name) for field in FIELDS if field.is_identity}
 
     def identity_at(self, destination: Destination) -> dict[str, Any]:
-        return {"prefix" if n == "folder" else n: value for n, value in destination.items()}
+        return {**destination.server, "prefix": destination.folder.path}
 
     def render(self, order: OrderSnapshot, org: OrgSnapshot) -> Document:
         text = io.StringIO()
@@ -255,11 +256,11 @@ class S3Session:
 
     def destination(self) -> Destination:
         config = self._config
-        return {
-            "endpoint_url": config.endpoint_url,
-            "bucket": config.bucket,
-            "folder": config.prefix,
-        }
+        return Destination(
+            server={"endpoint_url": config.endpoint_url, "bucket": config.bucket},
+            # A prefix is never missing, and always the same one.
+            folder=Folder(path=config.prefix, identity=""),
+        )
 
     def final_path(self, filename: str) -> str:
         return f"{self._config.prefix}/{filename}"

@@ -235,7 +235,7 @@ def test_an_answer_before_the_export_counts_as_sent(
         ErpExport.objects.update(
             staged_path=session.staging_path(export.filename, "aaaaaaaa"),
             staged_at=db_now(),
-            destination=session.destination(),
+            destination=session.destination().as_json(),
             attempts=1,
         )
     # The worker died right after its rename; the ERP was quick.

@@ -52,7 +52,7 @@ def a_staged_export(dropzone: Dropzone, org: Org, ann: User) -> ErpExport:
         ErpExport.objects.update(
             staged_path=session.staging_path(export.filename, "aaaaaaaa"),
             staged_at="2026-01-01T00:00Z",
-            destination=session.destination(),
+            destination=session.destination().as_json(),
             attempts=1,
         )
     export.refresh_from_db()

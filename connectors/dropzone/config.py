@@ -172,15 +172,6 @@ class SftpConfig:
 
 DropzoneConfig = SftpConfig | FilesystemConfig
 
-# What a destination says, by the names of the configuration.
-_DESTINATION_FIELDS: Final = {
-    "mode": "mode",
-    "host": "host",
-    "port": "port",
-    "username": "username",
-    "folder": "export_path",
-    "staging_folder": "tmp_path",
-}
 _CLASSES: Final = {"sftp": SftpConfig, "filesystem": FilesystemConfig}
 _HOST_KEY = re.compile(r"(ssh-|ecdsa-sha2-)[a-z0-9-]+ [A-Za-z0-9+/]+={0,2}\Z")
 
@@ -234,11 +225,12 @@ def identity(config: DropzoneConfig) -> dict[str, Any]:
 
 def identity_at(destination: Destination) -> dict[str, Any]:
     """The same values as far as a destination tells them."""
-    return {
-        field: destination[name]
-        for name, field in _DESTINATION_FIELDS.items()
-        if name in destination
-    }
+    names = {field.name for field in FIELDS if field.is_identity} | {"mode"}
+    at: dict[str, Any] = {n: value for n, value in destination.server.items() if n in names}
+    at["export_path"] = destination.folder.path
+    if destination.staging_folder:
+        at["tmp_path"] = destination.staging_folder.path
+    return at
 
 
 def _contradictions(mode: str, values: Mapping[str, Any]) -> dict[str, str]:

@@ -9,7 +9,7 @@ from connectors.dropzone import acks, naming
 from connectors.dropzone.config import DropzoneConfig
 from connectors.dropzone.folder import DropFolder, Entry, FileError, NewFile, Reason, Stat
 from connectors.errors import ConnectorError
-from connectors.port import AckFile, AckMove, Delivery, Destination, Evidence
+from connectors.port import AckFile, AckMove, Delivery, Destination, Evidence, Folder
 
 _CODES = {
     Reason.EXISTS: "NAME_CONFLICT",
@@ -28,19 +28,22 @@ class DropzoneSession:
     def __init__(
         self, folder: DropFolder, config: DropzoneConfig, server: Mapping[str, Any]
     ) -> None:
-        """`server`: what the destination says besides the folder, e.g. host, port and user."""
+        """`server`: what says which server it is, e.g. host, port and user."""
         self._folder = folder
         self._config = config
         self._server = dict(server)
-        self._folders = {"folder": config.export_path}
-        if config.tmp_path:
-            self._folders["staging_folder"] = config.tmp_path
+        self._folders = {config.export_path, config.tmp_path or config.export_path}
 
     def destination(self) -> Destination:
-        where: Destination = {**self._server}
-        for name, folder in self._folders.items():
-            where |= {name: folder, f"{name}_identity": self._folder.identity(folder)}
-        return where
+        staging = self._config.tmp_path
+        return Destination(
+            server=self._server,
+            folder=self._at(self._config.export_path),
+            staging_folder=self._at(staging) if staging else None,
+        )
+
+    def _at(self, path: str) -> Folder:
+        return Folder(path=path, identity=self._folder.identity(path))
 
     def final_path(self, filename: str) -> str:
         return posixpath.join(self._config.export_path, filename)
@@ -142,7 +145,6 @@ class DropzoneSession:
         if not deliveries:
             return []
         here = self.destination()
-        is_missing = any(here[f"{name}_identity"] is None for name in self._folders)
         finals = self._folder.lstat([self.final_path(d.filename) for d in deliveries])
         stageds = self._folder.lstat([d.staged_path for d in deliveries])
         outcomes: list[Outcome] = []
@@ -150,7 +152,7 @@ class DropzoneSession:
             failure = next((look for look in (final, staged) if isinstance(look, FileError)), None)
             if failure:
                 outcomes.append(file_error(failure))
-            elif is_missing or delivery.staged_in != here or staged:
+            elif here.is_missing or delivery.staged_in != here or staged:
                 detail = f"staged in {delivery.staged_in}, {here}"
                 outcomes.append(ConnectorError("FOLDER_CHANGED", detail=detail))
             else:
@@ -193,7 +195,7 @@ class DropzoneSession:
         gone = [i for i, e in enumerate(failures) if e and e.reason is Reason.MISSING]
         folders = {posixpath.dirname(paths[i]) for i in gone}
         # A folder that is not used any more may be gone for good.
-        used = folders.intersection(self._folders.values())
+        used = folders & self._folders
         away = {folder for folder in used if self._folder.identity(folder) is None}
         here = [i for i in gone if posixpath.dirname(paths[i]) not in away]
         # It may have been away until now.

@@ -8,7 +8,7 @@ from datetime import date, datetime
 from decimal import Decimal
 from enum import StrEnum
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, Self
 from uuid import UUID
 
 from connectors.errors import ConnectorError
@@ -81,6 +81,60 @@ def media_type(filename: str) -> str:
 
 # Files on their way.
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Folder:
+    """A folder of a destination. Its identity sets it apart from another folder in its place.
+
+    The identity is None while the folder is missing, and empty if the server gives none.
+    """
+
+    path: str
+    identity: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Destination:
+    """Where files are staged, as the connector says it; never a secret.
+
+    `server` says which server it is, e.g. by host, port and user. `folder` has the files under
+    their final names; `staging_folder` has the staged ones, if that is another folder.
+    """
+
+    server: Mapping[str, str | int]
+    folder: Folder
+    staging_folder: Folder | None = None
+
+    @property
+    def folders(self) -> tuple[Folder, ...]:
+        return (self.folder, self.staging_folder) if self.staging_folder else (self.folder,)
+
+    @property
+    def is_missing(self) -> bool:
+        """Whether one of its folders is not there."""
+        return any(folder.identity is None for folder in self.folders)
+
+    def as_json(self) -> dict[str, str | int | None]:
+        """The form that the ledger stores and people see."""
+        stored: dict[str, str | int | None] = dict(self.server)
+        for name, folder in (("folder", self.folder), ("staging_folder", self.staging_folder)):
+            if folder:
+                stored |= {name: folder.path, f"{name}_identity": folder.identity}
+        return stored
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> Self:
+        server = dict(stored)
+        folders = [
+            Folder(path=path, identity=identity) if path is not None else None
+            for path, identity in (
+                (server.pop(name, None), server.pop(f"{name}_identity", None))
+                for name in ("folder", "staging_folder")
+            )
+        ]
+        folder = folders[0] or Folder(path="", identity=None)
+        return cls(server=server, folder=folder, staging_folder=folders[1])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Delivery:
     """One export in the hands of a session.
 
@@ -92,7 +146,7 @@ class Delivery:
     filename: str
     content: bytes
     staged_path: str
-    staged_in: "Destination | None" = None
+    staged_in: Destination | None = None
 
 
 class Evidence(StrEnum):
@@ -101,14 +155,6 @@ class Evidence(StrEnum):
     OBSERVED = "OBSERVED"
     INFERRED = "INFERRED"
     CONFIRMED = "CONFIRMED"
-
-
-Destination = dict[str, str | int | None]
-"""Where files are staged, as the connector tells it; never a secret.
-
-`folder` is what stands before the file name in a final path. What ends in `_identity` sets a folder
-apart from another one in its place, and is None while it is missing.
-"""
 
 
 # The ERP's answers.

@@ -27,10 +27,10 @@ def detect(connection: ErpConnection, session: Session) -> int:
     Only where they were put: in another folder their absence says nothing.
     """
     here = session.destination()
-    if any(value is None for name, value in here.items() if name.endswith("_identity")):
+    if here.is_missing:
         circuit_breaker.note_missing_folder(connection.id)
         raise ConnectorError("DIR_MISSING")
-    rows = outstanding(connection).filter(destination=here).order_by("sent_at")
+    rows = outstanding(connection).filter(destination=here.as_json()).order_by("sent_at")
     waiting = {name: key for key, name in rows.values_list("id", "filename")[:_AT_ONCE]}
     if len(waiting) > _LOOKED_AT:
         waiting = dict(waiting)

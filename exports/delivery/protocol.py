@@ -185,7 +185,7 @@ class _Run:
             return None
         missing_at = self._connection.folder_missing_at
         was_missing = missing_at and export.staged_at and missing_at >= export.staged_at
-        return None if was_missing else export.destination
+        return None if was_missing else export.staged_in
 
     def _send(self, session: Session, exports: Sequence[ErpExport], here: Destination) -> bool:
         """Steps 2 to 5 for exports of which nothing is staged."""
@@ -250,7 +250,7 @@ class _Run:
                 details={key: {"path": paths[key]} for key in ids},
                 values={"staged_path": paths},
                 staged_at=Now(),
-                destination=here,
+                destination=here.as_json(),
             )
 
     def _record(

@@ -84,12 +84,12 @@ def settle(
 
 @retried
 def _confirm(export: ErpExport, *, actor: User, reason: str) -> None:
-    destination = export.destination or {}
+    assert export.staged_in is not None
     with transaction.atomic():
         if not mark_sent(
             [export],
             Evidence.CONFIRMED,
-            {export.id: f"{destination.get('folder', '')}/{export.filename}"},
+            {export.id: f"{export.staged_in.folder.path}/{export.filename}"},
             ack_deadline=export.erp_connection.ack_deadline,
             actor=actor,
             reason=reason,
@@ -162,7 +162,7 @@ def _looked_for(export: ErpExport, outcome: Outcome, *, actor: User) -> Iterator
 def _look(export: ErpExport, held: Lease, outcome: Outcome, *, actor: User) -> str:
     connection = export.erp_connection
     config = connection.parse_config()
-    if not leads_to(connection, export.destination or {}):
+    if export.staged_in and not leads_to(connection, export.staged_in):
         return "the connection leads to another dropzone by now"
     if connection.pause_reason == "AUTH_FAILED":
         # One more refused login could lock the account.
