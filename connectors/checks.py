@@ -102,24 +102,22 @@ def check_delivery_instance(**kwargs: Any) -> list[CheckMessage]:
 
 
 @register(Tags.database)
-def check_dropzone_roots(
+def check_required_settings(
     databases: Sequence[str] | None = None, **kwargs: Any
 ) -> list[CheckMessage]:
-    if settings.DROPZONE_ROOTS:
-        return []
     return [
         Error(
-            f"DROPZONE_ROOTS is empty, but {name} has its dropzone in a mounted folder, which "
-            "lies below none of them.",
-            hint="Set DROPZONE_ROOTS to the folders below which dropzones are mounted.",
+            f"{setting} is empty, but {name} cannot work without it.",
+            hint=f"Set {setting}; docs/configuration.md says to what.",
             id="connectors.E006",
         )
         for alias in databases or []
-        for name in _connections_to_folders(alias)
+        for name, setting in _missing_settings(alias)
     ]
 
 
-def _connections_to_folders(alias: str) -> list[str]:
+def _missing_settings(alias: str) -> list[tuple[str, str]]:
+    """The active connections that need settings which are empty, and these settings."""
     # `migrate` checks before it makes the table.
     if ErpConnection._meta.db_table not in connections[alias].introspection.table_names():
         return []
@@ -134,6 +132,7 @@ def _connections_to_folders(alias: str) -> list[str]:
     for connection in active:
         # One whose configuration cannot be read says so itself.
         with suppress(ConnectorError):
-            if connection.config.get("mode") == "filesystem":
-                found.append(str(connection))
+            for name in connection.connector.required_settings(connection.config):
+                if not getattr(settings, name):
+                    found.append((str(connection), name))
     return found

@@ -14,7 +14,7 @@ from accounts.models import Org, User
 from connectors import signals
 from connectors.errors import ConnectorError
 from connectors.models import NEVER_TESTED, ErpConnection
-from connectors.port import ConfigError, Destination
+from connectors.port import ConfigError, Destination, HostKey
 from connectors.secrets import MASK
 from kernel.db import Now, db_now
 
@@ -142,9 +142,7 @@ def merged_config(
         stored = masked_config(connection)
     merged = stored | dict(changes)
     foreign = {
-        field.name
-        for field in connection.connector.config_form
-        if not field.is_in(merged.get("mode"))
+        field.name for field in connection.connector.config_form if not field.applies_to(merged)
     }
     config = {n: v for n, v in merged.items() if n in changes or n not in foreign}
     secrets = connection.connector.secret_fields
@@ -154,8 +152,18 @@ def merged_config(
 
 def pin_host_key(connection: ErpConnection, host_key: str, *, actor: User | None = None) -> None:
     """Trust a server's key, as seen in a connection test, instead of those trusted so far."""
-    config = {**masked_config(connection), "host_keys": [host_key]}
+    fields = [f.name for f in connection.connector.config_form if f.holds_host_keys]
+    config = masked_config(connection) | {name: [host_key] for name in fields}
     change_config(connection, config, actor=actor, action=Action.HOST_KEY_PINNED)
+
+
+def pinned_host_keys(connection: ErpConnection) -> list[HostKey]:
+    """The host keys that a connection trusts. Raises ConnectorError."""
+    config = connection.config
+    fields = [f.name for f in connection.connector.config_form if f.holds_host_keys]
+    stored = [config.get(name) or [] for name in fields]
+    lines = [x.splitlines() if isinstance(x, str) else x for x in stored]
+    return [HostKey.parse(line) for some in lines for line in some if line.strip()]
 
 
 def leads_to(connection: ErpConnection, destination: Destination) -> bool:

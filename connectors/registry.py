@@ -1,7 +1,8 @@
 """The connectors that exist: type -> (label, dotted path). Adding one is one line here."""
 
+from collections.abc import Iterator, Mapping
 from functools import cache
-from typing import Final
+from typing import Any, Final
 
 from django.utils.module_loading import import_string
 
@@ -25,3 +26,14 @@ def get_connector(connector_type: str) -> ERPConnectorPort:
 def choices() -> list[tuple[str, str]]:
     """Types and labels for a form."""
     return [(connector_type, label) for connector_type, (label, _) in CONNECTORS.items()]
+
+
+def connectors() -> Iterator[ERPConnectorPort]:
+    """Each connector, in the order of the registry."""
+    return map(get_connector, CONNECTORS)
+
+
+@cache
+def json_schemas() -> Mapping[str, Mapping[str, Any]]:
+    """The JSON Schemas of the files that any connector exchanges, each under its name."""
+    return {name: s for c in connectors() for name, s in c.json_schemas().items()}

@@ -32,6 +32,7 @@ from connectors.port import (
     Delivery,
     Destination,
     Document,
+    ERPConnectorPort,
     Evidence,
     ExportResult,
     Folder,
@@ -85,9 +86,11 @@ class S3Config:
     secret_key: Secret
 
 
-class S3CsvConnector:
+class S3CsvConnector(ERPConnectorPort):
     connector_type = "S3_CSV_V1"
     export_format_version = "orders_csv_v1"
+    ack_size_limit = _LARGEST_ACK
+    ack_errors: Mapping[str, str] = {}
     config_form = FIELDS
     secret_fields = frozenset({"secret_key"})
 
@@ -105,6 +108,12 @@ class S3CsvConnector:
         return S3Config(**{**values, "secret_key": Secret(raw["secret_key"])})
 
     def describe_secrets(self, config: S3Config) -> dict[str, str]:
+        return {}
+
+    def required_settings(self, config: Mapping[str, Any]) -> list[str]:
+        return []
+
+    def json_schemas(self) -> dict[str, dict[str, Any]]:
         return {}
 
     def identity(self, config: S3Config) -> dict[str, Any]:
@@ -337,14 +346,15 @@ class S3Session:
             return
         for name, found in self._list(self._ack(folder).removesuffix("/")):
             yield AckFile(
-                name=f"{folder}{name}",
+                name=name,
+                folder=folder,
                 subject=S3CsvConnector().ack_subject(name),
                 size=found["Size"],
                 modified_at=int(found["LastModified"].timestamp()),
             )
 
-    def read_acks(self, names: Sequence[str]) -> list[bytes | ConnectorError | None]:
-        return _each(lambda name: self._read(self._ack(name), limit=_LARGEST_ACK + 1), names)
+    def read_acks(self, files: Sequence[AckFile]) -> list[bytes | ConnectorError | None]:
+        return _each(lambda f: self._read(self._ack(f.path), limit=_LARGEST_ACK + 1), files)
 
     def settle_acks(self, moves: Sequence[AckMove]) -> list[ConnectorError | None]:
         return _each(self._settle, moves)

@@ -16,6 +16,7 @@ from accounts.models import Org, User
 from connectors import circuit_breaker
 from connectors.errors import ConnectorError
 from connectors.models import NEVER_TESTED, ConnectionTest, ErpConnection
+from connectors.port import HostKey
 from exports import connection_tests
 from exports.delivery import heartbeat
 from exports.delivery.dispatch import due_connections
@@ -312,11 +313,10 @@ def test_pin_the_host_key_that_was_shown(sftp: ErpConnection, operator: User) ->
 
 
 def test_the_fingerprint_is_the_one_that_ssh_shows() -> None:
-    from backoffice.connections.operations import fingerprint
     from connectors.dropzone import ssh
 
-    assert fingerprint(HOST_KEY) == ssh.fingerprint(HOST_KEY)
-    assert fingerprint("nonsense") == "unreadable"
+    assert HostKey.parse(HOST_KEY).fingerprint == ssh.fingerprint(HOST_KEY)
+    assert HostKey.parse("nonsense").fingerprint == "unreadable"
 
 
 def test_an_untested_connection_is_not_resumed(connection: ErpConnection, operator: User) -> None:

@@ -1,6 +1,8 @@
-"""The guide's "Basic Export" snippet, with the import paths of this project and no await."""
+"""The guide's "Basic Export" snippet with this project's imports, with and without await."""
 
+import asyncio
 import json
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -30,10 +32,20 @@ else:
 """
 
 
-def run_snippet(config: dict[str, Any]) -> Any:
+# As the guide has it, within a coroutine.
+AWAITED = "async def main():\n" + textwrap.indent(
+    SNIPPET.replace("connector.export(", "await connector.aexport(") + "return result\n", "    "
+)
+
+
+def given(config: dict[str, Any]) -> dict[str, Any]:
     org = an_org()
     order = an_approved_order(org, a_user(org))
-    names = {"draft_order": order_snapshot(order), "org": org_snapshot(org), "config": config}
+    return {"draft_order": order_snapshot(order), "org": org_snapshot(org), "config": config}
+
+
+def run_snippet(config: dict[str, Any]) -> Any:
+    names = given(config)
     exec(SNIPPET, names)
     return names["result"]
 
@@ -57,6 +69,15 @@ def test_the_snippet_over_sftp(openssh: OpenSSHServer, capsys: pytest.CaptureFix
     assert result.success
     (file,) = (openssh.root / "exports").iterdir()
     assert str(file) == result.connector_metadata.dropzone_path
+
+
+def test_the_snippet_with_await(dropzone_root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = {"mode": "filesystem", "export_path": str(dropzone_root), "atomic_write": True}
+    names = given(config)
+    exec(AWAITED, names)
+    assert asyncio.run(names["main"]()).success
+    (file,) = dropzone_root.iterdir()
+    assert f"Dropzone path: {file}" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

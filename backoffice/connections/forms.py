@@ -10,11 +10,10 @@ from django import forms
 from django.contrib.admin.widgets import AdminTextInputWidget
 
 from connectors.models import ErpConnection
-from connectors.port import ConfigField, ERPConnectorPort
+from connectors.port import MODE, ConfigField, ERPConnectorPort
 
 PREFIX = "config_"
 CLEAR = "_clear"
-MODE = "mode"
 
 
 class SecretTextarea(forms.Textarea):
@@ -45,10 +44,10 @@ class ConfigForm(forms.ModelForm):  # type: ignore[type-arg]
             if field.kind != "secret":
                 stored = self.stored.get(field.name)
                 self.initial.setdefault(PREFIX + field.name, _initial(field, stored))
-        mode = self[PREFIX + MODE].value() if PREFIX + MODE in self.fields else None
+        chosen = {MODE: self[PREFIX + MODE].value()} if PREFIX + MODE in self.fields else {}
         for field in self.connector.config_form:
             is_kept = field.kind == "secret" and field.name in self.stored
-            is_required = field.is_required and field.is_in(mode) and not is_kept
+            is_required = field.is_required and field.applies_to(chosen) and not is_kept
             self.fields[PREFIX + field.name].required = is_required
 
     @property
@@ -57,11 +56,11 @@ class ConfigForm(forms.ModelForm):  # type: ignore[type-arg]
 
     def clean(self) -> dict[str, Any]:
         data = super().clean() or self.cleaned_data
-        mode = data.get(PREFIX + MODE)
+        chosen = {MODE: data.get(PREFIX + MODE)}
         self.config, self.cleared = {}, set()
         for field in self.connector.config_form:
             value = data.get(PREFIX + field.name)
-            is_foreign = not field.is_in(mode)
+            is_foreign = not field.applies_to(chosen)
             if field.kind == "secret" and (is_foreign or data.get(PREFIX + field.name + CLEAR)):
                 self.cleared.add(field.name)
             if field.kind == "lines":

@@ -1,8 +1,6 @@
 """Operating a connection in the admin: test, pin the host key, deliver, read, pause and resume."""
 
-import base64
-import binascii
-import hashlib
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -18,10 +16,10 @@ from django.utils.safestring import SafeString
 from backoffice.badges import Tone, badge
 from backoffice.scoped_admin import OrgScopedAdmin, ReasonForm, person, require
 from connectors import circuit_breaker
-from connectors.configuring import masked_config, pin_host_key
+from connectors.configuring import masked_config, pin_host_key, pinned_host_keys
 from connectors.errors import CATALOGUE, ConnectorError
 from connectors.models import NEVER_TESTED, ErpConnection
-from connectors.port import ConfigError
+from connectors.port import ConfigError, HostKey
 from exports.connection_tests import is_lost, request_test
 from exports.delivery import heartbeat
 from exports.delivery.dispatch import poll_now
@@ -224,23 +222,23 @@ class ConnectionOperating(OrgScopedAdmin):
                     if pinned
                     else "From then on only a server that shows this key is trusted.",
                 ],
-                pinned=[(key.split()[0], fingerprint(key)) for key in pinned],
-                seen=(seen.split()[0], fingerprint(seen)),
-                hidden=[("host_key", seen)],
+                pinned=[(key.key_type, key.fingerprint) for key in pinned],
+                seen=(seen.key_type, seen.fingerprint),
+                hidden=[("host_key", seen.line)],
                 submit="Pin this host key",
                 back=change_url(connection),
             )
-        if request.POST.get("host_key") != seen:
+        if request.POST.get("host_key") != seen.line:
             self.message_user(
                 request, "Another test has seen another host key meanwhile.", messages.ERROR
             )
             return back
         try:
-            pin_host_key(connection, seen, actor=person(request))
+            pin_host_key(connection, seen.line, actor=person(request))
         except (ConfigError, ConnectorError) as e:
             self.message_user(request, str(e), messages.ERROR)
         else:
-            self.log_change(request, connection, f"Pinned the host key {fingerprint(seen)}.")
+            self.log_change(request, connection, f"Pinned the host key {seen.fingerprint}.")
             self.message_user(
                 request, "The host key was pinned. Test the connection again.", messages.SUCCESS
             )
@@ -307,15 +305,6 @@ def _badge_and(label: str, tone: Tone, text: str) -> SafeString:
     return format_html("{} <span>{}</span>", badge(label, tone), text)
 
 
-def fingerprint(key: str) -> str:
-    """The SHA256 fingerprint of a public key line, as ssh shows it."""
-    try:
-        blob = base64.b64decode(key.split()[1], validate=True)
-    except (IndexError, binascii.Error):
-        return "unreadable"
-    return "SHA256:" + base64.b64encode(hashlib.sha256(blob).digest()).decode().rstrip("=")
-
-
 def shown_config(connection: ErpConnection | None) -> dict[str, Any]:
     """The configuration with masked secrets; empty if there is none that can be read."""
     if connection is None or config_error(connection):
@@ -331,16 +320,16 @@ def config_error(connection: ErpConnection) -> ConnectorError | None:
     return None
 
 
-def _pinned_keys(connection: ErpConnection) -> list[str]:
-    stored = shown_config(connection).get("host_keys") or []
-    lines = stored.splitlines() if isinstance(stored, str) else stored
-    return [" ".join(line.split()[:2]) for line in lines if line.strip()]
+def _pinned_keys(connection: ErpConnection) -> list[HostKey]:
+    with suppress(ConnectorError):
+        return pinned_host_keys(connection)
+    return []
 
 
-def _unpinned_key(connection: ErpConnection) -> str:
-    """The host key that the last test saw, unless it is pinned; else empty."""
-    seen = connection.host_key_seen
-    return "" if seen in _pinned_keys(connection) else seen
+def _unpinned_key(connection: ErpConnection) -> HostKey | None:
+    """The host key that the last test saw, unless it is pinned."""
+    seen = HostKey.parse(connection.host_key_seen)
+    return seen if seen.line and seen not in _pinned_keys(connection) else None
 
 
 def pause_reason(connection: ErpConnection) -> str:

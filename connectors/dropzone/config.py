@@ -77,6 +77,7 @@ FIELDS: Final = (
         label="Pinned host keys",
         modes=_SFTP,
         is_multiline=True,
+        holds_host_keys=True,
         help="One public key a line, like “ssh-ed25519 AAAA…”. The connection test shows the "
         "server's key for you to compare and pin.",
     ),

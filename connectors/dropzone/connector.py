@@ -3,7 +3,7 @@
 import ipaddress
 import logging
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from functools import partial
@@ -11,7 +11,7 @@ from typing import Any
 
 from django.conf import settings
 
-from connectors.dropzone import acks, document, naming, ssh
+from connectors.dropzone import acks, document, naming, schemas, ssh
 from connectors.dropzone import config as configuration
 from connectors.dropzone.config import DropzoneConfig, SftpConfig
 from connectors.dropzone.filesystem import FilesystemFolder, allowed_path
@@ -23,6 +23,7 @@ from connectors.dropzone.session import DropzoneSession
 from connectors.dropzone.sftp import SftpFolder
 from connectors.errors import ConnectorError
 from connectors.port import (
+    MODE,
     Ack,
     AckName,
     ConfigError,
@@ -31,6 +32,7 @@ from connectors.port import (
     Delivery,
     Destination,
     Document,
+    ERPConnectorPort,
     Evidence,
     ExportResult,
     MalformedAck,
@@ -45,9 +47,11 @@ from connectors.port import (
 logger = logging.getLogger(__name__)
 
 
-class DropzoneJsonV1Connector:
+class DropzoneJsonV1Connector(ERPConnectorPort):
     connector_type = "DROPZONE_JSON_V1"
     export_format_version = document.FORMAT_VERSION
+    ack_size_limit = acks.MAX_BYTES
+    ack_errors = acks.MALFORMED
     config_form = configuration.FIELDS
     secret_fields = frozenset(f.name for f in configuration.FIELDS if f.kind == "secret")
 
@@ -73,6 +77,12 @@ class DropzoneJsonV1Connector:
             return {}
         key = load_private_key(config)
         return {"ssh_key": f"{key.get_name()} {key.fingerprint}"}
+
+    def required_settings(self, config: Mapping[str, Any]) -> Sequence[str]:
+        return ["DROPZONE_ROOTS"] if config.get(MODE) == "filesystem" else []
+
+    def json_schemas(self) -> dict[str, dict[str, Any]]:
+        return {name: schemas.json_schema(name) for name in schemas.STRUCTS}
 
     def identity(self, config: DropzoneConfig) -> dict[str, Any]:
         return configuration.identity(config)

@@ -249,8 +249,9 @@ class DropzoneSession:
                 if found.is_file:
                     yield _ack_file(name, found, folder=folder)
 
-    def read_acks(self, names: Sequence[str]) -> list[bytes | ConnectorError | None]:
-        return self._read([self._ack_path(name) for name in names], limit=acks.MAX_BYTES + 1)
+    def read_acks(self, files: Sequence[AckFile]) -> list[bytes | ConnectorError | None]:
+        paths = [self._ack_path(file.path) for file in files]
+        return self._read(paths, limit=acks.MAX_BYTES + 1)
 
     def _read(self, paths: Sequence[str], *, limit: int) -> list[bytes | ConnectorError | None]:
         results: list[bytes | ConnectorError | None] = []
@@ -310,7 +311,8 @@ class DropzoneSession:
 
 def _ack_file(name: str, found: Stat, folder: str = "") -> AckFile:
     return AckFile(
-        name=posixpath.join(folder, name),
+        name=name,
+        folder=folder,
         subject=naming.parse_ack_filename(name),
         size=found.size,
         modified_at=found.modified_at,

@@ -1,6 +1,7 @@
 """The port: what the ledger asks of a connector, and the values that cross between them."""
 
 from connectors.port.configuration import (
+    MODE,
     ConfigError,
     ConfigField,
 )
@@ -26,6 +27,7 @@ from connectors.port.values import (
     Evidence,
     ExportResult,
     Folder,
+    HostKey,
     LineSnapshot,
     MalformedAck,
     OrderSnapshot,
@@ -36,6 +38,7 @@ from connectors.port.values import (
 )
 
 __all__ = [
+    "MODE",
     "Ack",
     "AckFile",
     "AckMove",
@@ -52,6 +55,7 @@ __all__ = [
     "Evidence",
     "ExportResult",
     "Folder",
+    "HostKey",
     "LineSnapshot",
     "MalformedAck",
     "ObjectStorage",

@@ -2,7 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Final, Literal
+
+# The field by which a connector that has modes is told which one is meant: a choice.
+MODE: Final = "mode"
 
 
 class ConfigError(ValueError):
@@ -17,9 +20,9 @@ class ConfigError(ValueError):
 class ConfigField:
     """One field of a connector's configuration, enough to parse it and to draw a form of it.
 
-    `modes`: where it has a meaning; empty, in every one. A connector that has modes declares a
-    choice of the name `mode`. `is_identity`: it says which dropzone this is, `is_server`: on which
-    server that lies. Secrets do not follow to another server.
+    `modes`: where it has a meaning; empty, in every one. `is_identity`: it says which dropzone this
+    is, `is_server`: on which server that is. Secrets do not follow to another server.
+    `holds_host_keys`: it lists the host keys of servers that are trusted, as lines of text.
     """
 
     name: str
@@ -31,11 +34,13 @@ class ConfigField:
     is_identity: bool = False
     is_server: bool = False
     is_multiline: bool = False
+    holds_host_keys: bool = False
     default: Any = None
     choices: tuple[tuple[str, str], ...] = ()
     minimum: float | None = None
     maximum: float | None = None
 
-    def is_in(self, mode: object) -> bool:
-        # Whatever a client gives as the mode, hashable or not.
-        return not self.modes or mode in tuple(self.modes)
+    def applies_to(self, config: Mapping[str, Any]) -> bool:
+        """Whether the field has a meaning in the mode of a configuration, checked or not."""
+        # A client may give anything as the mode, hashable or not.
+        return not self.modes or config.get(MODE) in tuple(self.modes)

@@ -1,10 +1,12 @@
 """The port itself: what the ledger asks of a connector, and the archive that one may use."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import PurePosixPath
 from typing import Any, Protocol
 from uuid import UUID
+
+from asgiref.sync import sync_to_async
 
 from connectors.port.configuration import ConfigField
 from connectors.port.session import Session
@@ -56,6 +58,8 @@ class ERPConnectorPort(Protocol):
 
     connector_type: str
     export_format_version: str
+    ack_size_limit: int  # bytes; a larger file is no ack
+    ack_errors: Mapping[str, str]  # the codes of a MalformedAck, each with its meaning
     config_form: tuple[ConfigField, ...]
 
     @property
@@ -67,6 +71,12 @@ class ERPConnectorPort(Protocol):
 
     def describe_secrets(self, config: Any) -> Mapping[str, str]:
         """What may be told of secrets, by field: enough to know which one is set. No I/O."""
+
+    def required_settings(self, config: Mapping[str, Any]) -> Sequence[str]:
+        """The Django settings without which a configuration, as stored, cannot work. No I/O."""
+
+    def json_schemas(self) -> Mapping[str, Mapping[str, Any]]:
+        """The JSON Schemas of the files that are exchanged, each under its name."""
 
     def identity(self, config: Any) -> Mapping[str, Any]:
         """The fields that say which dropzone this is; locked while files are staged there."""
@@ -112,3 +122,9 @@ class ERPConnectorPort(Protocol):
         self, draft_order: OrderSnapshot, org: OrgSnapshot, config: Mapping[str, Any]
     ) -> ExportResult:
         """Render, archive and deliver in one call, without a ledger. Raises nothing."""
+
+    async def aexport(
+        self, draft_order: OrderSnapshot, org: OrgSnapshot, config: Mapping[str, Any]
+    ) -> ExportResult:
+        """export(), to be awaited: it runs in a thread of its own."""
+        return await sync_to_async(self.export, thread_sensitive=False)(draft_order, org, config)

@@ -58,9 +58,9 @@ class Session(Protocol):
         """
 
     def list_settled_acks(self) -> Iterator[AckFile]:
-        """The like for the answers that were moved away, by names that `read_acks` takes."""
+        """The answers that were moved away, as they come. Raises ConnectorError."""
 
-    def read_acks(self, names: Sequence[str]) -> list[bytes | ConnectorError | None]:
+    def read_acks(self, files: Sequence[AckFile]) -> list[bytes | ConnectorError | None]:
         """What the files hold, or more than an answer may hold; None for one that is gone."""
 
     def settle_acks(self, moves: Sequence[AckMove]) -> list[ConnectorError | None]:

@@ -1,7 +1,10 @@
 """The frozen values that cross the port: orders, files, acks, reports and results."""
 
+import base64
+import binascii
 import hashlib
 import mimetypes
+import posixpath
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
@@ -178,13 +181,20 @@ class AckFile:
     `intended`: the name that was probably meant by one that only resembles that of an answer; its
     own name if that cannot be told. None: it resembles none, or is one.
     `modified_at`: seconds by the dropzone's clock, to be compared with nothing but its like.
+    `folder`: where below the ack folder it was put away; empty, in the ack folder itself.
     """
 
     name: str
+    folder: str = ""
     subject: AckName | None
     size: int | None
     modified_at: int | None
     intended: str | None = None
+
+    @property
+    def path(self) -> str:
+        """The file's place below the ack folder."""
+        return posixpath.join(self.folder, self.name)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -220,6 +230,33 @@ class MalformedAck:
 
 
 # The connection test.
+@dataclass(frozen=True, slots=True)
+class HostKey:
+    """A server's public key, as the line of text that is pinned: its type and itself in base64."""
+
+    line: str
+
+    @classmethod
+    def parse(cls, line: str) -> Self:
+        """A comment at the end of the line does not count."""
+        return cls(" ".join(line.split()[:2]))
+
+    @property
+    def key_type(self) -> str:
+        return self.line.partition(" ")[0]
+
+    @property
+    def fingerprint(self) -> str:
+        """The SHA256 fingerprint, as ssh shows it."""
+        try:
+            key = base64.b64decode(self.line.partition(" ")[2], validate=True)
+        except binascii.Error:
+            key = b""
+        if not key:
+            return "unreadable"
+        return f"SHA256:{base64.b64encode(hashlib.sha256(key).digest()).decode().rstrip('=')}"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReportStep:
     name: str

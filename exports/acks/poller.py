@@ -220,7 +220,7 @@ class _Poll:
         return others
 
     def _settle(self, session: Session, batch: Sequence[tuple[AckFile, UUID]]) -> None:
-        contents = session.read_acks([file.name for file, _ in batch])
+        contents = session.read_acks([file for file, _ in batch])
         failpoint("ack_read")
         found = []
         for (file, export_id), content in zip(batch, contents, strict=True):
@@ -392,7 +392,7 @@ class _Poll:
             unread = [*(file for file in unread if file.subject), *near_misses]
         room = max(0, _UNMATCHED_AT_ONCE - self._summary.verdicts[Verdict.UNMATCHED])
         for batch in _batches([(file, file.name) for file in unread[:room]]):
-            contents = session.read_acks([file.name for file, _ in batch])
+            contents = session.read_acks([file for file, _ in batch])
             for (file, _), content in zip(batch, contents, strict=True):
                 if isinstance(content, bytes):
                     self._add_unmatched(file, content)

@@ -9,12 +9,12 @@ from django.db.models import OuterRef, Q, QuerySet, Subquery
 
 from accounts.models import User
 from accounts.scoping import visible_orgs
+from connectors import registry
 from exports.models import ErpExport
 from orders.models import Customer, DraftOrder
 
 MOST: Final = 50  # orders
 _CUSTOMERS: Final = 10
-_ANSWER_PREFIXES: Final = ("ack_", "error_")
 
 
 def find_orders(
@@ -32,13 +32,10 @@ def find_orders(
     ).values_list("id", flat=True)
     found = [_ids(orders.filter(external_order_number=text))]
     if in_exports:
-        filename = text
-        for prefix in _ANSWER_PREFIXES:
-            filename = filename.removeprefix(prefix)
         exports = ErpExport.objects.filter(org__in=orgs).order_by()
         found += [
             _ids(exports.filter(erp_order_id=text), "draft_order"),
-            _ids(exports.filter(filename=filename), "draft_order"),
+            _ids(exports.filter(filename__in=_filenames(text)), "draft_order"),
         ]
     found += [
         _ids(orders.filter(external_order_number__startswith=text)),
@@ -47,6 +44,12 @@ def find_orders(
         ),
     ]
     return _with_exports([key for keys in found for key in keys], is_shown=in_exports)
+
+
+def _filenames(text: str) -> set[str]:
+    """The names of exports that a file name may mean: its own, or that of an export it answers."""
+    subjects = (connector.ack_subject(text) for connector in registry.connectors())
+    return {text, *(subject.export_filename for subject in subjects if subject)}
 
 
 def _ids(rows: QuerySet[DraftOrder] | QuerySet[ErpExport], field: str = "id") -> list[UUID]:

@@ -84,12 +84,12 @@ def settle(
 
 @retried
 def _confirm(export: ErpExport, *, actor: User, reason: str) -> None:
-    assert export.staged_in is not None
+    folder = export.staged_in.folder.path if export.staged_in else ""
     with transaction.atomic():
         if not mark_sent(
             [export],
             Evidence.CONFIRMED,
-            {export.id: f"{export.staged_in.folder.path}/{export.filename}"},
+            {export.id: f"{folder}/{export.filename}"},
             ack_deadline=export.erp_connection.ack_deadline,
             actor=actor,
             reason=reason,

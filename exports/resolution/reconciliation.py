@@ -8,9 +8,8 @@ Of what left no trace only the ERP knows.
 import hashlib
 import logging
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import islice
-from pathlib import PurePosixPath
 from typing import Final, TypeVar
 from uuid import UUID
 
@@ -91,12 +90,12 @@ def _uncounted(
     """The answers among some files that do not count yet, with the exports that they answer."""
     exports = poller.match(connection, files)
     recorded = set(
-        connection.acks.filter(filename__in=[_basename(f) for f in files]).values_list(
+        connection.acks.filter(filename__in=[file.name for file in files]).values_list(
             "filename", flat=True
         )
     )
-    new = [file for file in files if file.subject and _basename(file) not in recorded]
-    findings.unknown += [file.name for file in new if file.name not in exports]
+    new = [file for file in files if file.subject and file.name not in recorded]
+    findings.unknown += [file.path for file in new if file.name not in exports]
     # An export that has failed counts, too: the ERP may have accepted it late.
     unaccepted = set(
         ErpExport.objects.filter(id__in=exports.values())
@@ -148,14 +147,13 @@ def apply(
     # In the order in which the ERP wrote them: the first answer counts.
     put_away = sorted(findings.put_away, key=lambda found: found[0].modified_at or 0)
     for some in _chunks(put_away):
-        contents = session.read_acks([file.name for file, _ in some])
+        contents = session.read_acks([file for file, _ in some])
         for (file, key), content in zip(some, contents, strict=True):
             if isinstance(content, ConnectorError):
                 raise content
-            name = _basename(file)
             # One that was malformed stays so; the file in `error/` tells.
-            if content and isinstance(connection.connector.read_ack(name, content), Ack):
-                poller.record_moved(connection, replace(file, name=name), key, content)
+            if content and isinstance(connection.connector.read_ack(file.name, content), Ack):
+                poller.record_moved(connection, file, key, content)
     for untraced in _chunks(findings.untraced):
         ids = [export.id for export in untraced]
         if sends_untraced:
@@ -195,10 +193,6 @@ def unknown_documents() -> Iterator[str]:
     for keys in _chunks(DjangoObjectStorage().keys("exports/")):
         known = ErpExport.objects.filter(export_storage_key__in=keys)
         yield from sorted(set(keys).difference(known.values_list("export_storage_key", flat=True)))
-
-
-def _basename(file: AckFile) -> str:
-    return PurePosixPath(file.name).name
 
 
 def _chunks(items: Iterable[T]) -> Iterator[list[T]]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from connectors.dropzone import acks, naming
+from connectors import registry
 from connectors.port import MalformedAck
 
 
@@ -15,17 +15,20 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("file", type=Path, metavar="FILE")
+        types = list(registry.CONNECTORS)
+        parser.add_argument("--connector", choices=types, default=types[0], metavar="TYPE")
 
     def handle(self, *args: Any, **options: Any) -> None:
         path: Path = options["file"]
+        connector = registry.get_connector(options["connector"])
         try:
             with path.open("rb") as file:
-                content = file.read(acks.MAX_BYTES + 1)
+                content = file.read(connector.ack_size_limit + 1)
         except OSError as e:
             raise CommandError(f"The file cannot be read: {e.strerror}.") from e
-        if subject := naming.parse_ack_filename(path.name):
+        if subject := connector.ack_subject(path.name):
             self.stdout.write(f"Name: an answer to {subject.export_filename}")
-        found = acks.read(path.name, content)
+        found = connector.read_ack(path.name, content)
         if isinstance(found, MalformedAck):
             raise CommandError(f"Malformed, {found.code}: {found.message}")
         self.stdout.write("Content: accepted" if found.is_accepted else "Content: refused")

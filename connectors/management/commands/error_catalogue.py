@@ -4,7 +4,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 
-from connectors.dropzone import acks
+from connectors import registry
 from connectors.errors import CATALOGUE, Kind
 
 _HEAD = """\
@@ -162,5 +162,6 @@ def render() -> str:
             if spec.kind is kind
         ]
     parts.append(_ACKS)
-    parts += [f"| `{code}` | {sentence} |\n" for code, sentence in acks.MALFORMED.items()]
+    meanings = {code: text for c in registry.connectors() for code, text in c.ack_errors.items()}
+    parts += [f"| `{code}` | {sentence} |\n" for code, sentence in meanings.items()]
     return "".join(parts)

@@ -6,14 +6,14 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 
-from connectors.dropzone import schemas
+from connectors.registry import json_schemas
 
 
 class Command(BaseCommand):
     help = "Print the JSON Schema of exported documents or of answers to them."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("name", choices=schemas.STRUCTS)
+        parser.add_argument("name", choices=json_schemas())
 
     def handle(self, *args: Any, **options: Any) -> None:
-        self.stdout.write(json.dumps(schemas.json_schema(options["name"]), indent=2))
+        self.stdout.write(json.dumps(json_schemas()[options["name"]], indent=2))

@@ -72,7 +72,7 @@ class Command(BaseCommand):
             ("sent: the ERP has answered", findings.answered),
             ("perhaps sent: there is no trace of it", findings.untraced),
             ("not sent: another file lies under its name", findings.foreign),
-            ("answers that do not count yet", sorted(file.name for file, _ in findings.put_away)),
+            ("answers that do not count yet", sorted(file.path for file, _ in findings.put_away)),
             ("files that the ledger does not know", findings.unknown),
         ):
             self._tell(what, things)
