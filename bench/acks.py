@@ -75,9 +75,14 @@ class Site:
 
     def remember(self, count: int) -> None:
         """Add exports that were answered long ago."""
-        answered = {"status": "'ACKED'", "acked_at": "now()"}
-        archived = {"payload": "NULL", "archived_at": "now()"}
-        copy_exports(self._pattern, self._next(count), **answered, **archived)
+        copy_exports(
+            self._pattern,
+            self._next(count),
+            status="'ACKED'",
+            acked_at="now()",
+            payload="NULL",
+            archived_at="now()",
+        )
         copy_answers(self.id)
         settle()
 
@@ -100,7 +105,8 @@ class Site:
 
 def _poll(connection_id: UUID, rounds: int) -> Polled:
     idle = _memory_mb("VmRSS")
-    applied, seconds = 0, []
+    applied = 0
+    seconds: list[float] = []
     while True:
         began = time.perf_counter()
         summary = poll(connection_id)

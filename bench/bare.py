@@ -14,7 +14,7 @@ class BareViewSet(OrgViewSet):
 
     permissions = {"list": "exports.view_erpexport"}
 
-    def list(self, request: Request) -> Response:
+    def list(self, request: Request, **parents: str) -> Response:
         return Response({})
 
 

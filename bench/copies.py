@@ -63,7 +63,7 @@ def _loading() -> Iterator[CursorWrapper]:
 
 
 def _copy(pattern: models.Model, numbers: range, **changes: str) -> None:
-    columns = [field.column for field in pattern._meta.concrete_fields]
+    columns = [field.column for field in pattern._meta.concrete_fields if field.column]
     values = ", ".join(changes.get(column, column) for column in columns)
     with _loading() as cursor:
         cursor.execute(

@@ -7,7 +7,6 @@ aside.
 """
 
 import time
-from collections.abc import Mapping
 
 from django.conf import settings
 from django.contrib.auth.models import Group
@@ -117,7 +116,7 @@ def measure() -> None:
     shop.user.save()
     shop.user.groups.add(*Group.objects.filter(name="Operator"))
     people = {"one org": shop.user, "all orgs": User.objects.create_superuser("bench-root")}
-    fastest: dict[int, Mapping[str, float]] = {}
+    fastest: dict[int, dict[str, float]] = {}
     before = 0
     for exports in (FEW, MANY):
         for owner, share in shares.items():

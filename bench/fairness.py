@@ -73,6 +73,7 @@ def _waits(connections: set[UUID], pushed: list[UUID]) -> list[float]:
     return [
         (sent_at - created_at).total_seconds()
         for created_at, sent_at in rows.values_list("created_at", "sent_at")
+        if sent_at
     ]
 
 

@@ -105,10 +105,18 @@ class _Ledger:
     def remember(self, count: int) -> None:
         """Add exports that were answered long ago."""
         at = f"now() - (n - {self._last}) * interval '8 seconds'"
-        answered = {"status": "'ACKED'", "sent_at": at, "acked_at": at, "created_at": at}
-        answered["sent_evidence"] = "'OBSERVED'"
-        archived = {"payload": "NULL", "archived_at": "now()", "next_attempt_at": "NULL"}
-        copy_exports(self._pattern, self._next(count), **answered, **archived)
+        copy_exports(
+            self._pattern,
+            self._next(count),
+            status="'ACKED'",
+            created_at=at,
+            sent_at=at,
+            sent_evidence="'OBSERVED'",
+            acked_at=at,
+            payload="NULL",
+            archived_at="now()",
+            next_attempt_at="NULL",
+        )
         copy_answers(self.connection.id)
         settle()
 

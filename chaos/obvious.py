@@ -26,10 +26,11 @@ def deliver(connection_id: UUID) -> None:
     held = lease.acquire(connection_id)
     if held is None:
         return
+    connection = ErpConnection.objects.get(id=connection_id)
     try:
-        _send_all(ErpConnection.objects.get(id=connection_id))
+        _send_all(connection)
     except ConnectorError as e:
-        circuit_breaker.record_failure(connection_id, e)
+        circuit_breaker.record_failure(connection, e)
     finally:
         held.release()
 

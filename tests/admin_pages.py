@@ -261,7 +261,8 @@ def _routes(
 ) -> Iterator[tuple[str, tuple[str, ...], type[Any] | None]]:
     for entry in resolver.url_patterns:
         if isinstance(entry, URLResolver):
-            yield from _routes(entry, apps.get_model(*str(entry.pattern).strip("/").split("/")))
+            label, name = str(entry.pattern).strip("/").split("/")
+            yield from _routes(entry, apps.get_model(label, name))
         elif isinstance(entry, URLPattern) and entry.name and entry.name not in NO_PAGES:
             yield entry.name, tuple(entry.pattern.regex.groupindex), model
 
@@ -321,7 +322,7 @@ def _telling(links: Iterable[str]) -> Iterator[str]:
         if not parts.path.startswith(reverse("admin:index")):
             continue
         names = sorted(parse_qs(parts.query))
-        is_filtered = resolve(parts.path).url_name.endswith("_changelist") and "o" not in names
+        is_filtered = str(resolve(parts.path).url_name).endswith("_changelist") and "o" not in names
         kind = (parts.path, *names) if is_filtered else (link,)
         if kind not in seen:
             seen.add(kind)

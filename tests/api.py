@@ -3,14 +3,19 @@
 import json
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from django.contrib.auth.models import Group
 from django.db.models import F
 from django.utils import timezone
-from rest_framework.response import Response
 from rest_framework.test import APIClient
+
+if TYPE_CHECKING:
+    # What the test client adds to a response.
+    from rest_framework.response import _MonkeyPatchedResponse as Response
+else:
+    from rest_framework.response import Response
 
 from accounts.models import Org, User
 from accounts.tokens import create_token
@@ -93,7 +98,8 @@ def send(api: APIClient, method: str, path: str, body: Any, **headers: str) -> R
 def create(api: APIClient, **changes: Any) -> dict[str, Any]:
     response = post(api, ORDERS, ORDER | changes)
     assert response.status_code == 201, response.content
-    return response.json()
+    created: dict[str, Any] = response.json()
+    return created
 
 
 def create_approved(api: APIClient, **changes: Any) -> str:
@@ -115,7 +121,7 @@ def refusal(response: Response, status: int, code: str) -> dict[str, Any]:
     """Check that a response is a problem with this status and code; return its body."""
     assert response.status_code == status, response.content
     assert response["Content-Type"] == "application/problem+json"
-    problem = response.json()
+    problem: dict[str, Any] = response.json()
     assert (problem["status"], problem["code"]) == (status, code)
     return problem
 

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 from django.conf import settings
 from django.test import Client
-from playwright.sync_api import BrowserContext, Page, expect
+from playwright.sync_api import BrowserContext, ConsoleMessage, Page, Request, expect
 
 # Machines that run tests are busy.
 expect.set_options(timeout=30_000)
@@ -25,12 +25,18 @@ def watched(context: BrowserContext) -> Iterator[None]:
     failures: list[str] = []
     context.add_init_script(_TELL_VIOLATIONS)
     context.on("weberror", lambda failed: failures.append(str(failed.error)))
-    # Aborted: the browser has left the page for the next one.
-    context.on(
-        "requestfailed",
-        lambda request: request.failure == "net::ERR_ABORTED" or failures.append(request.url),
-    )
-    context.on("console", lambda said: failures.append(said.text) if said.type == "error" else None)
+
+    def note_request(request: Request) -> None:
+        # Aborted: the browser has left the page for the next one.
+        if request.failure != "net::ERR_ABORTED":
+            failures.append(request.url)
+
+    def note_message(message: ConsoleMessage) -> None:
+        if message.type == "error":
+            failures.append(message.text)
+
+    context.on("requestfailed", note_request)
+    context.on("console", note_message)
     yield
     assert not failures, failures
 

@@ -8,7 +8,7 @@ import os
 import shutil
 import tempfile
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +73,7 @@ def _let_tests_empty_the_audit_log() -> None:
     """Let the flush after a test delete what nobody else may; PostgreSQL truncates."""
     flush = connection.ops.execute_sql_flush
 
-    def past_the_trigger(statements: list[str]) -> None:
+    def past_the_trigger(statements: Iterable[str]) -> None:
         with connection.cursor() as cursor:
             cursor.execute("SELECT sql FROM sqlite_master WHERE name = 'audit_entry_no_delete'")
             (trigger,) = cursor.fetchone()
@@ -81,7 +81,7 @@ def _let_tests_empty_the_audit_log() -> None:
             flush(statements)
             cursor.execute(trigger)
 
-    connection.ops.execute_sql_flush = past_the_trigger
+    connection.ops.execute_sql_flush = past_the_trigger  # type: ignore[assignment, method-assign]
 
 
 @pytest.fixture
@@ -121,7 +121,7 @@ def pgbouncer() -> type[PgBouncer]:
     if not bouncer.available():
         pytest.skip("no PgBouncer is installed")
     _exercised.add("PgBouncer")
-    return PgBouncer
+    return PgBouncer  # type: ignore[no-any-return]  # loaded on use
 
 
 # The servers live as long as the run; each test finds their folders as new.
@@ -147,7 +147,7 @@ def proftpd() -> Callable[..., ProFTPDServer]:
     if not proftpd_server.available():
         pytest.skip("no ProFTPD is installed")
     _exercised.add("ProFTPD")
-    return ProFTPDServer
+    return ProFTPDServer  # type: ignore[no-any-return]  # loaded on use
 
 
 @pytest.fixture

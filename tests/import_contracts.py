@@ -16,8 +16,8 @@ class FloorsContract(LayersContract):
     def check(self, graph: grimp.ImportGraph, verbose: bool) -> ContractCheck:
         check = super().check(graph, verbose)
         folders = {path.parent.name for path in Path().glob("[!.]*/*.py")}
-        layers = {tail.name for layer in self.layers for tail in layer.module_tails}
-        undeclared = folders - layers - self.beside
+        layers = {tail.name for layer in self.layers for tail in layer.module_tails}  # type: ignore[attr-defined]
+        undeclared = folders - layers - self.beside  # type: ignore[operator]
         check.metadata["undeclared_modules"] = undeclared
         check.kept = check.kept and not undeclared
         return check

@@ -42,8 +42,8 @@ def assert_kept(
         assert now.status != Status.PENDING, f"{where}: stuck with {now.error_json}"
         was_sent = now.status in (Status.SENT, Status.ACKED)
         assert was_sent == (seen[now.filename] == 1), f"{where}: {now.status}, but seen otherwise"
-        frozen = ("filename", "content", "payload_sha256", "draft_order_id")
-        frozen += ("approved_by_id", "approved_hash")
+        frozen = ["filename", "content", "payload_sha256", "draft_order_id"]
+        frozen += ["approved_by_id", "approved_hash"]
         assert all(getattr(now, n) == getattr(before, n) for n in frozen), f"{where}: changed"
         live = now.draft_order.exports.filter(status__in=ErpExport.LIVE)
         assert live.count() == was_sent, f"{where}: live exports"

@@ -29,7 +29,8 @@ class Log:
 @contextmanager
 def logged(level: str = "INFO") -> Iterator[Log]:
     """Catch what is logged at this level or above."""
-    config, log = settings.LOGGING, Log()
+    config: dict[str, Any] = settings.LOGGING
+    log = Log()
     stderr = {**config["handlers"]["stderr"], "formatter": "json", "stream": log.stream}
     root = {**config["root"], "level": level}
     dictConfig({**config, "handlers": {"stderr": stderr}, "root": root})
