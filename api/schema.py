@@ -130,6 +130,13 @@ class ApiSchema(AutoSchema):
             schema["additionalProperties"] = False
         return schema
 
+    def _get_request_body(self, direction: Direction = "request") -> Schema | None:
+        body: Schema | None = super()._get_request_body(direction)  # type: ignore[no-untyped-call]
+        if body and self.method == "PATCH":
+            # No field of it is, but a body that is empty was probably lost on the way.
+            body["required"] = True
+        return body
+
     def _get_response_bodies(self, direction: Direction = "response") -> Schema:
         answers: Schema = super()._get_response_bodies(direction)
         for status, answer in answers.items():

@@ -438,6 +438,7 @@ def a_paused_connection(stage: Stage) -> None:
     page.goto(stage.connection_url)
     run_test(page)
     expect(page.get_by_text("HOST_KEY_CHANGED").first).to_be_visible()
+    eventually(state(page), "Pin this host key…")
     state(page).get_by_role("link", name="Pin this host key…").click()
     expect(page.get_by_text("Pinned now")).to_be_visible()
     page.get_by_role("button", name="Pin this host key").click()
