@@ -19,8 +19,10 @@ from rest_framework.request import Request
 from rest_framework.routers import SimpleRouter
 from rest_framework.views import APIView
 
+from api.acks.views import ErpAckViewSet
+from api.batches.views import BatchItemViewSet, BatchViewSet
 from api.connections.views import ErpConnectionViewSet
-from api.exports.views import BatchItemViewSet, BatchViewSet, ErpAckViewSet, ErpExportViewSet
+from api.exports.views import ErpExportViewSet
 from api.json_schemas import schema
 from api.metrics import metrics
 from api.orders.views import DraftOrderViewSet
