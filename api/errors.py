@@ -1,90 +1,22 @@
-"""What every API endpoint shares: exact numbers in, problem details and entity tags out."""
+"""Errors of the API as problem details (RFC 9457), with their status and their headers."""
 
-import hashlib
-import json
 import logging
 from collections.abc import Iterator, Mapping
-from decimal import Decimal
 from itertools import islice
-from typing import Any, NoReturn
+from typing import Any
 
 from django.core.exceptions import PermissionDenied
 from django.db import InterfaceError, OperationalError
 from django.http import Http404
-from django.utils.http import parse_etags
 from rest_framework import exceptions
-from rest_framework.parsers import BaseParser
-from rest_framework.renderers import JSONRenderer
-from rest_framework.request import Request
 from rest_framework.response import Response
 
-from api.json_limits import check_amount
 from kernel.db import is_timeout
 from kernel.errors import Refused
-from kernel.limits import MAX_ERROR_LENGTH, MAX_ERRORS, MAX_JSON_KEY_LENGTH
+from kernel.limits import MAX_ERROR_LENGTH, MAX_ERRORS
 from kernel.problems import CONTENT_TYPE, Problem, WrongParameter, problem
 
 logger = logging.getLogger(__name__)
-
-
-class ExactJSONParser(BaseParser):
-    """JSON taken at its word: numbers keep every digit, and no key may come twice."""
-
-    media_type = "application/json"
-
-    def parse(
-        self,
-        stream: Any,
-        media_type: str | None = None,
-        parser_context: Mapping[str, Any] | None = None,
-    ) -> Any:
-        request: Request = (parser_context or {})["request"]
-        if request.headers.get("Content-Encoding", "identity").strip().lower() != "identity":
-            raise Problem(
-                415, "unsupported_media_type", "The body is compressed. Send it as plain JSON."
-            )
-        body: bytes = stream.read()
-        check_amount(body)
-        try:
-            said = json.loads(
-                body.decode("utf-8-sig"),
-                parse_float=Decimal,
-                parse_constant=_refuse,
-                object_pairs_hook=_unique_keys,
-            )
-            if rb"\u" in body:
-                # Half of a surrogate pair could be neither stored nor repeated in an answer.
-                json.dumps(said, ensure_ascii=False, default=str).encode()
-        except (ValueError, ArithmeticError, RecursionError) as e:
-            raise exceptions.ParseError(f"The body is not valid JSON: {e}") from e
-        return said
-
-
-def document(request: Request) -> Any:
-    """The JSON document that a request carries.
-
-    Raises ParseError if the body is empty: more likely it was lost than meant.
-    """
-    if request.stream is None:
-        raise exceptions.ParseError("The request has no body. Send a JSON document.")
-    return request.data
-
-
-def entity_tag(data: Any) -> str:
-    """The ETag of what an answer shows."""
-    digest = hashlib.sha256(JSONRenderer().render(data)).hexdigest()
-    return f'"{digest[:32]}"'
-
-
-def require_match(request: Request, data: Any) -> None:
-    """Raise Problem (412) if the client says by If-Match that it has read something else."""
-    expected = request.headers.get("If-Match")
-    if expected is not None and not {"*", entity_tag(data)} & set(parse_etags(expected)):
-        raise Problem(
-            412,
-            "precondition_failed",
-            "It has changed since you read it. Read it again, then repeat what still applies.",
-        )
 
 
 def refusal_status(code: str) -> int:
@@ -177,16 +109,3 @@ def _parameter_errors(detail: Any) -> Iterator[dict[str, str]]:
     for name, messages in detail.items():
         for message in messages if isinstance(messages, list) else [messages]:
             yield {"parameter": name, "detail": str(message)}
-
-
-def _refuse(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is not a JSON number")
-
-
-def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    unique = dict(pairs)
-    if len(unique) < len(pairs):
-        raise ValueError("an object has the same key twice")
-    if any(len(key) > MAX_JSON_KEY_LENGTH for key in unique):
-        raise ValueError(f"a key has more than {MAX_JSON_KEY_LENGTH} characters")
-    return unique

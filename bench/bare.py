@@ -5,7 +5,7 @@ from django.urls import path
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from api.base import OrgViewSet
+from api.viewsets import OrgViewSet
 from orderflow.urls import urlpatterns as of_the_service
 
 

@@ -11,7 +11,7 @@ from rest_framework.test import APIClient
 
 from accounts.models import Org
 from accounts.tokens import create_token
-from api.base import OrgViewSet
+from api.viewsets import OrgViewSet
 from connectors.models import ConnectionTest, ErpConnection
 from exports.models import ErpAck, ErpExport
 from exports.pushing.batches import create_batch

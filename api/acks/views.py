@@ -8,7 +8,7 @@ from rest_framework.serializers import BaseSerializer
 
 from api.acks.filters import ErpAckFilterSet
 from api.acks.serializers import ErpAckSerializer, ErpAckSummarySerializer
-from api.base import OrgViewSet
+from api.viewsets import OrgViewSet
 from exports.models import ErpAck
 
 

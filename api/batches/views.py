@@ -11,7 +11,6 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.serializers import BaseSerializer
 
-from api.base import RETRY_AFTER, OrgViewSet, idempotent
 from api.batches.filters import BatchFilterSet, BatchItemFilterSet
 from api.batches.serializers import (
     BatchItemSerializer,
@@ -20,8 +19,10 @@ from api.batches.serializers import (
     BatchSummarySerializer,
     NewBatchSerializer,
 )
-from api.errors import document
+from api.idempotency import idempotent
+from api.parsing import document
 from api.schema import refuses
+from api.viewsets import RETRY_AFTER, OrgViewSet
 from exports.models import Batch, BatchItem
 from exports.pushing.batches import cancel as cancel_batch
 from exports.pushing.batches import create_batch, preview_batch

@@ -16,15 +16,16 @@ from rest_framework.response import Response
 from rest_framework.serializers import ValidationError
 
 from accounts import history
-from api.base import RETRY_AFTER, OrgViewSet, idempotent
 from api.connections.filters import ErpConnectionFilterSet
 from api.connections.serializers import (
     ConnectionTestSerializer,
     ErpConnectionSerializer,
     PauseSerializer,
 )
-from api.errors import document
+from api.idempotency import idempotent
+from api.parsing import document
 from api.schema import refuses
+from api.viewsets import RETRY_AFTER, OrgViewSet
 from connectors import circuit_breaker
 from connectors.configuring import change_settings, create_connection, merged_config
 from connectors.models import ErpConnection

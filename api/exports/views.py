@@ -8,7 +8,6 @@ from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from api.base import OrgViewSet
 from api.exports.filters import ErpExportFilterSet
 from api.exports.serializers import (
     CancellationSerializer,
@@ -16,6 +15,7 @@ from api.exports.serializers import (
     ErpExportSerializer,
 )
 from api.schema import EXPORT_DOCUMENT, refuses
+from api.viewsets import OrgViewSet
 from connectors.models import ErpConnection
 from connectors.port import media_type
 from exports.models import ErpExport

@@ -12,17 +12,18 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.serializers import BaseSerializer
 
-from api.base import RETRY_AFTER, OrgViewSet, idempotent
-from api.errors import document
 from api.exports.serializers import ErpExportSerializer
 from api.exports.views import as_shown
+from api.idempotency import idempotent
 from api.orders.filters import DraftOrderFilterSet
 from api.orders.serializers import (
     ApprovalSerializer,
     DraftOrderSerializer,
     DraftOrderSummarySerializer,
 )
+from api.parsing import document
 from api.schema import EXPORT_DOCUMENT, refuses
+from api.viewsets import RETRY_AFTER, OrgViewSet
 from connectors.port import media_type
 from exports.models import ErpExport
 from exports.pushing.push import push_order, retry_order
