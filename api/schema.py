@@ -38,7 +38,7 @@ EXPORT_DOCUMENT: Final[Schema] = {
 
 
 def part(kind: str, name: str) -> Schema:
-    """A reference to something in openapi_parts.yaml."""
+    """A reference to something in openapi_shared.yaml."""
     return {"$ref": f"#/components/{kind}/{name}"}
 
 
@@ -54,7 +54,7 @@ def refuses(*codes: str) -> Callable[[F], F]:
 
 def add_parts(result: Schema, **_: Any) -> Schema:
     """Add what the operations share. Source: drf-spectacular's POSTPROCESSING_HOOKS."""
-    parts: Schema = yaml.safe_load(Path(__file__).with_name("openapi_parts.yaml").read_text())
+    parts: Schema = yaml.safe_load(Path(__file__).with_name("openapi_shared.yaml").read_text())
     for kind, shared in parts.pop("components").items():
         known = result["components"].setdefault(kind, {})
         for name, part in shared.items():

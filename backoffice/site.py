@@ -95,6 +95,8 @@ class Chart:
 
 class OrderflowAdminSite(ThrottledLoginSite):
     index_title = "Dashboard"
+    # There is no other site to view.
+    site_url = None
 
     def admin_view(self, view: Callable[..., Any], cacheable: bool = False) -> Any:
         @wraps(view)

@@ -1,23 +1,18 @@
-"""What surrounds every request: an id, headers, a log line, no page where a program asked."""
+"""The middleware around every request: its id, its headers, its log line, problems for programs."""
 
 import logging
 import time
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any
 
 from django.http import HttpRequest, HttpResponse
 from django.utils.encoding import escape_uri_path
 
+from kernel.content_security import CONTENT_SECURITY_POLICY
 from kernel.problems import CONTENT_TYPE, general_problem
 from kernel.request_context import Origin, acting_from, address_of, identify
 
 logger = logging.getLogger(__name__)
-
-# No inline script or style, nothing from elsewhere, and no page of ours in a frame.
-CONTENT_SECURITY_POLICY: Final = (
-    "default-src 'self'; base-uri 'none'; object-src 'none'; form-action 'self'; "
-    "frame-ancestors 'none'"
-)
 
 
 def surround(

@@ -17,10 +17,10 @@ from rest_framework.test import APIClient
 
 from accounts.models import Org
 from api.pagination import SINCE
+from api.urls import router
 from connectors.models import ErpConnection
 from exports.models import ErpAck, ErpExport
 from kernel.db import Now
-from orderflow.urls import router
 from orders.models import DraftOrder
 from tests.api import (
     EXPORTS,

@@ -1,4 +1,4 @@
-"""What anybody may read: the JSON Schemas of the files that are exchanged."""
+"""The JSON Schemas of the files that are exchanged with ERPs."""
 
 from django.http import Http404, HttpRequest, JsonResponse
 from django.views.decorators.cache import cache_control
