@@ -32,7 +32,7 @@ from tests.dropzones import Dropzone, dropzone_of
 from tests.processes import run
 from tests.servers import postgres
 from worker import tasks
-from worker.management.commands.worker import Command as Worker
+from worker.supervisor import Supervisor
 
 pytestmark = [pytest.mark.django_db, pytest.mark.ledger]
 
@@ -193,7 +193,7 @@ def test_an_export_says_that_it_waits(foreign: None, erp: ErpConnection, ann: Us
 
 
 def test_the_worker_logs_it_once(caplog: pytest.LogCaptureFixture) -> None:
-    worker = Worker()
+    worker = Supervisor()
     worker._objection = ""
     with caplog.at_level(logging.WARNING):
         worker._look_whose_it_is()

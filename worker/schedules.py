@@ -1,4 +1,7 @@
-"""django-q2's schedules: the net under the doorbell, for a plain qcluster too."""
+"""The schedules of the queue: every task runs again by the clock, so that a lost one is made good.
+
+A plain `qcluster` works by them alone.
+"""
 
 from django.db import connection, transaction
 from django_q.models import Schedule
@@ -13,9 +16,9 @@ _SCHEDULES = (  # name, task, every so many minutes
     ("batches", "worker.tasks.ring_waiting_batches", 1),
     ("connection tests", "worker.tasks.retest_connections", 1),
     ("retention", "worker.tasks.prune", 60),
-    ("webhooks", "worker.notification_tasks.send_webhooks", 1),
-    ("mails", "worker.notification_tasks.send_mails", 1),
-    ("old notifications", "worker.notification_tasks.prune", 1),
+    ("webhooks", "worker.tasks.send_webhooks", 1),
+    ("mails", "worker.tasks.send_mails", 1),
+    ("old notifications", "worker.tasks.prune_notifications", 1),
 )
 
 

@@ -1,4 +1,4 @@
-"""What django-q2 calls: ids in, nothing out. The rows decide what there is to do."""
+"""The tasks of the queue: ids in, nothing out. The rows decide what there is to do."""
 
 from uuid import UUID
 
@@ -9,6 +9,7 @@ from exports.acks import poller
 from exports.delivery import archive, cleanup, dispatch, protocol
 from exports.pushing import batches
 from exports.reporting import counters
+from notifications import mail, sending, webhooks
 from worker import housekeeping
 
 
@@ -67,3 +68,15 @@ def tidy() -> None:
 def prune() -> None:
     if not ownership.objection():
         retention.prune()
+
+
+def send_webhooks() -> None:
+    sending.send_due()
+
+
+def send_mails() -> None:
+    mail.send_due()
+
+
+def prune_notifications() -> None:
+    webhooks.prune()

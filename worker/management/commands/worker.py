@@ -1,139 +1,23 @@
-"""Run a worker: a task cluster in a process group of its own, and the one-second ring."""
+"""Run a worker."""
 
-import logging
-import os
-import signal
-import subprocess
-import sys
-import threading
-import time
 from argparse import SUPPRESS, ArgumentParser
-from contextlib import suppress
-from datetime import timedelta
 from typing import Any
 
-from django.conf import settings
 from django.core.management.base import BaseCommand
-from django.db import Error as DatabaseFailure
-from django.db import close_old_connections
-from django_q.models import OrmQ
 
-from connectors import ownership
-from exports import connection_tests
-from exports.delivery import heartbeat
-from exports.delivery.dispatch import ring_due_connections, ring_due_polls
-from exports.models import Worker
-from exports.pushing import batches
-from kernel.db import db_now
-from notifications import sending
 from worker import cluster
-from worker.schedules import create_schedules
-
-logger = logging.getLogger(__name__)
-
-_RING_SECONDS = 1.0
-_LAST_WEBHOOKS_SECONDS = 20.0
-_DEAF_AFTER = timedelta(minutes=3)
+from worker.supervisor import Supervisor
 
 
 class Command(BaseCommand):
     help = "Deliver exports until told to stop by SIGTERM or SIGINT."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        # How this command starts its cluster: the descriptor by which that notices its end.
+        # How the supervisor starts its cluster: the descriptor by which that notices its end.
         parser.add_argument("--tasks", type=int, help=SUPPRESS)
 
     def handle(self, *args: Any, **options: Any) -> None:
         if options["tasks"] is None:
-            self._supervise()
+            Supervisor().run()
         else:
             cluster.run(options["tasks"])
-
-    def _supervise(self) -> None:
-        stop = threading.Event()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            # A signal handler must not do more: it may interrupt anything.
-            signal.signal(number, lambda *_: stop.set())
-        create_schedules()
-        self._worker = heartbeat.register()
-        self._started = self._beaten = time.monotonic()
-        self._objection = ""
-        self._look_whose_it_is()
-        theirs, ours = os.pipe()
-        tasks = subprocess.Popen(
-            [sys.executable, sys.argv[0], "worker", "--tasks", str(theirs)],
-            pass_fds=[theirs],
-            start_new_session=True,
-        )
-        os.close(theirs)
-        webhooks = threading.Thread(target=_send_webhooks, args=(stop,), daemon=True)
-        webhooks.start()
-        logger.info("worker: running; stop it with Ctrl-C")
-        try:
-            while not stop.wait(_RING_SECONDS) and tasks.poll() is None and self._look_after():
-                pass
-        finally:
-            exit_code = _stop(tasks, ours)
-            webhooks.join(_LAST_WEBHOOKS_SECONDS if stop.is_set() else 0)
-            with suppress(DatabaseFailure):
-                Worker.objects.filter(id=self._worker.id).delete()
-        if not stop.is_set():
-            # Whoever supervises this process starts it again.
-            sys.exit(f"worker: the task cluster failed, code {exit_code}")
-
-    def _look_after(self) -> bool:
-        """Say that this worker is alive and ring what is due; False if nobody hears it."""
-        try:
-            close_old_connections()
-            now = time.monotonic()
-            if now - self._beaten > heartbeat.BEAT_SECONDS:
-                heartbeat.beat(self._worker)
-                self._beaten = now
-                self._look_whose_it_is()
-            if now - self._started > _DEAF_AFTER.total_seconds() and _is_deaf():
-                logger.error("worker: no task was taken for %s; starting anew", _DEAF_AFTER)
-                return False
-            ring_due_connections()
-            ring_due_polls()
-            connection_tests.ring_waiting()
-            batches.ring_waiting()
-        except DatabaseFailure:
-            logger.exception("worker: the database is away; trying again")
-        return True
-
-    def _look_whose_it_is(self) -> None:
-        """Log when deliveries are barred because of whose database this is, and when no longer."""
-        before, self._objection = self._objection, ownership.objection()
-        if self._objection != before:
-            logger.warning("worker: %s", self._objection or "delivering from this database now")
-
-
-def _send_webhooks(stop: threading.Event) -> None:
-    """Beside the task queue, so that no delivery waits for a receiver that does not answer."""
-    while not stop.wait(_RING_SECONDS):
-        try:
-            close_old_connections()
-            while not stop.is_set() and sending.send_due():
-                pass
-        except DatabaseFailure:
-            logger.exception("worker: webhooks wait for the database")
-        except Exception:
-            # A defect of ours, which must not end them for good.
-            logger.exception("worker: webhooks failed")
-
-
-def _is_deaf() -> bool:
-    """Whether tasks wait while no cluster takes any. Taking one locks it for `retry` seconds."""
-    long_ago = db_now() - _DEAF_AFTER
-    taken = OrmQ.objects.filter(lock__gt=long_ago + timedelta(seconds=settings.Q_CLUSTER["retry"]))
-    return OrmQ.objects.filter(lock__lt=long_ago).exists() and not taken.exists()
-
-
-def _stop(tasks: subprocess.Popen[bytes], pipe: int) -> int:
-    """Let running tasks end, then make sure that nothing of the group is left."""
-    os.close(pipe)
-    with suppress(subprocess.TimeoutExpired):
-        tasks.wait(cluster.GRACE_SECONDS + 5)
-    with suppress(ProcessLookupError):
-        os.killpg(tasks.pid, signal.SIGKILL)
-    return tasks.wait()
