@@ -12,6 +12,7 @@ import os
 import re
 import shutil
 import sqlite3
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ import psycopg
 import pytest
 
 from tests.data.make_dumps import DATA, DROPZONES
-from tests.processes import run, web
+from tests.processes import run, web, worker
 from tests.servers import postgres
 from tests.servers.process import HOST, free_port, kill_tree
 
@@ -174,6 +175,35 @@ def test_an_existing_installation_goes_on(name: str, tmp_path: Path) -> None:
             decides_about_acks(it, port)
         delivers(it)
         its_secrets_are_readable(it)
+
+
+def test_tasks_of_the_former_release_stop_nothing(tmp_path: Path) -> None:
+    """They name functions that are gone. The queue only wakes: sweeps do the work."""
+    (name,) = (name for name in DUMPS if name.endswith("postgresql"))
+    with restored(name, tmp_path) as it:
+        [(former,)] = it.query("SELECT max(id) FROM django_q_ormq")
+        assert former
+        it.manage("migrate", "--verbosity=0")
+        assert {
+            func.rpartition(".")[0] for (func,) in it.query("SELECT func FROM django_q_schedule")
+        } == {"worker.tasks"}
+        it.manage("claim_delivery_instance", "--confirm", it.env["DELIVERY_INSTANCE"])
+        with worker(it.env) as process:
+            ends = time.monotonic() + 40
+            while not is_done(it, former):
+                assert process.poll() is None, "the worker ended"
+                assert time.monotonic() < ends
+                time.sleep(0.2)
+        failed = it.query("SELECT func FROM django_q_task WHERE NOT success")
+        assert "exports.tasks.deliver" in {func for (func,) in failed}
+
+
+def is_done(it: Installation, former: int) -> bool:
+    """Whether the queue has none of its former tasks, and what they were about was sent."""
+    if it.query(f"SELECT 1 FROM django_q_ormq WHERE id <= {former}"):
+        return False
+    waiting = ("staged", "waiting")
+    return all(state(it, it.known["orders"][which])[1] == "SENT" for which in waiting)
 
 
 @pytest.mark.long
