@@ -1,9 +1,14 @@
-"""Status badges of the admin; static/orderflow/admin.css draws them."""
+"""Badges: a status looks the same in every list and on every page.
+
+static/orderflow/admin.css draws them.
+"""
 
 from enum import StrEnum
 
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+
+from exports.models import Batch, BatchItem, ErpAck, ErpExport
 
 
 class Tone(StrEnum):
@@ -13,6 +18,64 @@ class Tone(StrEnum):
     QUIET = "quiet"
 
 
+_EXPORTS = {
+    ErpExport.Status.PENDING: Tone.BUSY,
+    ErpExport.Status.SENT: Tone.GOOD,
+    ErpExport.Status.ACKED: Tone.GOOD,
+    ErpExport.Status.FAILED: Tone.BAD,
+}
+_VERDICTS = {
+    ErpAck.Verdict.APPLIED: Tone.GOOD,
+    ErpAck.Verdict.WAITING: Tone.BUSY,
+    ErpAck.Verdict.DUPLICATE: Tone.QUIET,
+    ErpAck.Verdict.DISMISSED: Tone.QUIET,
+}
+_STATES = {
+    Batch.State.WAITING: Tone.BUSY,
+    Batch.State.RUNNING: Tone.BUSY,
+    Batch.State.FINISHED: Tone.GOOD,
+    Batch.State.CANCELLED: Tone.QUIET,
+}
+_OUTCOMES = {
+    BatchItem.Outcome.WAITING: Tone.BUSY,
+    BatchItem.Outcome.DONE: Tone.GOOD,
+    BatchItem.Outcome.REFUSED: Tone.BAD,
+    BatchItem.Outcome.FAILED: Tone.BAD,
+    BatchItem.Outcome.CANCELLED: Tone.QUIET,
+}
+
+
 def badge(label: str, tone: Tone) -> SafeString:
     """The label is what it says; the tone only colours it."""
     return format_html('<span class="badge badge-{}">{}</span>', tone.value, label)
+
+
+def export_badge(status: str) -> SafeString:
+    status = ErpExport.Status(status)
+    return badge(status.label, _EXPORTS[status])
+
+
+def verdict_badge(verdict: str) -> SafeString:
+    verdict = ErpAck.Verdict(verdict)
+    # One word fits into a list; beside it, or on the ack's page, stands the reason.
+    return badge(verdict.lower(), _VERDICTS.get(verdict, Tone.BAD))
+
+
+def answer_badge(ack: ErpAck) -> SafeString:
+    """What an answer says about its order."""
+    if ack.is_accepted is None:
+        return badge("not understood", Tone.QUIET)
+    if ack.is_accepted:
+        label, tone, detail = "accepted", Tone.GOOD, ack.erp_order_id
+    else:
+        label, tone, detail = "refused", Tone.BAD, ack.error_code
+    return format_html("{} <span>{}</span>", badge(label, tone), detail or "")
+
+
+def state_badge(state: str) -> SafeString:
+    return badge(state, _STATES[Batch.State(state)])
+
+
+def outcome_badge(outcome: str) -> SafeString:
+    outcome = BatchItem.Outcome(outcome)
+    return badge(outcome.label, _OUTCOMES[outcome])

@@ -10,7 +10,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from accounts.models import User
-from backoffice.list_admin import BoundedPaginator
+from backoffice.lists import BoundedPaginator
 from backoffice.start import figures as dashboard
 from connectors import circuit_breaker
 from exports.delivery import heartbeat

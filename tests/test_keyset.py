@@ -10,7 +10,7 @@ from django.db.models import QuerySet
 from django.test import RequestFactory
 
 from accounts.models import User
-from backoffice.csv_admin import CsvAdmin
+from backoffice.csv_lists import CsvAdmin
 from kernel.keyset import read_by_key
 from orders.models import Customer, DraftOrder
 from tests.admin_pages import a_full_house

@@ -22,14 +22,10 @@ from accounts.audit import Action
 from accounts.models import ApiToken, AuditEntry, Membership, Org, User
 from accounts.tokens import LIFETIME, create_token, revoke_token
 from backoffice.accounts.audit_log import AuditEntryAdmin
-from backoffice.list_admin import ListAdmin
-from backoffice.scoped_admin import (
-    DateAndTime,
-    Inline,
-    OrgScopedAdmin,
-    VisibleFieldListFilter,
-    person,
-)
+from backoffice.filters import VisibleFieldListFilter
+from backoffice.forms import DateAndTime, Inline
+from backoffice.lists import ListAdmin
+from backoffice.scoping import OrgScopedAdmin, person
 
 admin.site.register(AuditEntry, AuditEntryAdmin)
 admin.site.unregister(Group)

@@ -16,8 +16,9 @@ from django.utils.safestring import SafeString
 from accounts.audit import Action
 from accounts.models import AuditEntry, User
 from accounts.scoping import visible_orgs
-from backoffice.csv_admin import CsvAdmin
-from backoffice.scoped_admin import ConditionFilter, ReadOnlyAdmin, VisibleFieldListFilter
+from backoffice.csv_lists import CsvAdmin
+from backoffice.filters import ConditionFilter, VisibleFieldListFilter
+from backoffice.scoping import ReadOnlyAdmin
 
 _KINDS: Final = {
     "orders.draftorder": "order",

@@ -13,9 +13,12 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from backoffice.acks.review import AckDeciding, both_answers, offered
-from backoffice.csv_admin import CsvAdmin
-from backoffice.scoped_admin import ConditionFilter, Inline, VisibleFieldListFilter, link, person
-from backoffice.status_badges import answer_badge, export_badge, verdict_badge
+from backoffice.badges import answer_badge, export_badge, verdict_badge
+from backoffice.csv_lists import CsvAdmin
+from backoffice.filters import ConditionFilter, VisibleFieldListFilter
+from backoffice.forms import Inline
+from backoffice.pages import link
+from backoffice.scoping import person
 from exports.models import ErpAck, ErpExport
 
 Verdict = ErpAck.Verdict

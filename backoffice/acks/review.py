@@ -13,8 +13,10 @@ from django.urls import URLPattern, path, reverse
 from django.utils.formats import localize
 
 from accounts.models import User
-from backoffice.scoped_admin import LongText, RadioList, ReadOnlyAdmin, ReasonForm, person, require
-from backoffice.status_badges import answer_badge, export_badge
+from backoffice.badges import answer_badge, export_badge
+from backoffice.forms import LongText, RadioList
+from backoffice.pages import ReasonForm
+from backoffice.scoping import ReadOnlyAdmin, person, require
 from connectors.port import Ack
 from exports.acks import review
 from exports.acks.preview import consequences

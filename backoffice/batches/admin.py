@@ -13,17 +13,12 @@ from django.shortcuts import redirect
 from django.urls import URLPattern, path, reverse
 from django.utils.safestring import SafeString
 
-from backoffice.csv_admin import CsvAdmin
-from backoffice.list_admin import BoundedChangeList
-from backoffice.scoped_admin import (
-    ConditionFilter,
-    ReadOnlyAdmin,
-    VisibleFieldListFilter,
-    link,
-    person,
-    require,
-)
-from backoffice.status_badges import outcome_badge, state_badge
+from backoffice.badges import outcome_badge, state_badge
+from backoffice.csv_lists import CsvAdmin
+from backoffice.filters import ConditionFilter, VisibleFieldListFilter
+from backoffice.lists import BoundedChangeList
+from backoffice.pages import link
+from backoffice.scoping import ReadOnlyAdmin, person, require
 from exports.delivery import heartbeat
 from exports.models import Batch, BatchItem
 from exports.pushing.actions import DECISIONS

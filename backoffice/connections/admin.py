@@ -17,7 +17,9 @@ from django.views.decorators.debug import sensitive_post_parameters
 
 from backoffice.connections.forms import PREFIX, ConfigForm, config_form, fieldsets
 from backoffice.connections.operations import ConnectionOperating, shown_config
-from backoffice.scoped_admin import ConditionFilter, VisibleFieldListFilter, freeze, person
+from backoffice.filters import ConditionFilter, VisibleFieldListFilter
+from backoffice.forms import freeze
+from backoffice.scoping import person
 from connectors import registry
 from connectors.configuring import change_settings, create_connection
 from connectors.models import ErpConnection

@@ -14,7 +14,8 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from backoffice.badges import Tone, badge
-from backoffice.scoped_admin import OrgScopedAdmin, ReasonForm, person, require
+from backoffice.pages import ReasonForm
+from backoffice.scoping import OrgScopedAdmin, person, require
 from connectors import circuit_breaker
 from connectors.configuring import masked_config, pin_host_key, pinned_host_keys
 from connectors.errors import CATALOGUE, ConnectorError

@@ -20,7 +20,8 @@ from backoffice.exports.decisions import ExportDeciding
 from backoffice.exports.failures import Failures
 from backoffice.exports.lists import ExportListing
 from backoffice.highlighting import highlighted
-from backoffice.scoped_admin import link, person
+from backoffice.pages import link
+from backoffice.scoping import person
 from connectors.port import media_type
 from exports.delivery import heartbeat
 from exports.models import Batch, BatchItem, ErpAck, ErpExport, ErpExportEvent

@@ -9,7 +9,9 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import URLPattern, path, reverse
 
-from backoffice.scoped_admin import LongText, RadioList, ReadOnlyAdmin, ReasonForm, person, require
+from backoffice.forms import LongText, RadioList
+from backoffice.pages import ReasonForm
+from backoffice.scoping import ReadOnlyAdmin, person, require
 from exports.models import ErpExport
 from exports.pushing.push import cancel_export, deliver_again
 from exports.resolution.manual import Outcome, possible_outcomes, settle

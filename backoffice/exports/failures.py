@@ -6,7 +6,7 @@ from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern, path, reverse
 
-from backoffice.scoped_admin import ReadOnlyAdmin
+from backoffice.scoping import ReadOnlyAdmin
 from exports.reporting.failures import FailureGroup, failure_groups
 
 

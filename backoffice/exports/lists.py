@@ -9,10 +9,9 @@ from django.utils.formats import localize
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
-from backoffice.badges import Tone, badge
-from backoffice.csv_admin import CsvAdmin
-from backoffice.scoped_admin import ConditionFilter, VisibleFieldListFilter
-from backoffice.status_badges import export_badge
+from backoffice.badges import Tone, badge, export_badge
+from backoffice.csv_lists import CsvAdmin
+from backoffice.filters import ConditionFilter, VisibleFieldListFilter
 from connectors.errors import CATALOGUE
 from exports.models import ErpExport
 from exports.reporting.failures import OPEN_FAILURE, caused_by

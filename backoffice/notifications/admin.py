@@ -14,16 +14,9 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from backoffice.badges import Tone, badge
-from backoffice.scoped_admin import (
-    ConditionFilter,
-    Inline,
-    LongText,
-    OrgScopedAdmin,
-    ReadOnlyAdmin,
-    VisibleFieldListFilter,
-    person,
-    require,
-)
+from backoffice.filters import ConditionFilter, VisibleFieldListFilter
+from backoffice.forms import Inline, LongText
+from backoffice.scoping import OrgScopedAdmin, ReadOnlyAdmin, person, require
 from connectors.secrets import Secret
 from notifications import webhooks
 from notifications.models import EventType, Notification, Webhook, WebhookAttempt

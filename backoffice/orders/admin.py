@@ -9,12 +9,13 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import URLPattern, path
 
+from backoffice.badges import export_badge
+from backoffice.filters import VisibleFieldListFilter
 from backoffice.highlighting import highlighted
 from backoffice.orders.decisions import OrderDeciding, decide_url
 from backoffice.orders.editing import OrderEditing
 from backoffice.orders.lists import OrderListing
-from backoffice.scoped_admin import OrgScopedAdmin, VisibleFieldListFilter, person
-from backoffice.status_badges import export_badge
+from backoffice.scoping import OrgScopedAdmin, person
 from exports.models import ErpExport, ErpExportEvent
 from exports.pushing.actions import DECISIONS
 from exports.pushing.rendering import preview_order

@@ -27,7 +27,7 @@ from backoffice.orders.shown import (
     read_carried,
     split_hashes,
 )
-from backoffice.scoped_admin import OrgScopedAdmin, person, require
+from backoffice.scoping import OrgScopedAdmin, person, require
 from connectors.models import ErpConnection
 from exports.models import BatchItem, ErpExport
 from exports.pushing.actions import DECISIONS, Decision, Preview

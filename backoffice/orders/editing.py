@@ -10,7 +10,8 @@ from django.db import models
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 
-from backoffice.scoped_admin import Inline, NamedRows, OrgScopedAdmin, person
+from backoffice.forms import Inline, NamedRows
+from backoffice.scoping import OrgScopedAdmin, person
 from kernel.errors import Refused
 from kernel.limits import MAX_FORM_LINES
 from orders import lifecycle

@@ -12,11 +12,10 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from accounts.scoping import only_org
-from backoffice.badges import Tone, badge
-from backoffice.csv_admin import CsvAdmin
-from backoffice.list_admin import BoundedChangeList
-from backoffice.scoped_admin import ConditionFilter, VisibleFieldListFilter
-from backoffice.status_badges import export_badge
+from backoffice.badges import Tone, badge, export_badge
+from backoffice.csv_lists import CsvAdmin
+from backoffice.filters import ConditionFilter, VisibleFieldListFilter
+from backoffice.lists import BoundedChangeList
 from exports.models import ErpExport
 from orders.content import INCOMPLETE, TOTAL, blocking_reasons
 from orders.models import DraftOrder, DraftOrderLine

@@ -16,7 +16,7 @@ from django.utils.http import content_disposition_header
 from django.utils.text import slugify
 
 from backoffice.csv_files import csv_file
-from backoffice.scoped_admin import OrgScopedAdmin
+from backoffice.scoping import OrgScopedAdmin
 from kernel.keyset import read_by_key
 
 _ROWS_AT_ONCE = 2000
