@@ -1,4 +1,4 @@
-"""CSV files for spreadsheets: what is text stays text, and a file never lies in memory whole."""
+"""The text of a CSV file for spreadsheets, made in pieces; a text never becomes a formula."""
 
 import csv
 from collections.abc import Iterable, Iterator, Sequence

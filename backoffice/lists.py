@@ -1,4 +1,4 @@
-"""What every list of the admin has in common: bounds on its cost, whatever the address says."""
+"""Lists of the admin: what each costs is bounded, whatever the address says."""
 
 from collections.abc import Iterable
 from typing import Any, ClassVar, Final

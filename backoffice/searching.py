@@ -1,10 +1,12 @@
-"""How much a text to search for may hold: each word of it is one more look at every row."""
+"""The text of a search: how much it may hold, and the field in which an order is searched for."""
 
 from typing import Final
 
+from django import forms
 from django.core.exceptions import ValidationError
 from django.utils.text import smart_split
 
+# Each word is one more look at every row.
 MAX_CHARACTERS: Final = 300
 MAX_WORDS: Final = 10
 
@@ -22,3 +24,14 @@ def validate_search(text: str) -> None:
             f"The search has {count} words. Enter up to {MAX_WORDS}, or put a phrase in quotation "
             "marks."
         )
+
+
+class SearchForm(forms.Form):
+    q = forms.CharField(
+        label="Where is my order?",
+        validators=[validate_search],
+        required=False,
+        help_text="The order number or how it begins, the ERP’s number, the customer’s number or "
+        "how the name begins, or the name of an exported file.",
+        widget=forms.TextInput({"type": "search", "maxlength": MAX_CHARACTERS}),
+    )

@@ -1,4 +1,4 @@
-"""Admin of connections: set up, test, pin the host key, pause and resume."""
+"""The admin of connections: their list, and the form that sets one up or changes it."""
 
 from datetime import datetime
 from typing import Any
@@ -16,7 +16,8 @@ from django.utils.text import capfirst
 from django.views.decorators.debug import sensitive_post_parameters
 
 from backoffice.connections.forms import PREFIX, ConfigForm, config_form, fieldsets
-from backoffice.connections.operations import ConnectionOperating, shown_config
+from backoffice.connections.operations import ConnectionOperating
+from backoffice.connections.state import shown_config
 from backoffice.filters import ConditionFilter, VisibleFieldListFilter
 from backoffice.forms import freeze
 from backoffice.scoping import person
@@ -175,7 +176,7 @@ class ErpConnectionAdmin(ConnectionOperating):
     def object_context(self, request: HttpRequest, obj: ErpConnection) -> dict[str, Any]:
         # Read again: a form that was refused has already changed the object.
         connection = ErpConnection.objects.select_related("paused_by").get(pk=obj.pk)
-        return self._state(request, connection)
+        return self.full_state(request, connection)
 
 
 def _connector(request: HttpRequest, connection: ErpConnection | None) -> ERPConnectorPort:

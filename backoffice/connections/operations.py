@@ -1,80 +1,39 @@
-"""Operating a connection in the admin: test, pin the host key, deliver, read, pause and resume."""
+"""Operating a connection: test it, pin its host key, deliver, check acks, pause and resume."""
 
-from contextlib import suppress
-from datetime import datetime
-from typing import Any
 from uuid import UUID
 
-from django.contrib import admin, messages
+from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect
-from django.urls import URLPattern, path, reverse
+from django.urls import URLPattern, path
 from django.utils.formats import localize
-from django.utils.html import format_html
-from django.utils.safestring import SafeString
 
 from backoffice.badges import Tone, badge
+from backoffice.connections.state import (
+    ConnectionState,
+    change_url,
+    pause_reason,
+    pinned_keys,
+    unpinned_key,
+)
 from backoffice.pages import ReasonForm
-from backoffice.scoping import OrgScopedAdmin, person, require
+from backoffice.scoping import person, require
 from connectors import circuit_breaker
-from connectors.configuring import masked_config, pin_host_key, pinned_host_keys
-from connectors.errors import CATALOGUE, ConnectorError
-from connectors.models import NEVER_TESTED, ErpConnection
-from connectors.port import ConfigError, HostKey
+from connectors.configuring import pin_host_key
+from connectors.errors import ConnectorError
+from connectors.models import ErpConnection
+from connectors.port import ConfigError
 from exports.connection_tests import is_lost, request_test
 from exports.delivery import heartbeat
 from exports.delivery.dispatch import poll_now
 from exports.pushing.push import deliver_waiting
-from exports.reporting.statistics import PERIOD, ack_latency, backlog
-from kernel.durations import in_words
 from kernel.errors import Refused
 
 _OUTCOME_TONES = {"ok": Tone.GOOD, "failed": Tone.BAD, "skipped": Tone.QUIET}
 
 
-class ConnectionOperating(OrgScopedAdmin):
-    """What can be done with a connection on its page, and what is said about it."""
-
-    def state(self, connection: ErpConnection) -> SafeString:
-        """What the connection does now, and why."""
-        if connection.is_paused:
-            tone = Tone.BUSY if connection.pause_reason == NEVER_TESTED else Tone.BAD
-            return _badge_and("paused", tone, pause_reason(connection))
-        if connection.failures and connection.retry_at:
-            return _badge_and("failing", Tone.BAD, f"next try at {localize(connection.retry_at)}")
-        return badge("ok", Tone.GOOD) if connection.active else badge("inactive", Tone.QUIET)
-
-    @admin.display(description="last test", ordering="last_test_at")
-    def last_test(self, connection: ErpConnection) -> SafeString:
-        if connection.last_test_at is None:
-            return badge("never", Tone.QUIET)
-        passed = connection.last_test_success
-        label, tone = ("passed", Tone.GOOD) if passed else ("failed", Tone.BAD)
-        return _badge_and(label, tone, localize(connection.last_test_at))
-
-    def _state(self, request: HttpRequest, connection: ErpConnection) -> dict[str, Any]:
-        """What the page says about a connection beside its form."""
-        user = person(request)
-        return {
-            "connection": connection,
-            "state": self.state(connection),
-            "is_untested": connection.pause_reason == NEVER_TESTED and not connection.paused_by,
-            "last_test": self.last_test(connection),
-            "pause_spec": None if connection.paused_by else CATALOGUE.get(connection.pause_reason),
-            "config_error": config_error(connection),
-            "last_error": _last_error(connection),
-            "reads_acks": connection.reads_acks,
-            "ack_error": _dated(connection.ack_error),
-            "latency": _latency(connection),
-            "backlog": backlog(connection),
-            "may_test": user.has_perm("connectors.test_erpconnection"),
-            "may_deliver": user.has_perm("orders.push_draftorder"),
-            "may_pause": user.has_perm("connectors.pause_erpconnection"),
-            "may_pin": user.has_perm("connectors.change_erpconnection")
-            and _unpinned_key(connection),
-        }
-
-    # What can be done with a connection.
+class ConnectionOperating(ConnectionState):
+    """What can be done with a connection on its page."""
 
     def get_urls(self) -> list[URLPattern]:
         views = {
@@ -144,7 +103,7 @@ class ConnectionOperating(OrgScopedAdmin):
                 for step in asked.steps
             ],
             milliseconds=sum(step["milliseconds"] for step in asked.steps),
-            **self._state(request, connection),
+            **self.full_state(request, connection),
         )
 
     def poll_view(self, request: HttpRequest, pk: UUID) -> HttpResponse:
@@ -204,13 +163,13 @@ class ConnectionOperating(OrgScopedAdmin):
     def pin_view(self, request: HttpRequest, pk: UUID) -> HttpResponse:
         require(request, "connectors.change_erpconnection")
         connection: ErpConnection = self.get_or_404(request, pk)
-        seen = _unpinned_key(connection)
+        seen = unpinned_key(connection)
         back = redirect(change_url(connection))
         if not seen:
             self.message_user(request, "There is no new host key to pin.", messages.WARNING)
             return back
         if request.method != "POST":
-            pinned = _pinned_keys(connection)
+            pinned = pinned_keys(connection)
             return self.confirmation(
                 request,
                 title="Pin host key",
@@ -300,68 +259,3 @@ class ConnectionOperating(OrgScopedAdmin):
         else:
             self.message_user(request, "The connection was not paused.", messages.WARNING)
         return redirect(change_url(connection))
-
-
-def _badge_and(label: str, tone: Tone, text: str) -> SafeString:
-    return format_html("{} <span>{}</span>", badge(label, tone), text)
-
-
-def shown_config(connection: ErpConnection | None) -> dict[str, Any]:
-    """The configuration with masked secrets; empty if there is none that can be read."""
-    if connection is None or config_error(connection):
-        return {}
-    return masked_config(connection)
-
-
-def config_error(connection: ErpConnection) -> ConnectorError | None:
-    try:
-        masked_config(connection)
-    except ConnectorError as e:
-        return e
-    return None
-
-
-def _pinned_keys(connection: ErpConnection) -> list[HostKey]:
-    with suppress(ConnectorError):
-        return pinned_host_keys(connection)
-    return []
-
-
-def _unpinned_key(connection: ErpConnection) -> HostKey | None:
-    """The host key that the last test saw, unless it is pinned."""
-    seen = HostKey.parse(connection.host_key_seen)
-    return seen if seen.line and seen not in _pinned_keys(connection) else None
-
-
-def pause_reason(connection: ErpConnection) -> str:
-    """Why a connection is paused, as a sentence."""
-    if connection.paused_by:
-        return f"{connection.pause_reason} ({connection.paused_by})"
-    if connection.pause_reason == NEVER_TESTED:
-        return "It was not tested since it was set up or changed."
-    spec = CATALOGUE.get(connection.pause_reason)
-    return spec.message if spec else connection.pause_reason
-
-
-def _last_error(connection: ErpConnection) -> dict[str, Any] | None:
-    """The last error, unless it is why the connection is paused and so is said already."""
-    error = connection.last_error
-    return None if error and error["code"] == connection.pause_reason else _dated(error)
-
-
-def _dated(error: dict[str, Any] | None) -> dict[str, Any] | None:
-    return error and error | {"at": datetime.fromisoformat(error["at"])}
-
-
-def _latency(connection: ErpConnection) -> str:
-    latency = ack_latency(connection)
-    if latency is None:
-        return ""
-    return (
-        f"half within {in_words(latency.p50)}, 95 % within {in_words(latency.p95)} "
-        f"({latency.count:,} accepted in {PERIOD.days} days)"
-    )
-
-
-def change_url(connection: ErpConnection) -> str:
-    return reverse("admin:connectors_erpconnection_change", args=[connection.pk])

@@ -15,7 +15,7 @@ from django.utils.safestring import SafeString
 
 from backoffice.acks.admin import AckInline
 from backoffice.batches.admin import BatchAdmin, BatchItemAdmin
-from backoffice.connections.operations import pause_reason
+from backoffice.connections.state import pause_reason
 from backoffice.exports.decisions import ExportDeciding
 from backoffice.exports.failures import Failures
 from backoffice.exports.lists import ExportListing

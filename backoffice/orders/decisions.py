@@ -5,8 +5,7 @@ which workers carry out. A page that approves sends back the hashes of the conte
 an order whose content is another now is not approved, but shown again with what has changed.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
 from uuid import UUID
 
 from django.contrib import admin, messages
@@ -18,31 +17,18 @@ from django.urls import URLPattern, path, reverse
 from django.utils.http import url_has_allowed_host_and_scheme
 
 from accounts.models import Org
-from backoffice.orders.lists import worth
-from backoffice.orders.shown import (
-    carry,
-    differences,
-    excerpt,
-    join_hashes,
-    read_carried,
-    split_hashes,
-)
+from backoffice.orders.previews import preview_each, preview_many
+from backoffice.orders.shown import split_hashes
 from backoffice.scoping import OrgScopedAdmin, person, require
-from connectors.models import ErpConnection
 from exports.models import BatchItem, ErpExport
-from exports.pushing.actions import DECISIONS, Decision, Preview
-from exports.pushing.batches import MAX_BATCH_ORDERS, create_batch, preview_batch
-from exports.pushing.rendering import with_content
+from exports.pushing.actions import DECISIONS, Decision
+from exports.pushing.batches import MAX_BATCH_ORDERS, create_batch
 from exports.reporting.failures import OPEN_FAILURE, caused_by
 from kernel.errors import Refused
-from orders.content import TOTAL, Content, content_hashes, content_of, sha256_of
 from orders.models import DraftOrder
 
 MAX_AT_ONCE = 50
 _REFUSALS_SHOWN = 10
-_DIFFERENCES_SHOWN = 50
-_LINES_SHOWN = 500
-_TEMPLATES = "admin/orders/draftorder"
 
 
 class OrderDeciding(OrgScopedAdmin):
@@ -159,9 +145,9 @@ class OrderDeciding(OrgScopedAdmin):
         orders = orders.order_by("created_at", "id")
         ids = list(orders.values_list("pk", flat=True))
         if len(ids) > MAX_AT_ONCE:
-            said = _foretold(decision, orders, ids)
+            said = preview_many(decision, orders, ids)
         else:
-            said = _rehearsed(request, decision, orders, is_again=is_again)
+            said = preview_each(request, decision, orders, is_again=is_again)
         one = orders[0] if len(ids) == 1 else None
         return self.confirmation(
             request,
@@ -278,71 +264,3 @@ def _back(request: HttpRequest) -> str:
     if back.startswith("/") and url_has_allowed_host_and_scheme(back, allowed_hosts=None):
         return back
     return reverse("admin:orders_draftorder_changelist")
-
-
-def _rehearsed(
-    request: HttpRequest, decision: Decision, found: QuerySet[DraftOrder], *, is_again: bool
-) -> dict[str, Any]:
-    """What will become of each of a few orders, and what those contain that are compared."""
-    orders: list[Any] = list(with_content(found).annotate(total=TOTAL))
-    for order in orders:
-        order.worth = worth(order)
-    contents = {o.pk: content_of(o) for o in orders} if decision.compares_content else {}
-    seen = {o.pk: sha256_of(contents[o.pk]) if o.pk in contents else "" for o in orders}
-    before = read_carried(request.POST.getlist("carried")) if is_again else {}
-    preview = Preview.of(decision, orders, seen, actor=person(request))
-    warned = " ".join(str(order.pk) for order, _ in preview.needs_confirmation)
-    is_possible = preview.will or preview.needs_confirmation
-    return {
-        "template": f"{_TEMPLATES}/decide.html",
-        "preview": preview,
-        "connections": preview.connections,
-        "changes": [_change(o, before.get(o.pk), contents[o.pk]) for o in orders]
-        if is_again
-        else [],
-        "content": excerpt(*contents.values(), lines=_LINES_SHOWN) if len(contents) == 1 else None,
-        "hidden": [
-            ("orders", join_hashes(seen)),
-            ("warned", warned),
-            *(("carried", value) for value in carry(contents)),
-        ],
-        "submit": decision.name.capitalize() if is_possible else "",
-    }
-
-
-def _change(order: DraftOrder, before: Content | None, now: Content) -> dict[str, Any]:
-    """What has changed in an order since the page that was sent back showed it."""
-    found = differences(before, now) if before else []
-    return {
-        "order": order,
-        "differences": found[:_DIFFERENCES_SHOWN],
-        "more": max(0, len(found) - _DIFFERENCES_SHOWN),
-    }
-
-
-def _foretold(
-    decision: Decision, orders: QuerySet[DraftOrder], ids: Sequence[UUID]
-) -> dict[str, Any]:
-    """What is known beforehand of many orders: how many are in which status."""
-    preview = preview_batch(action=decision.name, orders=orders)
-    reaches_erp = decision.permission == "orders.push_draftorder"
-    seen = content_hashes(ids) if decision.compares_content else {}
-    return {
-        "template": f"{_TEMPLATES}/decide_many.html",
-        "preview": preview,
-        "skipped": [
-            (DraftOrder.Status(status).label, count)
-            for status, count in sorted(preview.by_status.items())
-            if status not in decision.offered
-        ],
-        "skipped_count": preview.total - preview.eligible,
-        "connections": ErpConnection.objects.filter(
-            org__in=orders.order_by().values("org"), active=True
-        ).select_related("org")
-        if reaches_erp
-        else [],
-        "hidden": [("orders", join_hashes({key: seen.get(key, "") for key in ids}))],
-        "submit": f"{decision.name.capitalize()} {preview.eligible:,} orders"
-        if preview.eligible
-        else "",
-    }
