@@ -1,4 +1,4 @@
-"""System checks: a limit that would lock everybody out, or nobody, is found at start."""
+"""System checks: a limit that would lock out everybody, or stop no one, is found at start."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Permissions for the groups, granted by migrations as they come to be."""
+"""Permissions of groups, granted by a migration operation."""
 
 from collections.abc import Iterable, Iterator
 from typing import Any

@@ -1,4 +1,4 @@
-"""The history of an object, as its admin page shows it, whoever has changed it and where."""
+"""Notes in the history that the admin shows of an object."""
 
 from django.contrib.admin.models import CHANGE, LogEntry
 from django.db.models import Model

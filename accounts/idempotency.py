@@ -1,4 +1,4 @@
-"""Answers to requests that may be repeated: one for each key of an org."""
+"""Stored answers to requests that may be repeated: one for each key of an organisation."""
 
 from datetime import timedelta
 from typing import Final

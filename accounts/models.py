@@ -1,4 +1,4 @@
-"""Who: organisations, the people and services that belong to them, and their API tokens."""
+"""Organisations, their members, API tokens, the audit log, and counts of attempts."""
 
 import uuid
 

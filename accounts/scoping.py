@@ -1,4 +1,4 @@
-"""What a user may see: one place for the admin and the API."""
+"""Which objects a user may see, decided once for the admin and the API."""
 
 from typing import TypeVar
 

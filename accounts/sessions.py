@@ -1,4 +1,4 @@
-"""Sessions of the admin. A row holds the hash of its cookie, so no row can be used to sign in."""
+"""Sessions of the admin: a row holds the hash of its cookie, so no row can be used to sign in."""
 
 import hashlib
 from typing import Any, Final

@@ -1,4 +1,4 @@
-"""How often somebody may ask or guess, counted in the database for all web processes at once."""
+"""Limits on how often a client may ask or guess, counted for all web processes at once."""
 
 import hashlib
 import ipaddress

@@ -1,4 +1,4 @@
-"""API tokens: made, found and revoked."""
+"""API tokens: create, find and revoke them."""
 
 import hashlib
 import secrets

@@ -1,4 +1,4 @@
-"""Bearer tokens for the API. Cookies are not looked at, so there is nothing to forge."""
+"""Bearer tokens: which user and organisation a request acts for. Cookies are ignored."""
 
 from django.conf import settings
 from rest_framework.authentication import BaseAuthentication, get_authorization_header

@@ -1,4 +1,4 @@
-"""Filters of lists. A parameter that means nothing is refused, so that no typo widens a list."""
+"""Filters of lists: an unknown or empty parameter is an error, so that no typo widens a list."""
 
 from collections.abc import Collection
 from datetime import UTC, datetime, timedelta

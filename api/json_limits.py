@@ -1,4 +1,4 @@
-"""The amount of JSON in a body: counted in its bytes, before an object is made of any of it."""
+"""Limits on the JSON of a body, counted in its bytes before any object is made of it."""
 
 import re
 from typing import Final

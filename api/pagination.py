@@ -1,4 +1,4 @@
-"""Pages of lists by the position of their last row, however many rows are of the same moment."""
+"""Pages of a list, each by the position of the last row before it, and lists of what changed."""
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Collection

@@ -1,4 +1,4 @@
-"""API permissions: every action of a view declares the Django permission it needs."""
+"""Permissions: every action of a view declares the Django permission that it needs."""
 
 from typing import Any
 

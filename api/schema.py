@@ -1,4 +1,4 @@
-"""The OpenAPI description of the API: what follows from the kind of an action is said here once."""
+"""The OpenAPI schema of an action, derived from what its view declares."""
 
 from collections import defaultdict
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""What every serializer shares: unknown fields are refused, and an absent text is null outside."""
+"""Strict serializer fields: unknown fields are errors, and an absent text is null for clients."""
 
 from collections.abc import Mapping
 from typing import Any, TypeVar, cast

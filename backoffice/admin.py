@@ -1,4 +1,4 @@
-"""Where Django's autodiscovery finds the admin classes: importing them registers them."""
+"""The module that Django's autodiscovery imports: it registers the admin classes."""
 
 import backoffice.accounts.admin
 import backoffice.accounts.audit_log

@@ -1,4 +1,4 @@
-"""Documents for people: JSON indented and marked up, every character of it as it is."""
+"""Documents on pages: JSON indented and marked up, with every character as it is."""
 
 import re
 from typing import Final

@@ -1,4 +1,4 @@
-"""The admin's login, in the audit log: whoever keeps guessing a password has to wait."""
+"""The login of the admin: attempts are in the audit log, and too many have to wait."""
 
 from datetime import timedelta
 from typing import Any, Final

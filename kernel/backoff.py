@@ -1,4 +1,4 @@
-"""How long to wait after a failed attempt before the next: the same for all that is delivered."""
+"""The waits between attempts, the same for everything that is delivered."""
 
 from datetime import timedelta
 

@@ -1,4 +1,4 @@
-"""The database's clock, UUIDs and broken-off transactions, alike for PostgreSQL and SQLite."""
+"""The database: its clock, UUIDs, timeouts and repeated transactions, on PostgreSQL and SQLite."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta

@@ -1,4 +1,4 @@
-"""Ask a service what it would do, without doing it."""
+"""Dry runs: ask a service what it would do, without doing it."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,4 +1,4 @@
-"""Refusals: a person or a service asked for something that the rules forbid."""
+"""The error of a service when its rules do not allow what a person or program asks for."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Rows after a position in an order, whatever the order is: each page costs about the same."""
+"""Rows after a position in any order of a list: each page costs about the same."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""How much one request may hold. Every limit follows from the largest order."""
+"""Limits on what one request may hold. Each follows from the largest order."""
 
 from typing import Final
 

@@ -1,4 +1,4 @@
-"""What each log line carries besides its message: the ids of what was being done."""
+"""Log context: the ids that each log line carries besides its message."""
 
 import logging
 from collections.abc import Iterator, Mapping

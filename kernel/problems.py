@@ -1,4 +1,4 @@
-"""Errors as problem details (RFC 9457): what a program gets instead of a page or a trace."""
+"""Problem details (RFC 9457): how programs are told of an error."""
 
 import json
 from http import HTTPStatus

@@ -1,4 +1,4 @@
-"""What is known of the request that this thread answers: its id and the address of its client."""
+"""The request that this thread answers: its id and the address of its client."""
 
 import ipaddress
 import re

@@ -1,4 +1,4 @@
-"""System checks: what notifications lead to is found at start."""
+"""System checks: settings by which notifications could not be sent are found at start."""
 
 import ipaddress
 from typing import Any

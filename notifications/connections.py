@@ -1,4 +1,4 @@
-"""Tells of connections that are paused and that deliver again."""
+"""Notifications of connections: paused, and delivering again."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Mail to the operators of an org: one with all that needs them, not one for each thing."""
+"""Mail to the operators of an organisation: one mail for all that needs attention."""
 
 import logging
 from collections import defaultdict

@@ -1,4 +1,4 @@
-"""Notifications: what happened that somebody wants to hear of, and how it is told."""
+"""Webhooks and the outbox: what happened, and which messages are due to whom."""
 
 import uuid
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""Writing notifications: in the transaction of what they tell of, and only if somebody listens."""
+"""The outbox: writes a notification in the transaction of the change that it tells of."""
 
 from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta

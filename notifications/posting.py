@@ -1,4 +1,4 @@
-"""One request to a URL that a user has named: to checked addresses alone, bounded in all ways."""
+"""One POST to a URL that a user entered: only to checked addresses, bounded in time and size."""
 
 import http.client
 import ipaddress

@@ -1,4 +1,4 @@
-"""Sending what is due to the webhooks: at least once each, in no promised order.
+"""Sends due messages to webhooks: at least once each, in no promised order.
 
 A worker claims rows for as long as its requests can take at most; it notes what came of them, or
 dies, and then another one claims them again. Receivers notice a repetition by the webhook-id.

@@ -1,4 +1,4 @@
-"""Signatures after the Standard Webhooks specification, version 1.0.0. Pure."""
+"""Signatures of webhooks by the Standard Webhooks specification, version 1.0.0. Pure."""
 
 import base64
 import hashlib

@@ -1,4 +1,4 @@
-"""Webhooks: set up, given secrets, tested, and asked to deliver something again."""
+"""Webhooks: set them up, change their secrets, test them, send a message again."""
 
 from collections.abc import Collection
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""Pages for addresses that make no sense, and for what the database took too long over.
+"""Error pages: for addresses that make no sense, and for statements that took too long.
 
 They are drawn without the request: its user may be one more thing to ask the database for.
 """

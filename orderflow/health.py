@@ -1,4 +1,4 @@
-"""Whether this process lives, and whether it can serve: what containers and balancers ask."""
+"""Health: whether this process is alive, and whether it can serve requests."""
 
 import logging
 import threading

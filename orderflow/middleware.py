@@ -1,4 +1,4 @@
-"""The middleware around every request: its id, its headers, its log line, problems for programs."""
+"""The request context middleware: ids, headers and log lines; problems for programs."""
 
 import logging
 import time

@@ -1,4 +1,4 @@
-"""The content of an order: is it complete, what is unusual, what it is worth; its fingerprint."""
+"""The content of an order: what it lacks, what is unusual, its value and its hash."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""Orders written whole, with the customers and source documents that they bring along."""
+"""The creation of whole orders, with the customers and source documents that they bring along."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any, Final

@@ -1,4 +1,4 @@
-"""What is exported: draft orders, their lines, customers and source documents."""
+"""Draft orders, their lines, customers and source documents."""
 
 import uuid
 

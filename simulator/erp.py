@@ -1,4 +1,4 @@
-"""An ERP that takes order files from one folder and answers in another, by a script."""
+"""A simulated ERP: it takes order files from one folder and writes acks to another, by a script."""
 
 import hashlib
 import os

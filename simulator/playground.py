@@ -1,4 +1,4 @@
-"""Where the simulator's commands run: only in development, each in a folder of its own."""
+"""The folders in which the simulator's commands run, only in development."""
 
 import fcntl
 from collections.abc import Iterator

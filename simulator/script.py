@@ -1,4 +1,4 @@
-"""How the simulated ERP answers: rules in a TOML file, of which the first that fits decides.
+"""The script of a simulated ERP: rules in a TOML file, of which the first that fits decides.
 
 Each `[[rule]]` table may say for which orders it is, and `answer` says what they get. The default
 script, erp.toml beside this file, shows every answer.

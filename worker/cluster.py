@@ -1,4 +1,4 @@
-"""django-q2's cluster as a child of `manage.py worker`: it ends with its parent, and when stuck."""
+"""The task cluster, a child of the supervisor: it ends with its parent, and when it is stuck."""
 
 import logging
 import os

@@ -1,4 +1,4 @@
-"""What Django and django-q2 keep for ever unless they are told not to."""
+"""Housekeeping: deletes ended sessions, and old failures of the queue."""
 
 from datetime import timedelta
 from typing import Final

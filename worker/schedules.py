@@ -1,4 +1,4 @@
-"""The schedules of the queue: every task runs again by the clock, so that a lost one is made good.
+"""The schedules of the queue: each sweep runs by the clock, so a lost task is made good.
 
 A plain `qcluster` works by them alone.
 """

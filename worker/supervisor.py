@@ -1,4 +1,4 @@
-"""The supervisor of a worker: it runs the task cluster, and each second wakes what is due."""
+"""The supervisor of a worker: runs the task cluster, and wakes what is due each second."""
 
 import logging
 import os

@@ -1,4 +1,4 @@
-"""By what connections are found through the API."""
+"""The filters of the list of connections."""
 
 from django.db.models import QuerySet
 from django_filters import rest_framework as filters

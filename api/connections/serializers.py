@@ -1,4 +1,4 @@
-"""Connections as JSON. Secrets only go in; what comes out shows at most that there is one."""
+"""Connections as JSON. Secrets only go in; an answer shows at most that one is set."""
 
 from collections.abc import Mapping
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""The API of connections: set up, change, test, pause."""
+"""The API of connections: set up, change, test, pause and resume."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

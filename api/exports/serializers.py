@@ -1,4 +1,4 @@
-"""Exports as JSON. Payloads have their own route; staging names stay inside."""
+"""Exports and their events as JSON. A payload has a route of its own; staging names stay inside."""
 
 from typing import Any, Final
 

@@ -1,4 +1,4 @@
-"""By what draft orders are found through the API."""
+"""The filters of the list of draft orders."""
 
 from django_filters import rest_framework as filters
 

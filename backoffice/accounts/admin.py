@@ -1,4 +1,4 @@
-"""Admin of users, organisations and API tokens."""
+"""The admin of users, organisations and API tokens."""
 
 from collections.abc import Sequence
 from typing import Any, Final

@@ -1,4 +1,4 @@
-"""The audit log in the admin: found by what, whom and when, shown before and after, as CSV."""
+"""The admin of the audit log: entries by action, person, object and time; before and after; CSV."""
 
 import json
 import re

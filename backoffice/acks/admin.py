@@ -1,4 +1,4 @@
-"""Admin of acks: what ERPs answered, and what was made of it."""
+"""The admin of acks: their list, their page, and their rows on the page of an export."""
 
 from functools import cache
 from typing import Any, Final

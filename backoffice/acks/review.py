@@ -1,4 +1,4 @@
-"""Deciding in the admin about answers that do not speak for themselves."""
+"""The review of acks: a person accepts or dismisses an ack that does not speak for itself."""
 
 from collections.abc import Callable
 from typing import Any, Final

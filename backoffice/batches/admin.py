@@ -1,4 +1,4 @@
-"""Admin of batches: who decided what about many orders, how far it is and what came of it."""
+"""The admin of batches: who asked for what, how far a batch is, and the result of each order."""
 
 from datetime import timedelta
 from typing import Any, Final

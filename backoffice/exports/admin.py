@@ -1,4 +1,4 @@
-"""Admin of exports with their history. They are looked at, not edited."""
+"""The admin of exports: the page of one export with its history. Exports are not edited."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, Final

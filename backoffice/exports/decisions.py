@@ -1,4 +1,4 @@
-"""What a person can do about an export: deliver it again, settle it by hand, cancel it."""
+"""Decisions about an export: try it again now, resolve it manually, cancel it."""
 
 from typing import Any
 from uuid import UUID

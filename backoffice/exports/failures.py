@@ -1,4 +1,4 @@
-"""The page of failures: exports that wait for a person, grouped by cause."""
+"""The page of failures: exports that need attention, grouped by cause."""
 
 from urllib.parse import urlencode
 

@@ -1,4 +1,4 @@
-"""The list of exports: where each one is, and by what they are found."""
+"""The list of exports: its columns, its filters, its CSV."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Admin of webhooks, and of what was told to whom. Secrets are shown once, when they are made."""
+"""The admin of webhooks and notifications. A secret is shown once, when it is made."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""Admin of orders, customers and source documents. The rules are the services'."""
+"""The admin of orders, customers and source documents: what their pages show."""
 
 from typing import Any
 from uuid import UUID

@@ -1,4 +1,4 @@
-"""Decisions about orders: a page says what one will do to which orders, a POST carries it out.
+"""Decisions about orders: a page says what a decision will do to them, a POST carries it out.
 
 A few orders are decided at once, and the page says what would become of each; more are a batch,
 which workers carry out. A page that approves sends back the hashes of the content that it showed:

@@ -1,4 +1,4 @@
-"""The list of orders: what they are worth, what blocks them, what became of them."""
+"""The list of orders: its columns, its filters, its CSV."""
 
 from decimal import Decimal
 from typing import Any, Final

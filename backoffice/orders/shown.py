@@ -1,4 +1,4 @@
-"""What a page showed of orders: their hashes, and what has changed since.
+"""The content of orders that a page showed: its hashes, and what has changed since.
 
 A page that approves sends back the hash of the content that it showed of each order. The hash alone
 decides. The page also carries that content, signed and as far as it fits, so that the next page can

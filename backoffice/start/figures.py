@@ -1,4 +1,4 @@
-"""What the start page of the admin says: what waits for a person, and how deliveries go.
+"""The figures of the start page: what needs attention, and how deliveries go.
 
 Every figure is one of the present backlog or of a period, along an index: none is the slower for
 what was delivered before. A user is told of the orgs that the user may see.

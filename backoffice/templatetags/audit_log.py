@@ -1,4 +1,4 @@
-"""Where pages of the admin lead to the audit log."""
+"""A template tag: the address of the audit log of an object."""
 
 from typing import Any
 from urllib.parse import urlencode

@@ -1,4 +1,4 @@
-"""Make an API token for a user, within one org."""
+"""Create an API token for a user within one organisation."""
 
 from argparse import ArgumentParser
 from datetime import timedelta

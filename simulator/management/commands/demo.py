@@ -1,4 +1,4 @@
-"""The demo: six orders go by SFTP to a simulated ERP, which accepts all but one; that is corrected.
+"""The demo: six orders go by SFTP to a simulated ERP, which refuses one; that one is corrected.
 
 Everything is checked, and everything that was done stays done when the demo is repeated.
 """

@@ -1,4 +1,4 @@
-"""An ERP to try with: takes orders from a dropzone on this machine and answers by a script."""
+"""Run a simulated ERP on a dropzone of this machine."""
 
 import json
 import signal

@@ -1,4 +1,4 @@
-"""Whether the worker of this host is alive: for a container's HEALTHCHECK."""
+"""Fail unless the worker of this host is alive: for a container's HEALTHCHECK."""
 
 import socket
 from typing import Any
