@@ -137,6 +137,16 @@ def pause(connection_id: UUID, *, reason: str, actor: User | None) -> bool:
     return True
 
 
+def pause_sentence(connection: ErpConnection) -> str:
+    """Why a connection is paused, as a sentence."""
+    if connection.paused_by:
+        return f"{connection.pause_reason} ({connection.paused_by})"
+    if connection.pause_reason == NEVER_TESTED:
+        return "It was not tested since it was set up or changed."
+    spec = CATALOGUE.get(connection.pause_reason)
+    return spec.message if spec else connection.pause_reason
+
+
 def resume(connection_id: UUID, *, actor: User | None = None) -> bool:
     """Lift any pause, on a person's word; False if there was none, or a test is wanted first.
 

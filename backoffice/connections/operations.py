@@ -12,7 +12,6 @@ from backoffice.badges import Tone, badge
 from backoffice.connections.state import (
     ConnectionState,
     change_url,
-    pause_reason,
     pinned_keys,
     unpinned_key,
 )
@@ -122,7 +121,7 @@ class ConnectionOperating(ConnectionState):
                 if may_read
                 else [
                     "The dropzone cannot be reached.",
-                    f"The connection is paused: {pause_reason(connection)}"
+                    f"The connection is paused: {circuit_breaker.pause_sentence(connection)}"
                     if connection.is_paused
                     else f"The next try is at {localize(connection.retry_at)}.",
                 ],
@@ -239,7 +238,7 @@ class ConnectionOperating(ConnectionState):
                 original=connection,
                 paragraphs=[
                     "Waiting exports are delivered at once.",
-                    f"The connection was paused: {pause_reason(connection)}"
+                    f"The connection was paused: {circuit_breaker.pause_sentence(connection)}"
                     if connection.is_paused
                     else "The connection is not paused now.",
                 ],

@@ -13,6 +13,7 @@ from django.utils.safestring import SafeString
 
 from backoffice.badges import Tone, badge
 from backoffice.scoping import OrgScopedAdmin, person
+from connectors import circuit_breaker
 from connectors.configuring import masked_config, pinned_host_keys
 from connectors.errors import CATALOGUE, ConnectorError
 from connectors.models import NEVER_TESTED, ErpConnection
@@ -28,7 +29,7 @@ class ConnectionState(OrgScopedAdmin):
         """What the connection does now, and why."""
         if connection.is_paused:
             tone = Tone.BUSY if connection.pause_reason == NEVER_TESTED else Tone.BAD
-            return _badge_and("paused", tone, pause_reason(connection))
+            return _badge_and("paused", tone, circuit_breaker.pause_sentence(connection))
         if connection.failures and connection.retry_at:
             return _badge_and("failing", Tone.BAD, f"next try at {localize(connection.retry_at)}")
         return badge("ok", Tone.GOOD) if connection.active else badge("inactive", Tone.QUIET)
@@ -93,16 +94,6 @@ def unpinned_key(connection: ErpConnection) -> HostKey | None:
     """The host key that the last test saw, unless it is pinned."""
     seen = HostKey.parse(connection.host_key_seen)
     return seen if seen.line and seen not in pinned_keys(connection) else None
-
-
-def pause_reason(connection: ErpConnection) -> str:
-    """Why a connection is paused, as a sentence."""
-    if connection.paused_by:
-        return f"{connection.pause_reason} ({connection.paused_by})"
-    if connection.pause_reason == NEVER_TESTED:
-        return "It was not tested since it was set up or changed."
-    spec = CATALOGUE.get(connection.pause_reason)
-    return spec.message if spec else connection.pause_reason
 
 
 def _last_error(connection: ErpConnection) -> dict[str, Any] | None:

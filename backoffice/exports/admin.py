@@ -15,13 +15,13 @@ from django.utils.safestring import SafeString
 
 from backoffice.acks.admin import AckInline
 from backoffice.batches.admin import BatchAdmin, BatchItemAdmin
-from backoffice.connections.state import pause_reason
 from backoffice.exports.decisions import ExportDeciding
 from backoffice.exports.failures import Failures
 from backoffice.exports.lists import ExportListing
 from backoffice.highlighting import highlighted
 from backoffice.pages import link
 from backoffice.scoping import person
+from connectors.circuit_breaker import pause_sentence
 from connectors.port import media_type
 from exports.delivery import heartbeat
 from exports.models import Batch, BatchItem, ErpAck, ErpExport, ErpExportEvent
@@ -200,7 +200,7 @@ def _outlook(export: ErpExport) -> dict[str, Any]:
     connection = export.erp_connection
     outlook: dict[str, Any] = {
         "now": db_now(),
-        "pause_reason": pause_reason(connection),
+        "pause_reason": pause_sentence(connection),
         "open_acks": export.acks.filter(ErpAck.OPEN),
     }
     if export.status == ErpExport.Status.PENDING:
