@@ -3,12 +3,15 @@
 static/orderflow/admin.css draws them.
 """
 
+from collections.abc import Mapping
 from enum import StrEnum
+from typing import Any
 
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from exports.models import Batch, BatchItem, ErpAck, ErpExport
+from exports.reporting.outlook import Code, Outlook
 
 
 class Tone(StrEnum):
@@ -53,6 +56,27 @@ def badge(label: str, tone: Tone) -> SafeString:
 def export_badge(status: str) -> SafeString:
     status = ErpExport.Status(status)
     return badge(status.label, _EXPORTS[status])
+
+
+def outlook_badges(export: ErpExport, outlook: Outlook) -> SafeString:
+    """How far an export is, and in a few words or a code what it waits for or why it failed."""
+    if outlook.code is Code.NEEDS_DECISION:
+        badges = [badge("needs a decision", Tone.BAD)]
+    else:
+        badges = [export_badge(export.status)]
+    if outlook.code is Code.ACK_OVERDUE:
+        badges.append(badge("overdue", Tone.BAD))
+    if export.picked_up_at and export.status == ErpExport.Status.SENT:
+        badges.append(badge("picked up", Tone.GOOD))
+    reason = _codes(export.error_json or {}) if outlook.code is Code.FAILED else outlook.label
+    return format_html(
+        "{} <span>{}</span>", format_html_join(" ", "{}", ((b,) for b in badges)), reason
+    )
+
+
+def _codes(error: Mapping[str, Any]) -> str:
+    """The code of an error, and that of the ERP if it said one."""
+    return " ".join(code for name in ("code", "erp_code") if (code := error.get(name)))
 
 
 def verdict_badge(verdict: str) -> SafeString:

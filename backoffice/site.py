@@ -10,10 +10,12 @@ from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, URLResolver, path
 
+from backoffice.badges import outlook_badges
 from backoffice.searching import SearchForm
 from backoffice.start.page import StartPage
 from connectors import ownership
 from exports.models import ErpExport
+from exports.reporting.outlook import Circumstances, outlook
 from exports.reporting.search import MOST, find_orders
 from orders.models import DraftOrder
 
@@ -60,7 +62,10 @@ class OrderflowAdminSite(StartPage):
         if len(found) == 1 and found[0][0].external_order_number == text:
             return redirect("admin:orders_draftorder_change", found[0][0].pk)
         order_admin = self.get_model_admin(DraftOrder)
-        export_admin = self.get_model_admin(ErpExport)
+        circumstances = Circumstances()
+        outlooks = {
+            export.pk: outlook(export, circumstances) for _, export in found if export is not None
+        }
         return TemplateResponse(
             request,
             "admin/search.html",
@@ -75,7 +80,8 @@ class OrderflowAdminSite(StartPage):
                         order,
                         order_admin.status_badge(order),  # type: ignore[attr-defined]
                         export,
-                        export and export_admin.status_badge(export),  # type: ignore[attr-defined]
+                        export and outlook_badges(export, outlooks[export.pk]),
+                        export and outlooks[export.pk],
                     )
                     for order, export in found
                 ],

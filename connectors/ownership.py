@@ -6,7 +6,7 @@ another database, even where the installation has the same name.
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Exists
+from django.db.models import Exists, QuerySet
 
 from accounts import audit, sessions
 from accounts.audit import Action
@@ -18,13 +18,16 @@ class OtherInstance(Exception):
     """This database belongs to another installation. The text says what to do."""
 
 
+def ours() -> QuerySet[DeliveryInstance]:
+    """One row if this installation may deliver, else none."""
+    return DeliveryInstance.objects.filter(
+        name=settings.DELIVERY_INSTANCE, database=DatabaseIdentity()
+    )
+
+
 def is_ours() -> Exists:
     """The condition that this installation may deliver, for queries."""
-    return Exists(
-        DeliveryInstance.objects.filter(
-            name=settings.DELIVERY_INSTANCE, database=DatabaseIdentity()
-        )
-    )
+    return Exists(ours())
 
 
 def objection() -> str:

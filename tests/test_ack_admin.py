@@ -194,26 +194,26 @@ def test_an_export_says_what_it_waits_for(
     assert listed(picked_up="no") == {export.filename for export in sent[1:]}
     assert listed(overdue="yes") == set()
     ErpExport.objects.update(ack_due_at=now + timedelta(days=1))
-    assert "The ERP has time to answer until" in page()
+    assert "The ERP has not acknowledged it yet. Ack due: " in page()
     ErpExport.objects.exclude(id=sent[2].id).update(ack_due_at=now - timedelta(days=1))
-    assert "ask the ERP admin what became of the order" in page()
-    assert "has not even taken the file" in page(left)
+    assert "Ask the ERP team what became of the order." in page()
+    assert "the file was not picked up as far as is known" in page(left)
     assert listed(overdue="yes") == {taken.filename, left.filename}
     dropzone.acks.rmdir()
     poll(erp.id)
-    assert "Answers cannot be read at present" in page()
+    assert "Acks cannot be read at present" in page()
     assert "DIR_MISSING" in page()
 
     ErpExport.objects.filter(id=left.id).update(status="PENDING", next_attempt_at=now)
     assert "no worker is running" in page(left)
     heartbeat.register()
-    assert "A worker delivers it now." in page(left)
+    assert "A worker sends it now." in page(left)
     ErpExport.objects.filter(id=left.id).update(next_attempt_at=now + timedelta(hours=1))
-    assert "The next try is at" in page(left)
+    assert "Next try: " in page(left)
     circuit_breaker.record_failure(erp, ConnectorError("CONNECT_TIMEOUT"))
-    assert "connection</a> fails: " in page(left)
+    assert "Waiting: the connection fails. " in page(left)
     circuit_breaker.pause(erp.id, reason="Holiday", actor=User.objects.get(username="ann"))
-    assert "is paused: Holiday (ann)" in page(left)
+    assert "the connection is paused. Reason: Holiday (ann)" in page(left)
 
 
 def test_where_no_answers_are_read_none_is_expected(
@@ -224,7 +224,7 @@ def test_where_no_answers_are_read_none_is_expected(
     (export,) = some_exports(org, a_user(org))
     deliver(erp.id)
     page = text(operator.get(url("erpexport_change", export.id)))
-    assert "no answer is expected" in page
+    assert "no ack is expected" in page
     page = text(operator.get(reverse("admin:connectors_erpconnection_change", args=[erp.id])))
     assert "there is no ack folder" in page
     assert "Check acks" not in page

@@ -195,7 +195,14 @@ def test_push_answers_with_the_export(owner: APIClient, dropzone: ErpConnection)
     assert export["requested_by"] == "olivia@acme.example"
     assert export["approved_by"] == "olivia@acme.example"
     assert len(export["approved_hash"]) == 64
-    assert export["waiting_for"] == {"connection_paused": "NEVER_TESTED", "error": None}
+    assert export["waiting_for"] == {
+        "code": "CONNECTION_PAUSED",
+        "message": "Waiting: the connection is paused. Reason: It was not tested since it was set "
+        "up or changed.",
+        "until": None,
+        "connection_paused": "NEVER_TESTED",
+        "error": None,
+    }
     pushed = owner.get(order).json()
     assert (pushed["status"], pushed["latest_export"]["id"]) == ("PUSHING", export["id"])
 

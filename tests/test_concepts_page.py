@@ -1,11 +1,13 @@
 """The page of concepts has the words of the code: each status, verdict and outcome; no other."""
 
 import re
+from enum import StrEnum
 
 import pytest
 
 from connectors.lease import DURATION
 from exports.models import BatchItem, ErpAck, ErpExport
+from exports.reporting.outlook import Code
 from orders.models import DraftOrder
 from tests.invariants import LEGAL
 from tests.processes import ROOT
@@ -22,10 +24,15 @@ def table(first_column: str) -> list[list[str]]:
 
 @pytest.mark.parametrize(
     ("first_column", "choices"),
-    [("order", DraftOrder.Status), ("verdict", ErpAck.Verdict), ("outcome", BatchItem.Outcome)],
+    [
+        ("order", DraftOrder.Status),
+        ("verdict", ErpAck.Verdict),
+        ("outcome", BatchItem.Outcome),
+        ("outlook", Code),
+    ],
 )
-def test_the_tables_have_every_value(first_column: str, choices: type[DraftOrder.Status]) -> None:
-    assert [row[0] for row in table(first_column)] == list(choices.values)
+def test_the_tables_have_every_value(first_column: str, choices: type[StrEnum]) -> None:
+    assert [row[0] for row in table(first_column)] == [choice.value for choice in choices]
 
 
 def test_an_order_goes_on_to_what_there_is() -> None:

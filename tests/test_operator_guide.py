@@ -367,7 +367,7 @@ def an_overdue_order(stage: Stage) -> DraftOrder:
     page.goto(f"{stage.url}/admin/exports/erpexport/?overdue=yes")
     eventually(content(page), export.filename)
     page.get_by_role("link", name="PO-SILENT").click()
-    expect(state(page)).to_contain_text("The ERP has not answered by")
+    expect(state(page)).to_contain_text("the ack is overdue")
     expect(state(page)).to_contain_text("Nothing is sent again by itself.")
     stage.picture(page, "export-overdue")
     return order
@@ -432,7 +432,7 @@ def a_paused_connection(stage: Stage) -> None:
     expect(state(page)).to_contain_text("1 export")
     stage.picture(page, "connection-paused")
     stage.open_export(page, order)
-    expect(state(page)).to_contain_text("It waits, for its connection is paused")
+    expect(state(page)).to_contain_text("Waiting: the connection is paused")
 
     # The ERP admin confirms the new key.
     page.goto(stage.connection_url)

@@ -2,12 +2,14 @@
 
 from typing import Any, Final
 
+from django.utils.functional import cached_property
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from api.schema import part
 from api.serializers import ErrorReport, StrictSerializer, Text
 from exports.models import ErpExport, ErpExportEvent
+from exports.reporting.outlook import Circumstances, Code, outlook
 
 _STAGING_NAMES: Final = {"tmp", "path", "removed"}
 
@@ -72,14 +74,23 @@ class ErpExportSerializer(ErpExportSummarySerializer):
             "updated_at",
         ]
 
+    @cached_property
+    def _circumstances(self) -> Circumstances:
+        # One serializer serves all exports of a response.
+        return Circumstances()
+
     @extend_schema_field(part("schemas", "WaitingFor") | {"nullable": True})
     def get_waiting_for(self, export: ErpExport) -> dict[str, Any] | None:
         connection = export.erp_connection
         if export.status != ErpExport.Status.PENDING:
             return None
-        if not connection.is_paused and connection.last_error is None:
+        waiting = outlook(export, self._circumstances)
+        if waiting.code is Code.DUE and connection.last_error is None:
             return None
         return {
+            "code": waiting.code,
+            "message": waiting.text,
+            "until": waiting.until,
             "connection_paused": connection.pause_reason or None,
             "error": connection.last_error,
         }

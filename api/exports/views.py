@@ -25,7 +25,7 @@ from kernel.problems import Problem
 
 def as_shown(exports: QuerySet[ErpExport]) -> QuerySet[ErpExport]:
     """Single exports with what is shown of them, in one query."""
-    return exports.select_related("erp_connection", "requested_by", "approved_by").defer(
+    return exports.select_related("erp_connection__paused_by", "requested_by", "approved_by").defer(
         "payload", "erp_connection__config_encrypted"
     )
 
@@ -49,7 +49,9 @@ class ErpExportViewSet(OrgViewSet):
             return exports
         if self.action == "list":
             # The exports of a page share a connection or two: that is read once, not with each.
-            connections = ErpConnection.objects.defer("config_encrypted")
+            connections = ErpConnection.objects.select_related("paused_by").defer(
+                "config_encrypted"
+            )
             return exports.defer("payload").prefetch_related(
                 Prefetch("erp_connection", connections), "requested_by", "approved_by"
             )

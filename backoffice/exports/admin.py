@@ -14,6 +14,7 @@ from django.utils.http import content_disposition_header
 from django.utils.safestring import SafeString
 
 from backoffice.acks.admin import AckInline
+from backoffice.badges import outlook_badges
 from backoffice.batches.admin import BatchAdmin, BatchItemAdmin
 from backoffice.exports.decisions import ExportDeciding
 from backoffice.exports.failures import Failures
@@ -21,12 +22,10 @@ from backoffice.exports.lists import ExportListing
 from backoffice.highlighting import highlighted
 from backoffice.pages import link
 from backoffice.scoping import person
-from connectors.circuit_breaker import pause_sentence
 from connectors.port import media_type
-from exports.delivery import heartbeat
 from exports.models import Batch, BatchItem, ErpAck, ErpExport, ErpExportEvent
+from exports.reporting.outlook import Circumstances, outlook
 from exports.resolution.manual import possible_outcomes
-from kernel.db import db_now
 from kernel.durations import in_words
 from orders.models import DraftOrder
 
@@ -142,11 +141,15 @@ class ErpExportAdmin(ExportListing, ExportDeciding, Failures):
 
     def object_context(self, request: HttpRequest, obj: ErpExport) -> dict[str, Any]:
         is_pending = obj.status == ErpExport.Status.PENDING
+        expected = outlook(obj, Circumstances())
         may = person(request).has_perm
         return {
             "export": obj,
-            "status": self.status_badge(obj),
-            **_outlook(obj),
+            "status": outlook_badges(obj, expected),
+            "outlook": expected,
+            "ack_error": expected.expects_ack and obj.erp_connection.ack_error,
+            "open_acks": obj.acks.filter(ErpAck.OPEN),
+            "answered_after": obj.acked_at and obj.sent_at and in_words(obj.acked_at - obj.sent_at),
             "timeline": _timeline(obj) if may("exports.view_erpexportevent") else None,
             "is_cancellable": (
                 is_pending and obj.staged_path is None and may("exports.cancel_erpexport")
@@ -193,20 +196,3 @@ def _facts(detail: Mapping[str, Any]) -> list[tuple[str, str]]:
         if value
     }
     return [(_FACTS.get(name, name), _VALUES.get(text, text)) for name, text in told.items()]
-
-
-def _outlook(export: ErpExport) -> dict[str, Any]:
-    """What the page says about how an export goes on, or how long it took."""
-    connection = export.erp_connection
-    outlook: dict[str, Any] = {
-        "now": db_now(),
-        "pause_reason": pause_sentence(connection),
-        "open_acks": export.acks.filter(ErpAck.OPEN),
-    }
-    if export.status == ErpExport.Status.PENDING:
-        outlook["has_worker"] = heartbeat.alive().exists()
-    if export.status == ErpExport.Status.SENT:
-        outlook["expects_answer"] = connection.reads_acks
-    if export.acked_at and export.sent_at:
-        outlook["answered_after"] = in_words(export.acked_at - export.sent_at)
-    return outlook

@@ -3,18 +3,21 @@
 from typing import Any
 
 from django.contrib import admin
+from django.contrib.admin.views.main import ChangeList
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 from django.utils.formats import localize
-from django.utils.html import format_html, format_html_join
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from backoffice.badges import Tone, badge, export_badge
+from backoffice.badges import outlook_badges
 from backoffice.csv_lists import CsvAdmin
 from backoffice.filters import ConditionFilter, VisibleFieldListFilter
+from backoffice.lists import BoundedChangeList
 from connectors.errors import CATALOGUE
 from exports.models import ErpExport
 from exports.reporting.failures import OPEN_FAILURE, caused_by
+from exports.reporting.outlook import Circumstances, outlook
 
 
 class NeedsDecision(ConditionFilter):
@@ -59,6 +62,18 @@ class ErrorCode(admin.SimpleListFilter):
         return queryset.filter(caused_by(cause)) if cause else queryset
 
 
+class ExportChangeList(BoundedChangeList):
+    """Gives each row that is shown its `outlook`."""
+
+    def get_results(self, request: HttpRequest) -> None:
+        super().get_results(request)
+        # With the configurations, which say whether an ack is expected; CSV reads none of them.
+        self.result_list = self.result_list.defer(None).defer("payload")
+        circumstances = Circumstances()
+        for export in self.result_list:
+            export.outlook = outlook(export, circumstances)
+
+
 class ExportListing(CsvAdmin):
     list_display = ("order_and_file", "status_badge", "erp_connection", "pushed_and_sent")
     list_filter = (
@@ -71,7 +86,12 @@ class ExportListing(CsvAdmin):
         ("erp_connection", VisibleFieldListFilter),
         ErrorCode,
     )
-    list_select_related = ("draft_order", "erp_connection__org", "requested_by")
+    list_select_related = (
+        "draft_order",
+        "erp_connection__org",
+        "erp_connection__paused_by",
+        "requested_by",
+    )
     list_per_page = 50
     search_fields = ("filename", "draft_order__external_order_number", "erp_order_id")
     search_help_text = "File name, order number or ERP number"
@@ -93,6 +113,9 @@ class ExportListing(CsvAdmin):
         "acknowledged at": lambda export: export.acked_at,
     }
 
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        return ExportChangeList
+
     def get_queryset(self, request: HttpRequest) -> QuerySet[ErpExport]:
         exports: QuerySet[ErpExport] = super().get_queryset(request)
         return exports.defer("payload", "erp_connection__config_encrypted")
@@ -110,16 +133,10 @@ class ExportListing(CsvAdmin):
         )
 
     @admin.display(description="status", ordering="status")
-    def status_badge(self, export: ErpExport) -> SafeString:
-        if export.needs_decision:
-            badges = [badge("needs a decision", Tone.BAD)]
-        else:
-            badges = [export_badge(export.status)]
-        if export.is_overdue:
-            badges.append(badge("overdue", Tone.BAD))
-        if export.status == ErpExport.Status.SENT and export.picked_up_at:
-            badges.append(badge("picked up", Tone.GOOD))
-        code = export.error_json.get("code", "") if export.error_json else ""
+    def status_badge(self, export: Any) -> SafeString:
+        # The list of Django hands over a row alone: ExportChangeList has given it its outlook.
         return format_html(
-            "{} <span>{}</span>", format_html_join(" ", "{}", ((b,) for b in badges)), code
+            '<span title="{}">{}</span>',
+            export.outlook.text,
+            outlook_badges(export, export.outlook),
         )

@@ -9,7 +9,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import URLPattern, path
 
-from backoffice.badges import export_badge
+from backoffice.badges import outlook_badges
 from backoffice.filters import VisibleFieldListFilter
 from backoffice.highlighting import highlighted
 from backoffice.orders.decisions import OrderDeciding, decide_url
@@ -19,6 +19,7 @@ from backoffice.scoping import OrgScopedAdmin, person
 from exports.models import ErpExport, ErpExportEvent
 from exports.pushing.actions import DECISIONS
 from exports.pushing.rendering import preview_order
+from exports.reporting.outlook import Circumstances, outlook
 from kernel.errors import Refused
 from kernel.limits import MAX_FORM_LINES
 from orders import lifecycle
@@ -97,8 +98,10 @@ class DraftOrderAdmin(OrderListing, OrderEditing, OrderDeciding):
             and content_hash(order) != order.approved_hash
         )
         # The live export need not be the newest: the ERP may have accepted an older one late.
-        live = order.exports.filter(status__in=ErpExport.LIVE).first()
-        export = live or order.exports.order_by("-created_at", "-id").first()
+        exports = order.exports.select_related("erp_connection__paused_by")
+        live = exports.filter(status__in=ErpExport.LIVE).first()
+        export = live or exports.order_by("-created_at", "-id").first()
+        expected = export and outlook(export, Circumstances())
         return {
             "order": order,
             "order_badge": self.status_badge(order),
@@ -110,7 +113,8 @@ class DraftOrderAdmin(OrderListing, OrderEditing, OrderDeciding):
             "most_lines": MAX_FORM_LINES,
             "has_preview": order.status == Status.APPROVED and not is_stale,
             "export": export,
-            "export_badge": export and export_badge(export.status),
+            "export_badge": export and expected and outlook_badges(export, expected),
+            "outlook": expected,
             **_late_acceptance(order, export),
             "decisions": [
                 (decision, decide_url(decision, order))

@@ -2,7 +2,7 @@
 
 import os
 import socket
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.db.models import QuerySet, Sum
@@ -29,9 +29,9 @@ def beat(worker: Worker) -> None:
         worker.save(force_insert=True)
 
 
-def alive() -> QuerySet[Worker]:
-    """The workers that were heard of lately."""
-    return Worker.objects.filter(beat_at__gt=db_now() - _DEAD_AFTER)
+def alive(now: datetime | None = None) -> QuerySet[Worker]:
+    """The workers that were heard of lately. `now`: the database's time, if it is known."""
+    return Worker.objects.filter(beat_at__gt=(now or db_now()) - _DEAD_AFTER)
 
 
 def count_processes() -> int:

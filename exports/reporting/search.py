@@ -66,8 +66,8 @@ def _with_exports(
         .in_bulk(list(dict.fromkeys(keys))[:MOST])
     )
     exports = (
-        ErpExport.objects.select_related("erp_connection")
-        .defer("payload", "erp_connection__config_encrypted")
+        ErpExport.objects.select_related("erp_connection__paused_by")
+        .defer("payload")
         .in_bulk([order.latest_export for order in orders.values()] if is_shown else [])
     )
     return [
