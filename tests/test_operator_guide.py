@@ -244,7 +244,7 @@ def approve_and_push(stage: Stage) -> DraftOrder:
         follow(page, page.get_by_role("button", name=decision))
         expect(page.get_by_text(outcome)).to_be_visible()
     stage.open_export(page, order)
-    eventually(state(page), "acknowledged")
+    eventually(state(page), "In the ERP as SO-")
     expect(state(page)).to_contain_text("ERP number SO-000001")
     stage.picture(page, "export-acknowledged")
     return order
@@ -350,7 +350,7 @@ def a_refusal(stage: Stage) -> None:
     decide(page, "Approve")
     decide(page, "Push")
     stage.open_export(page, order)
-    eventually(state(page), "acknowledged")
+    eventually(state(page), "In the ERP as SO-")
     assert order.exports.count() == 2
 
 
@@ -445,7 +445,7 @@ def a_paused_connection(stage: Stage) -> None:
     run_test(page)
     expect(page.get_by_text("The connection works")).to_be_visible()
     stage.open_export(page, order)
-    eventually(state(page), "acknowledged")
+    eventually(state(page), "In the ERP as SO-")
 
 
 def an_unknown_outcome(stage: Stage) -> None:
@@ -479,4 +479,4 @@ def an_unknown_outcome(stage: Stage) -> None:
     stage.open_export(page, order)
     eventually(state(page), "sent")
     with stage.erp(*RULES):
-        eventually(state(page), "acknowledged")
+        eventually(state(page), "In the ERP as SO-")
