@@ -1,0 +1,19 @@
+"""The tables of the ledger, each in a module of its own."""
+
+from exports.models.ack import ErpAck
+from exports.models.batch import Batch, BatchItem
+from exports.models.counter import Tally, TallyProgress
+from exports.models.event import ErpExportEvent
+from exports.models.export import ErpExport
+from exports.models.worker import Worker
+
+__all__ = [
+    "Batch",
+    "BatchItem",
+    "ErpAck",
+    "ErpExport",
+    "ErpExportEvent",
+    "Tally",
+    "TallyProgress",
+    "Worker",
+]

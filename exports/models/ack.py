@@ -1,0 +1,133 @@
+"""The table of acks: files in which ERPs answer, and what was made of them."""
+
+import uuid
+
+from django.db import models
+from django.db.models import Q
+
+from accounts.models import Org, User
+from connectors.models import ErpConnection
+from connectors.port import Ack
+from exports.models.export import ErpExport
+from kernel.db import Now, RandomUUID
+
+
+class ErpAck(models.Model):
+    """A file in an ack folder that claims to answer an export, and what was made of it."""
+
+    class Verdict(models.TextChoices):
+        WAITING = "WAITING", "waiting for its export to be sent"
+        APPLIED = "APPLIED", "applied"
+        DUPLICATE = "DUPLICATE", "duplicate"
+        CONFLICT = "CONFLICT", "contradicts an earlier answer"
+        LATE = "LATE", "answers an older export"
+        UNMATCHED = "UNMATCHED", "matches no export"
+        MALFORMED = "MALFORMED", "malformed"
+        DISMISSED = "DISMISSED", "dismissed"
+
+    id = models.UUIDField(
+        primary_key=True, default=uuid.uuid4, db_default=RandomUUID(), editable=False
+    )
+    org = models.ForeignKey(Org, on_delete=models.PROTECT, related_name="erp_acks", db_index=False)
+    erp_connection = models.ForeignKey(
+        ErpConnection, on_delete=models.PROTECT, related_name="acks", db_index=False
+    )
+    export = models.ForeignKey(ErpExport, on_delete=models.PROTECT, null=True, related_name="acks")
+    # The file, of one too large its beginning. `modified_at`: seconds by the dropzone's clock.
+    filename = models.TextField()
+    sha256 = models.CharField("SHA-256", max_length=64)
+    size = models.BigIntegerField(null=True)
+    modified_at = models.BigIntegerField(null=True)
+    raw = models.TextField()
+
+    # What it says, if it was understood.
+    is_accepted = models.BooleanField(null=True)
+    erp_order_id = models.TextField("ERP order number", null=True)
+    error_code = models.TextField(null=True)
+    message = models.TextField(null=True)
+    processed_at = models.DateTimeField("processed by the ERP at", null=True)
+
+    verdict = models.CharField(max_length=20, choices=Verdict)
+    reason = models.TextField(blank=True)
+    seen_at = models.DateTimeField(db_default=Now())
+    decided_at = models.DateTimeField(null=True)
+    decided_by = models.ForeignKey(User, on_delete=models.PROTECT, null=True, related_name="+")
+    moved_at = models.DateTimeField(null=True)
+    raw_pruned_at = models.DateTimeField(null=True)
+
+    # What may change when a waiting file is looked at again.
+    LOOKED_AT_AGAIN = (
+        "export",
+        "sha256",
+        "size",
+        "modified_at",
+        "raw",
+        "seen_at",
+        "is_accepted",
+        "erp_order_id",
+        "error_code",
+        "message",
+        "processed_at",
+        "verdict",
+        "reason",
+    )
+    # A person has to look at these, until one has decided.
+    OPEN = Q(verdict__in=["CONFLICT", "LATE", "UNMATCHED", "MALFORMED"], decided_at=None)
+
+    class Meta:
+        db_table = "erp_ack"
+        verbose_name = "ERP ack"
+        ordering = ["-seen_at", "-id"]
+        permissions = [("decide_erpack", "Can decide what acks mean")]
+        indexes = [
+            models.Index(
+                fields=["org", "-seen_at"],
+                condition=Q(
+                    verdict__in=["CONFLICT", "LATE", "UNMATCHED", "MALFORMED"], decided_at=None
+                ),
+                name="idx_erp_ack_open",
+            ),
+            models.Index(fields=["-seen_at", "-id"], name="idx_erp_ack_seen"),
+            models.Index(fields=["org", "-seen_at", "-id"], name="idx_erp_ack_org_seen"),
+            models.Index(
+                fields=["org", "verdict", "-seen_at", "-id"], name="idx_erp_ack_org_verdict"
+            ),
+            models.Index(
+                fields=["org", "erp_connection", "-seen_at", "-id"],
+                name="idx_erp_ack_org_connection",
+            ),
+        ]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["erp_connection", "filename", "sha256"], name="erp_ack_file_once"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return self.filename
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether the file may be put away: nothing more is expected of it."""
+        return self.decided_at is not None or self.verdict not in (
+            self.Verdict.WAITING,
+            self.Verdict.UNMATCHED,
+        )
+
+    @property
+    def answer(self) -> Ack | None:
+        """What the file says; None if it was not understood."""
+        if self.is_accepted is None:
+            return None
+        return Ack(
+            is_accepted=self.is_accepted,
+            erp_order_id=self.erp_order_id,
+            error_code=self.error_code,
+            message=self.message,
+            processed_at=self.processed_at,
+        )
+
+    def fill(self, answer: Ack | None) -> None:
+        """Take over what the file says; None: it was not understood."""
+        for name in ("is_accepted", "erp_order_id", "error_code", "message", "processed_at"):
+            setattr(self, name, getattr(answer, name, None))

@@ -1,0 +1,62 @@
+"""The tables of counters: how many exports were sent, acknowledged, failed; and how far they go."""
+
+from datetime import timedelta
+
+from django.db import models
+
+from connectors.models import ErpConnection
+from kernel.db import Now
+
+
+class Tally(models.Model):
+    """How many exports of a connection came to something. `exports.reporting.counters` counts.
+
+    `label`: of failures the error code; of what was sent or acknowledged, the seconds that it took
+    at most.
+    """
+
+    class Outcome(models.TextChoices):
+        CREATED = "created"
+        SENT = "sent"
+        ACKED = "acked"
+        FAILED = "failed"
+        CANCELLED = "cancelled"
+        ATTEMPT_FAILED = "attempt_failed"
+
+    erp_connection = models.ForeignKey(
+        ErpConnection, on_delete=models.PROTECT, related_name="+", db_index=False
+    )
+    outcome = models.CharField(max_length=20, choices=Outcome)
+    label = models.CharField(max_length=50, blank=True)
+    count = models.BigIntegerField(default=0)
+    took = models.DurationField(default=timedelta)
+
+    class Meta:
+        db_table = "tally"
+        default_permissions = ()
+        constraints = [
+            models.UniqueConstraint(
+                fields=["erp_connection", "outcome", "label"], name="tally_once"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.outcome} {self.label}: {self.count}"
+
+
+class TallyProgress(models.Model):
+    """The one row that says up to which event the tallies go: `counted`.
+
+    `noted`: the latest event at `noted_at`, up to which they may go once it is settled.
+    """
+
+    counted = models.BigIntegerField(default=0)
+    noted = models.BigIntegerField(default=0)
+    noted_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        db_table = "tally_progress"
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return f"counted up to {self.counted}"

@@ -1,0 +1,58 @@
+"""The history of exports: the table of their events."""
+
+from django.db import models
+from django.db.models import Q
+
+from accounts.models import User
+from exports.models.export import ErpExport
+from kernel.db import Now
+
+
+class ErpExportEvent(models.Model):
+    """Something that happened to an export. Events are only ever added.
+
+    `status` is the export's afterwards, so that replaying the events gives its present state.
+    No actor: the system.
+    """
+
+    class Kind(models.TextChoices):
+        CREATED = "CREATED", "created"
+        STAGING = "STAGING", "staging"
+        STAGED = "STAGED", "staged"
+        RESUMED = "RESUMED", "resumed"
+        REQUESTED = "REQUESTED", "delivery requested"
+        ATTEMPT_FAILED = "ATTEMPT_FAILED", "attempt failed"
+        SENT = "SENT", "sent"
+        PICKED_UP = "PICKED_UP", "picked up"
+        ACKED = "ACKED", "acknowledged"
+        REFUSED = "REFUSED", "refused by the ERP"
+        ANSWERED = "ANSWERED", "answered again"
+        FAILED = "FAILED", "failed"
+        SETTLING = "SETTLING", "being settled by hand"
+        SETTLED = "SETTLED", "settled by hand"
+        CANCELLED = "CANCELLED", "cancelled"
+        SWEPT = "SWEPT", "staging files removed"
+
+    # What makes an export fail, other than that a person cancels it.
+    FAILURE = Q(kind__in=[Kind.FAILED, Kind.REFUSED, Kind.SETTLED], status=ErpExport.Status.FAILED)
+
+    export = models.ForeignKey(ErpExport, on_delete=models.PROTECT, related_name="events")
+    kind = models.CharField(max_length=20, choices=Kind)
+    status = models.CharField(max_length=20, choices=ErpExport.Status)
+    at = models.DateTimeField(db_default=Now())
+    actor = models.ForeignKey(User, on_delete=models.PROTECT, null=True, related_name="+")
+    detail = models.JSONField(db_default={}, default=dict)
+
+    class Meta:
+        db_table = "erp_export_event"
+        ordering = ["id"]
+        indexes = [
+            models.Index(
+                fields=["at"],
+                condition=Q(kind__in=["FAILED", "REFUSED", "SETTLED"], status="FAILED"),
+                name="idx_erp_export_event_failure",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.get_kind_display()} at {self.at:%Y-%m-%d %H:%M:%S}"
