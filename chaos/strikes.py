@@ -16,7 +16,7 @@ import paramiko
 from django.db import OperationalError
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from connectors.dropzone.pipeline import Pipeline
+from connectors.dropzone.sftp.pipeline import Pipeline
 from exports.delivery import protocol
 
 _NAP_SECONDS = 0.4

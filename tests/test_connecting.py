@@ -18,8 +18,8 @@ from django.core.management import CommandError, call_command
 from django.test import override_settings
 from paramiko.common import cMSG_USERAUTH_REQUEST
 
-from connectors.dropzone import ssh
 from connectors.dropzone.connector import DropzoneJsonV1Connector, pool
+from connectors.dropzone.sftp import ssh
 from connectors.errors import ConnectorError
 from connectors.port import ConnectionReport, ReportStep
 from tests.builders import a_connection, an_org

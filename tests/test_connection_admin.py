@@ -313,7 +313,7 @@ def test_pin_the_host_key_that_was_shown(sftp: ErpConnection, operator: User) ->
 
 
 def test_the_fingerprint_is_the_one_that_ssh_shows() -> None:
-    from connectors.dropzone import ssh
+    from connectors.dropzone.sftp import ssh
 
     assert HostKey.parse(HOST_KEY).fingerprint == ssh.fingerprint(HOST_KEY)
     assert HostKey.parse("nonsense").fingerprint == "unreadable"

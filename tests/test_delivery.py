@@ -19,9 +19,9 @@ from django.test import override_settings
 from accounts.models import Org, User
 from connectors import circuit_breaker, configuring
 from connectors.dropzone.filesystem import FilesystemFolder
-from connectors.dropzone.pipeline import Pipeline
 from connectors.dropzone.session import DropzoneSession
-from connectors.dropzone.sftp import SftpFolder
+from connectors.dropzone.sftp.folder import SftpFolder
+from connectors.dropzone.sftp.pipeline import Pipeline
 from connectors.errors import ConnectorError
 from connectors.models import ErpConnection
 from connectors.port import ConfigError, Delivery

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from connectors import circuit_breaker
-from connectors.dropzone import ssh
 from connectors.dropzone.connector import DropzoneJsonV1Connector
-from connectors.dropzone.transport import Transport
+from connectors.dropzone.sftp import ssh
+from connectors.dropzone.sftp.transport import Transport
 from connectors.errors import ConnectorError
 from connectors.models import ErpConnection
 from exports.delivery.protocol import deliver

@@ -11,8 +11,8 @@ from paramiko import sftp as wire
 
 from connectors.dropzone.connector import DropzoneJsonV1Connector, _open_folder
 from connectors.dropzone.folder import NewFile
-from connectors.dropzone.pipeline import Pipeline, Request
-from connectors.dropzone.ssh import Connection
+from connectors.dropzone.sftp.pipeline import Pipeline, Request
+from connectors.dropzone.sftp.ssh import Connection
 from tests.dropzones import dropzone_of
 
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from connectors.dropzone import pool as pools
 from connectors.dropzone.connector import DropzoneJsonV1Connector
+from connectors.dropzone.sftp import pool as pools
 from connectors.errors import ConnectorError
 from tests.dropzones import asyncssh_config
 from tests.servers import AsyncSSHServer

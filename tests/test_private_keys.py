@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from connectors.dropzone import ssh
 from connectors.dropzone.connector import DropzoneJsonV1Connector
+from connectors.dropzone.sftp import ssh
 from connectors.port import ConfigError
 from tests.dropzones import openssh_config
 from tests.servers import OpenSSHServer

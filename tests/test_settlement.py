@@ -10,7 +10,7 @@ import pytest
 from accounts.models import Org, User
 from connectors import circuit_breaker, lease
 from connectors.configuring import change_config, masked_config
-from connectors.dropzone.sftp import SftpFolder
+from connectors.dropzone.sftp.folder import SftpFolder
 from connectors.models import ErpConnection
 from connectors.port import Evidence
 from exports.delivery import cleanup

@@ -11,16 +11,17 @@ from typing import Any
 
 from django.conf import settings
 
-from connectors.dropzone import acks, document, naming, schemas, ssh
+from connectors.dropzone import acks, document, naming, schemas
 from connectors.dropzone import config as configuration
 from connectors.dropzone.config import DropzoneConfig, SftpConfig
 from connectors.dropzone.filesystem import FilesystemFolder, allowed_path
 from connectors.dropzone.folder import DropFolder
-from connectors.dropzone.pool import SessionPool
-from connectors.dropzone.private_keys import load_private_key
 from connectors.dropzone.probe import Probe
 from connectors.dropzone.session import DropzoneSession
-from connectors.dropzone.sftp import SftpFolder
+from connectors.dropzone.sftp import ssh
+from connectors.dropzone.sftp.folder import SftpFolder
+from connectors.dropzone.sftp.pool import SessionPool
+from connectors.dropzone.sftp.private_keys import load_private_key
 from connectors.errors import ConnectorError
 from connectors.port import (
     MODE,

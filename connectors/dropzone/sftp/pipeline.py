@@ -11,7 +11,7 @@ from paramiko.message import Message
 from paramiko.ssh_exception import SSHException
 
 from connectors.dropzone.folder import FileError, Reason
-from connectors.dropzone.ssh import Connection
+from connectors.dropzone.sftp.ssh import Connection
 from connectors.errors import ConnectorError
 
 CHUNK = 32 * 1024  # what every server takes in one write or gives in one read

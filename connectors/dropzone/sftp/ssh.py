@@ -19,8 +19,8 @@ from paramiko.ssh_exception import (
 
 from connectors.addresses import Network, dial, resolve
 from connectors.dropzone.config import SftpConfig
-from connectors.dropzone.private_keys import load_private_key
-from connectors.dropzone.transport import Dismissal, Transport
+from connectors.dropzone.sftp.private_keys import load_private_key
+from connectors.dropzone.sftp.transport import Dismissal, Transport
 from connectors.errors import CATALOGUE, ConnectorError
 
 _SHOWN_WORDS: Final = 200

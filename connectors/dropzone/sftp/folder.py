@@ -10,8 +10,8 @@ from paramiko import sftp as wire
 from paramiko.message import Message
 
 from connectors.dropzone.folder import DropFolder, Entry, FileError, NewFile, Reason, Stat
-from connectors.dropzone.pipeline import CHUNK, Pipeline, Reply, Request
-from connectors.dropzone.ssh import Connection
+from connectors.dropzone.sftp.pipeline import CHUNK, Pipeline, Reply, Request
+from connectors.dropzone.sftp.ssh import Connection
 from kernel.failpoints import failpoint
 
 # What an attributes structure holds, by its flags.

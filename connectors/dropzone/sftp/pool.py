@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from connectors.dropzone.config import SftpConfig
-from connectors.dropzone.sftp import SftpFolder
+from connectors.dropzone.sftp.folder import SftpFolder
 from connectors.errors import ConnectorError
 
 IDLE_SECONDS = 60  # well below the four minutes after which some servers hang up by themselves
