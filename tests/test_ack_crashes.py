@@ -23,7 +23,7 @@ from connectors.dropzone.connector import pool
 from connectors.dropzone.session import DropzoneSession
 from connectors.errors import CATALOGUE, Kind
 from connectors.models import ErpConnection
-from exports.acks import poller
+from exports.acks import poller, unmatched
 from exports.acks.poller import Summary, poll
 from exports.models import ErpAck, ErpExport, ErpExportEvent
 from tests.builders import a_connection, a_user, an_org
@@ -512,7 +512,7 @@ def test_foreign_files_keep_no_answer_waiting(
 def test_unknown_answers_are_recorded_some_at_a_time(
     dropzone: Dropzone, erp: ErpConnection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(poller, "_UNMATCHED_AT_ONCE", 7)
+    monkeypatch.setattr(unmatched, "RECORDED_AT_ONCE", 7)
     monkeypatch.setattr(poller, "BATCH_BYTES", 3000)
     for number in range(20):
         answer = {"status": "ACKED", "message": "x" * 1000}

@@ -15,6 +15,7 @@ from django.db.models import F
 from accounts.models import Org, User
 from connectors import circuit_breaker, lease
 from connectors.models import ErpConnection
+from connectors.port import Ack
 from exports.acks import poller, review
 from exports.acks.poller import poll
 from exports.delivery.dispatch import ring_due_polls
@@ -710,7 +711,7 @@ def test_a_malformed_answer_is_read_by_a_person(
     with pytest.raises(Refused) as refused:
         review.assign(ack.id, sent.id, actor=ann, reason="?")
     assert refused.value.code == "NO_ANSWER"
-    answer = poller.Ack(
+    answer = Ack(
         is_accepted=True, erp_order_id="SO-5", error_code=None, message=None, processed_at=None
     )
     review.assign(ack.id, sent.id, actor=ann, reason="Asked the ERP admin", answer=answer)

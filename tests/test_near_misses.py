@@ -12,7 +12,7 @@ from django.urls import reverse
 from accounts.models import Org
 from connectors.dropzone import naming
 from connectors.models import ErpConnection
-from exports.acks import poller, review
+from exports.acks import review, unmatched
 from exports.acks.poller import poll
 from exports.delivery.protocol import deliver
 from exports.models import ErpAck, ErpExport
@@ -242,7 +242,7 @@ def test_a_folder_full_of_them_does_not_fill_the_table(
     operator: Client,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(poller, "NEAR_MISSES_KEPT", 12)
+    monkeypatch.setattr(unmatched, "NEAR_MISSES_KEPT", 12)
     for number in range(40):
         write(dropzone, f"ack_PO-{number}.json")
     write(dropzone, f"ack_{sent[0].filename}", "SO-1")

@@ -19,7 +19,8 @@ from connectors.errors import ConnectorError
 from connectors.models import ErpConnection
 from connectors.port import Ack, AckFile, Evidence, Session
 from connectors.storage import DjangoObjectStorage
-from exports.acks import poller
+from exports.acks import recording
+from exports.acks.recording import ReadAck
 from exports.delivery.protocol import mark_sent
 from exports.lifecycle import advance
 from exports.models import ErpExport, ErpExportEvent
@@ -88,7 +89,7 @@ def _uncounted(
     connection: ErpConnection, files: Sequence[AckFile], findings: Findings
 ) -> list[tuple[AckFile, UUID]]:
     """The answers among some files that do not count yet, with the exports that they answer."""
-    exports = poller.match(connection, files)
+    exports = recording.match(connection, files)
     recorded = set(
         connection.acks.filter(filename__in=[file.name for file in files]).values_list(
             "filename", flat=True
@@ -153,7 +154,7 @@ def apply(
                 raise content
             # One that was malformed stays so; the file in `error/` tells.
             if content and isinstance(connection.connector.read_ack(file.name, content), Ack):
-                poller.record_moved(connection, file, key, content)
+                recording.record_moved(connection, ReadAck(file, key, content))
     for untraced in _chunks(findings.untraced):
         ids = [export.id for export in untraced]
         if sends_untraced:
