@@ -13,7 +13,7 @@ from accounts.tokens import create_token, find_token
 from connectors.configuring import create_connection
 from connectors.errors import ConnectorError
 from connectors.models import ErpConnection
-from exports.delivery.protocol import fail
+from exports.delivery.outcomes import fail
 from exports.models import Batch, ErpAck
 from exports.pushing.batches import create_batch
 from exports.pushing.push import push_order

@@ -24,7 +24,7 @@ from django_q.models import OrmQ
 from accounts.models import Org, User
 from connectors.models import ErpConnection
 from connectors.port import Document
-from exports.delivery.protocol import fail
+from exports.delivery.outcomes import fail
 from exports.models import Batch, ErpExport
 from exports.pushing import batches, push
 from exports.pushing.actions import DECISIONS

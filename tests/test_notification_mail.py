@@ -20,7 +20,7 @@ from accounts.models import Membership, Org, User
 from connectors import circuit_breaker, ownership
 from connectors.errors import ConnectorError
 from connectors.models import DeliveryInstance, ErpConnection
-from exports.delivery.protocol import fail
+from exports.delivery.outcomes import fail
 from kernel.db import db_now
 from notifications.mail import send_due
 from notifications.models import EventType, Notification

@@ -9,7 +9,7 @@ from accounts.models import Org, User
 from connectors import circuit_breaker
 from connectors.errors import ConnectorError
 from connectors.models import ErpConnection
-from exports.delivery.protocol import fail
+from exports.delivery.outcomes import fail
 from exports.models import ErpExport
 from exports.pushing.push import cancel_export, push_order
 from orders import lifecycle

@@ -11,7 +11,8 @@ from django_q.models import OrmQ
 
 from accounts.models import Org, User
 from connectors.models import ErpConnection
-from exports.delivery.protocol import deliver, fail
+from exports.delivery.outcomes import fail
+from exports.delivery.protocol import deliver
 from exports.models import ErpExport, ErpExportEvent
 from exports.pushing.push import cancel_export, push_order, push_orders, retry_order, retry_orders
 from kernel.db import db_now

@@ -10,7 +10,7 @@ from connectors import circuit_breaker, ownership
 from connectors.errors import ConnectorError
 from connectors.models import ErpConnection
 from exports.delivery import bulkhead
-from exports.delivery.protocol import fail
+from exports.delivery.outcomes import fail
 from exports.lifecycle import advance
 from exports.models import ErpExport, ErpExportEvent
 from kernel.db import db_now

@@ -12,30 +12,23 @@ import uuid
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
-from typing import Any
 from uuid import UUID
 
-from django.conf import settings
 from django.db import Error as DatabaseFailure
 from django.db import transaction
 from django.db.models import F, Q
 
-from accounts.models import User
 from connectors import circuit_breaker
 from connectors.errors import ConnectorError, Kind
 from connectors.lease import Lease
 from connectors.models import ErpConnection
 from connectors.port import Delivery, Destination, Evidence, Session
-from exports.delivery import bulkhead
+from exports.delivery import bulkhead, outcomes
 from exports.lifecycle import advance, ids_of
 from exports.models import ErpExport, ErpExportEvent
-from kernel.backoff import wait_after
 from kernel.db import Now, db_now, retried
 from kernel.failpoints import failpoint
 from kernel.logs import about
-from orders import lifecycle
-from orders.models import DraftOrder
 
 logger = logging.getLogger(__name__)
 
@@ -173,8 +166,8 @@ class _Run:
         )
         exports = [e for e in exports if e.id in counted]
         deliveries = [_delivery(e, e.staged_path or "", self._staged_in(e)) for e in exports]
-        outcomes = session.publish(deliveries, is_resumed=True) if deliveries else []
-        return self._record(session, exports, outcomes)
+        results = session.publish(deliveries, is_resumed=True) if deliveries else []
+        return self._record(session, exports, results)
 
     def _staged_in(self, export: ErpExport) -> Destination | None:
         """Where an export was staged; None if its staged file may be gone for another reason.
@@ -207,9 +200,9 @@ class _Run:
         failpoint("noted")
         if not exports:
             return True
-        results = session.stage([_delivery(e, paths[e.id], here) for e in exports])
+        failures = session.stage([_delivery(e, paths[e.id], here) for e in exports])
         failpoint("staged")
-        refused = {e.id: r for e, r in zip(exports, results, strict=True) if r}
+        refused = {e.id: f for e, f in zip(exports, failures, strict=True) if f}
         whole = [e for e in exports if e.id not in refused]
         elected = self._elect([e.id for e in whole], paths, here)
         failpoint("elected")
@@ -227,9 +220,9 @@ class _Run:
         if not winners:
             return is_healthy
         deliveries = [_delivery(e, paths[e.id], here) for e in winners]
-        outcomes = session.publish(deliveries, is_resumed=False)
+        results = session.publish(deliveries, is_resumed=False)
         failpoint("published")
-        return self._record(session, winners, outcomes) and is_healthy
+        return self._record(session, winners, results) and is_healthy
 
     @retried
     def _elect(
@@ -257,20 +250,22 @@ class _Run:
         self,
         session: Session,
         exports: Sequence[ErpExport],
-        outcomes: Sequence[Evidence | ConnectorError],
+        results: Sequence[Evidence | ConnectorError],
     ) -> bool:
         """Step 5: what was published is sent."""
         by_evidence: dict[Evidence, list[ErpExport]] = defaultdict(list)
         failed: list[tuple[ErpExport, ConnectorError]] = []
-        for export, outcome in zip(exports, outcomes, strict=True):
-            if isinstance(outcome, Evidence):
-                by_evidence[outcome].append(export)
+        for export, result in zip(exports, results, strict=True):
+            if isinstance(result, Evidence):
+                by_evidence[result].append(export)
             else:
-                failed.append((export, outcome))
+                failed.append((export, result))
         for evidence, published in by_evidence.items():
             paths = {e.id: session.final_path(e.filename) for e in published}
             deadline = self._connection.ack_deadline
-            self._summary.sent += mark_sent(published, evidence, paths, ack_deadline=deadline)
+            self._summary.sent += outcomes.mark_sent(
+                published, evidence, paths, ack_deadline=deadline
+            )
         failpoint("recorded")
         return self._fail(failed, "publish")
 
@@ -289,136 +284,24 @@ class _Run:
             )
             if error.code == "FOLDER_CHANGED":
                 circuit_breaker.note_missing_folder(self._connection.id)
-            attempt = export.attempts + 1
-            wait: timedelta | None = wait_after(attempt)
-            if error.kind is Kind.DECISION:
-                wait = None
-            elif error.kind in (Kind.DESTINATION, Kind.REACH):
-                wait = timedelta(0)
+            if error.kind in (Kind.DESTINATION, Kind.REACH):
                 if is_healthy:
                     circuit_breaker.record_failure(self._connection, error)
                 is_healthy = False
-            _note_failure(export, error, stage=stage, attempt=attempt, wait=wait)
+            outcomes.note_failure(export, error, stage=stage)
         return is_healthy
 
     def _connection_failed(self, error: ConnectorError) -> None:
         """The dropzone was not reached, or lost: the connection and the batch show it."""
         self._summary.errors[error.code] += 1
         circuit_breaker.record_failure(self._connection, error)
-        report = {**error.as_json(), "at": db_now().isoformat()}
-        changes: dict[str, Any] = {"error_json": report}
-        if self._is_reached and len(self._batch) == 1:
-            # It was alone when the connection broke, so that others go first next time.
-            changes["next_attempt_at"] = db_now() + wait_after(self._batch[0].attempts + 1)
-        advance(
-            [e.id for e in self._batch],
-            kind=Events.ATTEMPT_FAILED,
-            where=_PENDING,
-            details={e.id: report for e in self._batch},
-            **changes,
-        )
-
-
-@retried
-def mark_sent(
-    exports: Sequence[ErpExport],
-    evidence: Evidence,
-    paths: Mapping[UUID, str],
-    *,
-    ack_deadline: timedelta | None,
-    actor: User | None = None,
-    reason: str = "",
-) -> int:
-    """Step 5 of the protocol: note that exports became visible at `paths`; return how many."""
-    if ack_deadline and evidence is Evidence.INFERRED:
-        ack_deadline /= 2
-    now = db_now()
-    with transaction.atomic():
-        lifecycle.lock([e.draft_order_id for e in exports])
-        sent = advance(
-            [e.id for e in exports],
-            kind=Events.SETTLED if actor else Events.SENT,
-            where=_PENDING,
-            actor=actor,
-            details={
-                key: {"path": path, "evidence": evidence, **({"reason": reason} if reason else {})}
-                for key, path in paths.items()
-            },
-            values={"dropzone_path": paths},
-            status=ErpExport.Status.SENT,
-            sent_at=now,
-            sent_evidence=evidence,
-            ack_due_at=ack_deadline and now + ack_deadline,
-            next_attempt_at=None,
-            error_json=None,
-            # A rename by link and unlink may have left the staged file as well, and so may a
-            # person; the janitor looks where there was more than one attempt.
-            swept_at=None,
-            attempts=F("attempts") + (1 if actor else 0),
-        )
-        lifecycle.transition(
-            [e.draft_order_id for e in exports if e.id in sent],
-            expect=[DraftOrder.Status.PUSHING],
-            to=DraftOrder.Status.PUSHED,
-        )
-    return len(sent)
+        outcomes.note_connection_failure(self._batch, error, is_reached=self._is_reached)
 
 
 def _caused(error: ConnectorError, cause: BaseException) -> ConnectorError:
     error.__cause__ = cause
     error.detail = type(cause).__name__
     return error
-
-
-def _note_failure(
-    export: ErpExport,
-    error: ConnectorError,
-    *,
-    stage: str,
-    attempt: int,
-    wait: timedelta | None,
-) -> None:
-    now = db_now()
-    report = {**error.as_json(), "stage": stage, "attempt": attempt, "at": now.isoformat()}
-    oldest = now - timedelta(hours=settings.EXPORT_GIVE_UP_HOURS)
-    # Counted from the first failure: waiting for a paused connection is no failure.
-    failures = export.events.filter(kind=Events.ATTEMPT_FAILED, at__lt=oldest)
-    is_too_old = export.created_at < oldest and failures.exists()
-    is_hopeless = error.kind is Kind.ORDER or (is_too_old and error.kind is Kind.FILE)
-    # Given up only while nothing is staged: an elected export rolls forward for ever.
-    if is_hopeless and fail(export, report):
-        return
-    advance(
-        [export.id],
-        kind=Events.ATTEMPT_FAILED,
-        where=_PENDING,
-        details={export.id: report},
-        error_json=report,
-        next_attempt_at=None if wait is None else now + wait,
-    )
-
-
-@retried
-def fail(export: ErpExport, report: dict[str, object]) -> bool:
-    """Give an export up, unless something of it is staged. Return whether it was given up."""
-    with transaction.atomic():
-        lifecycle.lock([export.draft_order_id])
-        failed = advance(
-            [export.id],
-            kind=Events.FAILED,
-            where=_UNSTAGED,
-            details={export.id: report},
-            status=ErpExport.Status.FAILED,
-            error_json=report,
-            next_attempt_at=None,
-        )
-        if failed:
-            lifecycle.transition(
-                [export.draft_order_id],
-                expect=[DraftOrder.Status.PUSHING],
-                to=DraftOrder.Status.ERROR,
-            )
-    return bool(failed)
 
 
 def _delivery(export: ErpExport, path: str, staged_in: Destination | None) -> Delivery:

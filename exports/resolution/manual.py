@@ -15,7 +15,7 @@ from connectors.configuring import leads_to
 from connectors.errors import ConnectorError
 from connectors.lease import Lease
 from connectors.port import Evidence, Session
-from exports.delivery.protocol import mark_sent
+from exports.delivery.outcomes import mark_sent
 from exports.lifecycle import advance
 from exports.models import ErpExport, ErpExportEvent
 from exports.pushing.push import retry_order

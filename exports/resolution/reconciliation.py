@@ -21,7 +21,7 @@ from connectors.port import Ack, AckFile, Evidence, Session
 from connectors.storage import DjangoObjectStorage
 from exports.acks import recording
 from exports.acks.recording import ReadAck
-from exports.delivery.protocol import mark_sent
+from exports.delivery.outcomes import mark_sent
 from exports.lifecycle import advance
 from exports.models import ErpExport, ErpExportEvent
 from kernel.db import Now, db_now
