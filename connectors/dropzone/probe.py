@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
+from connectors.dropzone.ack_folder import ACK_FOLDERS
 from connectors.dropzone.config import DropzoneConfig
+from connectors.dropzone.failures import file_error, missing, rename_error
 from connectors.dropzone.folder import DropFolder, FileError, NewFile, Reason, Stat
-from connectors.dropzone.session import ACK_FOLDERS, file_error, missing, rename_error
 from connectors.errors import ConnectorError
 from connectors.port import ConnectionReport, ReportStep
 

@@ -1,27 +1,18 @@
-"""An open dropzone: how exports are staged and become visible, over any DropFolder."""
+"""An open dropzone: exports are staged in it, and become visible, over any DropFolder."""
 
 import posixpath
-import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from connectors.dropzone import acks, naming
+from connectors.dropzone import naming
+from connectors.dropzone.ack_folder import AckFolder
 from connectors.dropzone.config import DropzoneConfig
-from connectors.dropzone.folder import DropFolder, Entry, FileError, NewFile, Reason, Stat
+from connectors.dropzone.failures import file_error, list_entries, missing, read_files, rename_error
+from connectors.dropzone.folder import DropFolder, FileError, NewFile, Reason, Stat
 from connectors.errors import ConnectorError
 from connectors.port import AckFile, AckMove, Delivery, Destination, Evidence, Folder
 
-_CODES = {
-    Reason.EXISTS: "NAME_CONFLICT",
-    Reason.NO_SPACE: "NO_SPACE",
-    Reason.CORRUPT: "CORRUPT_WRITE",
-    Reason.UNSIZED: "NO_SIZE",
-    Reason.UNSUPPORTED: "REMOTE_FAILURE",
-    Reason.FAILURE: "REMOTE_FAILURE",
-}
 Outcome = Evidence | ConnectorError
-# Where answers are put away, below the ack folder: processed, malformed.
-ACK_FOLDERS = ("processed", "error")
 
 
 class DropzoneSession:
@@ -32,6 +23,7 @@ class DropzoneSession:
         self._folder = folder
         self._config = config
         self._server = dict(server)
+        self._acks = AckFolder(folder, config.ack_path)
         self._folders = {config.export_path, config.tmp_path or config.export_path}
 
     def destination(self) -> Destination:
@@ -191,8 +183,8 @@ class DropzoneSession:
         ]
 
     def discard(self, paths: Sequence[str]) -> list[ConnectorError | None]:
-        failures = self._folder.remove(paths)
-        gone = [i for i, e in enumerate(failures) if e and e.reason is Reason.MISSING]
+        results = self._folder.remove(paths)
+        gone = [i for i, e in enumerate(results) if e and e.reason is Reason.MISSING]
         folders = {posixpath.dirname(paths[i]) for i in gone}
         # A folder that is not used any more may be gone for good.
         used = folders & self._folders
@@ -200,8 +192,8 @@ class DropzoneSession:
         here = [i for i in gone if posixpath.dirname(paths[i]) not in away]
         # It may have been away until now.
         for i, failure in zip(here, self._folder.remove([paths[i] for i in here]), strict=True):
-            failures[i] = failure if failure and failure.reason is not Reason.MISSING else None
-        return [file_error(failure) if failure else None for failure in failures]
+            results[i] = failure if failure and failure.reason is not Reason.MISSING else None
+        return [file_error(failure) if failure else None for failure in results]
 
     def visible(self, filenames: Sequence[str]) -> list[bool | ConnectorError]:
         paths = [self.final_path(name) for name in filenames]
@@ -217,107 +209,25 @@ class DropzoneSession:
         ]
 
     def listing(self) -> Iterator[str]:
-        return (entry.name for entry in self._entries(self._config.export_path))
-
-    def _entries(self, folder: str) -> Iterator[Entry]:
-        try:
-            yield from self._folder.entries(folder)
-        except FileError as e:
-            raise missing(folder) if e.reason is Reason.MISSING else file_error(e) from e
+        return (entry.name for entry in list_entries(self._folder, self._config.export_path))
 
     def read_exports(
         self, filenames: Sequence[str], *, limit: int
     ) -> list[bytes | ConnectorError | None]:
-        return self._read([self.final_path(name) for name in filenames], limit=limit)
+        paths = [self.final_path(name) for name in filenames]
+        return read_files(self._folder, paths, limit=limit)
 
     def list_acks(self) -> Iterator[AckFile]:
-        if self._config.ack_path is None:
-            return
-        for name, found in self._entries(self._config.ack_path):
-            if found.is_file:
-                yield _ack_file(name, found)
+        return self._acks.files()
 
     def list_settled_acks(self) -> Iterator[AckFile]:
-        if self._config.ack_path is None:
-            return
-        for folder in ACK_FOLDERS:
-            path = self._ack_path(folder)
-            # Made when the first answer is put away.
-            if self._folder.identity(path) is None:
-                continue
-            for name, found in self._entries(path):
-                if found.is_file:
-                    yield _ack_file(name, found, folder=folder)
+        return self._acks.moved_files()
 
     def read_acks(self, files: Sequence[AckFile]) -> list[bytes | ConnectorError | None]:
-        paths = [self._ack_path(file.path) for file in files]
-        return self._read(paths, limit=acks.MAX_BYTES + 1)
-
-    def _read(self, paths: Sequence[str], *, limit: int) -> list[bytes | ConnectorError | None]:
-        results: list[bytes | ConnectorError | None] = []
-        for found in self._folder.read(paths, limit=limit):
-            if not isinstance(found, FileError):
-                results.append(found)
-            else:
-                results.append(None if found.reason is Reason.MISSING else file_error(found))
-        return results
+        return self._acks.read(files)
 
     def settle_acks(self, moves: Sequence[AckMove]) -> list[ConnectorError | None]:
-        looks = self._folder.lstat(
-            [self._ack_path(m.file.name) for m in moves] + [self._settled_path(m) for m in moves]
-        )
-        pairs: dict[int, tuple[str, str]] = {}
-        for i, (move, now, taken) in enumerate(
-            zip(moves, looks[: len(moves)], looks[len(moves) :], strict=True)
-        ):
-            file = move.file
-            if isinstance(now, Stat) and (now.size, now.modified_at) == (
-                file.size,
-                file.modified_at,
-            ):
-                target = self._settled_path(
-                    move, suffix=f".{uuid.uuid4().hex[:8]}" if taken else ""
-                )
-                pairs[i] = (self._ack_path(file.name), target)
-        renamed = self._put_away(list(pairs.values()))
-        results: list[ConnectorError | None] = [None] * len(moves)
-        for i, failure in zip(pairs, renamed, strict=True):
-            if failure:
-                results[i] = rename_error(failure)
-        return results
-
-    def _put_away(self, pairs: Sequence[tuple[str, str]]) -> list[FileError | None]:
-        results = self._folder.rename(pairs)
-        # The target may be there because somebody else has just moved the same file.
-        reasons = (Reason.MISSING, Reason.EXISTS)
-        lost = [i for i, e in enumerate(results) if e and e.reason in reasons]
-        if lost:
-            for folder in ACK_FOLDERS:
-                self._folder.make(self._ack_path(folder))
-            again = self._folder.rename([pairs[i] for i in lost])
-            there = self._folder.lstat([pairs[i][0] for i in lost])
-            for i, failure, source in zip(lost, again, there, strict=True):
-                # What somebody else has taken away needs no moving.
-                results[i] = failure if source else None
-        return results
-
-    def _ack_path(self, name: str) -> str:
-        return posixpath.join(self._config.ack_path or "", name)
-
-    def _settled_path(self, move: AckMove, suffix: str = "") -> str:
-        folder = ACK_FOLDERS[move.is_malformed]
-        return posixpath.join(self._ack_path(folder), f"{move.file.name}{suffix}")
-
-
-def _ack_file(name: str, found: Stat, folder: str = "") -> AckFile:
-    return AckFile(
-        name=name,
-        folder=folder,
-        subject=naming.parse_ack_filename(name),
-        size=found.size,
-        modified_at=found.modified_at,
-        intended=naming.intended_ack_filename(name),
-    )
+        return self._acks.move(moves)
 
 
 def _direct_error(failure: FileError) -> ConnectorError:
@@ -325,28 +235,3 @@ def _direct_error(failure: FileError) -> ConnectorError:
         # Nothing can have come of it, and the next file would fare no better.
         return file_error(failure)
     return ConnectorError("OUTCOME_UNKNOWN", detail=repr(failure))
-
-
-def file_error(failure: FileError) -> ConnectorError:
-    """One file's failure as the port's error."""
-    if failure.reason is Reason.MISSING:
-        return missing(posixpath.dirname(failure.path))
-    if failure.reason is Reason.DENIED:
-        folder = posixpath.dirname(failure.path)
-        return ConnectorError(
-            "PERMISSION",
-            public=f"The server does not permit this in the folder {folder}.",
-            detail=str(failure),
-        )
-    return ConnectorError(_CODES[failure.reason], detail=str(failure))
-
-
-def rename_error(failure: FileError) -> ConnectorError:
-    """A failed rename as the port's error: a refusal is the server's policy, not the folder's."""
-    if failure.reason in (Reason.DENIED, Reason.UNSUPPORTED):
-        return ConnectorError("NO_RENAME", detail=str(failure))
-    return file_error(failure)
-
-
-def missing(folder: str) -> ConnectorError:
-    return ConnectorError("DIR_MISSING", public=f"The folder {folder} does not exist.")
