@@ -25,7 +25,7 @@ from connectors.errors import ConnectorError
 from connectors.models import ConnectionTest, ErpConnection
 from exports.delivery.protocol import deliver
 from exports.models import ErpAck, ErpExport
-from exports.pushing import batches
+from exports.pushing import batch_runs, batches
 from exports.pushing.actions import DECISIONS
 from exports.pushing.push import cancel_export
 from kernel.db import Now
@@ -163,7 +163,7 @@ def _answers(erp: ErpConnection, exports: list[ErpExport], actor: User) -> None:
 
 def _batches(org: Org, actor: User) -> None:
     some = DraftOrder.objects.filter(external_order_number__in=["PO-approved", "PO-twin"])
-    for end in (None, batches.run, lambda key: batches.cancel(key, actor=actor)):
+    for end in (None, batch_runs.run, lambda key: batches.cancel(key, actor=actor)):
         batch = batches.create_batch(org, action="push", orders=some, actor=actor)
         if end:
             end(batch.id)

@@ -8,7 +8,7 @@ from rest_framework.test import APIClient
 
 from connectors.models import ErpConnection
 from exports.models import Batch, ErpExport
-from exports.pushing import batches
+from exports.pushing import batch_runs
 from orders.models import DraftOrder
 from tests.api import (
     create,
@@ -53,7 +53,7 @@ def test_a_batch_is_asked_for_and_followed(owner: APIClient, orders: list[str]) 
     assert (shown["state"], shown["requested_by"]) == ("waiting", "olivia@acme.example")
     assert counts(owner, path) == {"total": 3, "waiting": 3}
 
-    batches.run(Batch.objects.get().id)
+    batch_runs.run(Batch.objects.get().id)
     done = owner.get(path)
     assert "Retry-After" not in done
     assert (done.json()["state"], bool(done.json()["finished_at"])) == ("finished", True)
@@ -103,7 +103,7 @@ def test_what_failed_is_retried(owner: APIClient, dropzone: ErpConnection) -> No
     DraftOrder.objects.update(status="ERROR")
     body = {"action": "retry", "filter": {"status": "ERROR"}}
     path = post(owner, BATCHES, body)["Location"]
-    batches.run(Batch.objects.get().id)
+    batch_runs.run(Batch.objects.get().id)
     assert counts(owner, path) == {"total": 1, "done": 1}
     assert ErpExport.objects.filter(status="PENDING").count() == 1
 
@@ -113,7 +113,7 @@ def test_a_batch_is_cancelled(owner: APIClient, orders: list[str]) -> None:
     cancelled = post(owner, f"{path}/cancel").json()
     assert cancelled["state"] == "cancelled"
     assert cancelled["cancelled_by"] == "olivia@acme.example"
-    batches.run(Batch.objects.get().id)
+    batch_runs.run(Batch.objects.get().id)
     assert counts(owner, path) == {"total": 3, "cancelled": 3}
     assert not ErpExport.objects.exists()
 

@@ -13,7 +13,7 @@ from accounts.models import Org, User
 from backoffice.orders import decisions, shown
 from connectors.models import ErpConnection
 from exports.models import Batch, BatchItem
-from exports.pushing import batches
+from exports.pushing import batch_runs, batches
 from orders.content import content_hash, content_of
 from orders.models import Customer, DraftOrder, SourceDocument
 from tests.admins import a_member, decide_url, logged_in, messages, page_url, submitted, text
@@ -228,7 +228,7 @@ def test_a_batch_by_filter_approves_what_its_page_froze(
     response = approve(approving, page)
     batch = Batch.objects.get()
     assert response["Location"] == page_url("exports_batch_change", batch.id)
-    batches.run(batch.id)
+    batch_runs.run(batch.id)
     assert (status(order), status(same)) == ("READY", "APPROVED")
     item = batch.items.get(draft_order=order)
     assert (item.outcome, item.code) == (BatchItem.Outcome.REFUSED, "CHANGED_SINCE_SHOWN")
@@ -257,7 +257,7 @@ def test_a_change_between_the_form_and_the_worker_is_noticed(
     an_order(org, "PO-same")
     approve(approving, select_by_filter(approving))
     edit(editing, order, notes="late")
-    batches.run(Batch.objects.get().id)
+    batch_runs.run(Batch.objects.get().id)
     assert status(order) == Status.READY
 
 
@@ -355,7 +355,7 @@ def test_a_tampered_form_approves_nothing(
     monkeypatch.setattr(decisions, "MAX_AT_ONCE", at_once)
     again = approving.post(decide_url("approve"), TAMPERED[how](form, order))
     for batch in Batch.objects.all():
-        batches.run(batch.id)
+        batch_runs.run(batch.id)
         assert batch.items.get().code == "CHANGED_SINCE_SHOWN"
     assert status(order) == Status.READY
     assert again.status_code == (200 if at_once else 302)

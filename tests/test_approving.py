@@ -11,7 +11,7 @@ from django.db import connection, transaction
 
 from accounts.models import Org, User
 from exports.models import BatchItem
-from exports.pushing import batches
+from exports.pushing import batch_runs, batches
 from exports.pushing.push import push_order
 from kernel.errors import Refused
 from orders import content, lifecycle
@@ -79,7 +79,7 @@ def test_a_batch_approves_what_it_froze(org: Org, ann: User) -> None:
     DraftOrder.objects.filter(id=orders[0].id).update(notes="other")
     orders[1].lines.update(qty=99999)
     DraftOrder.objects.filter(id=orders[2].id).update(source_document=document)
-    batches.run(batch.id)
+    batch_runs.run(batch.id)
     found = batch.items.values_list("draft_order", "outcome", "code")
     assert set(found) == {
         *((order.id, "REFUSED", "CHANGED_SINCE_SHOWN") for order in orders[:3]),
@@ -97,7 +97,7 @@ def test_a_batch_approves_no_order_that_its_page_did_not_show(org: Org, ann: Use
         actor=ann,
         seen={order.id: content_hash(order)},
     )
-    batches.run(batch.id)
+    batch_runs.run(batch.id)
     refused = batch.items.get(outcome=BatchItem.Outcome.REFUSED)
     assert (refused.draft_order, refused.code) == (unseen, "CHANGED_SINCE_SHOWN")
 
@@ -108,7 +108,7 @@ def test_other_decisions_freeze_nothing(org: Org, ann: User) -> None:
         org, action="reject", orders=DraftOrder.objects.filter(org=org), actor=ann
     )
     assert batch.items.get().content_sha256 == ""
-    batches.run(batch.id)
+    batch_runs.run(batch.id)
     assert batch.items.get().outcome == "DONE"
 
 

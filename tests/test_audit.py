@@ -18,7 +18,7 @@ from accounts.models import ApiToken, AuditEntry, User
 from accounts.tokens import revoke_token
 from connectors import circuit_breaker
 from exports.models import Batch, ErpExport
-from exports.pushing import batches
+from exports.pushing import batch_runs
 from exports.pushing.push import cancel_export, push_order, push_orders, retry_order
 from exports.resolution.manual import Outcome, settle
 from kernel import request_context
@@ -218,7 +218,7 @@ def test_a_batch_is_done_in_the_name_of_who_asked_for_it(world: World) -> None:
     orders = [world.approved(f"PO-{number}") for number in range(3)]
     world.ask("POST", "batches", {"action": "push", "orders": [str(o.id) for o in orders]})
     first = last_id()
-    batches.run(Batch.objects.get().id)
+    batch_runs.run(Batch.objects.get().id)
     entries = entries_since(first)
     assert [entry.action for entry in entries] == [Action.ORDER_PUSHED] * 3
     assert {entry.object_label for entry in entries} == {"PO-0", "PO-1", "PO-2"}

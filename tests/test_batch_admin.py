@@ -16,7 +16,7 @@ from accounts.models import Membership, Org, User
 from backoffice.orders.decisions import MAX_AT_ONCE
 from exports.delivery import heartbeat
 from exports.models import Batch, BatchItem
-from exports.pushing import batches
+from exports.pushing import batch_runs, batches
 from orders.models import DraftOrder
 from tests.admins import decide_url, logged_in, messages, submitted, text
 from tests.builders import a_connection, an_approved_order, an_order, an_org
@@ -74,7 +74,7 @@ def test_many_orders_are_a_batch_after_a_confirmation(org: Org, approver: User) 
     assert response["Location"] == page_of(batch)
     assert (batch.org, batch.action, batch.requested_by) == (org, "approve", approver)
     assert batch.items.count() == MANY + 1
-    batches.run(batch.id)
+    batch_runs.run(batch.id)
     assert DraftOrder.objects.filter(status="APPROVED").count() == MANY
     page = client.get(page_of(batch))
     assert "finished" in text(page)
@@ -160,7 +160,7 @@ def test_the_page_follows_a_batch_with_and_without_script(org: Org, approver: Us
     assert f'<progress max="{MANY}" value="20"' in page
     assert "a second" in page
     assert "about" in page
-    batches.run(batch.id)
+    batch_runs.run(batch.id)
     page = text(client.get(page_of(batch)))
     assert f'value="{MANY}"' in page
     assert "http-equiv" not in page
@@ -192,7 +192,7 @@ def test_what_was_left_or_refused_can_be_decided_again(org: Org, approver: User)
     twins = [an_order(org, "PO-twin") for _ in range(2)]
     client = logged_in(approver)
     batch = started(client, "approve")
-    batches.run(batch.id)
+    batch_runs.run(batch.id)
     page = text(client.get(page_of(batch)))
     query = f"?batch={batch.pk}&amp;outcome=REFUSED&amp;code=NEEDS_CONFIRMATION"
     assert decide_url("approve") + query in page
@@ -211,7 +211,7 @@ def test_the_orders_of_a_batch_are_listed_by_what_became_of_them(
     lacking = an_order(org, "PO-lacking", customer=None)
     client = logged_in(approver)
     batch = started(client, "approve")
-    batches.run(batch.id)
+    batch_runs.run(batch.id)
     (url,) = re.findall(
         r'href="(/admin/exports/batchitem/[^"]*NOT_READY)"', text(client.get(page_of(batch)))
     )
@@ -275,6 +275,6 @@ def test_a_batch_is_followed_in_a_browser(page: Page, live_server: LiveServer) -
     page.get_by_role("button", name="Go").click()
     page.get_by_role("button", name=f"Approve {MANY} orders").click()
     expect(page.get_by_text("waiting", exact=True)).to_be_visible()
-    batches.run(Batch.objects.get().id)
+    batch_runs.run(Batch.objects.get().id)
     expect(page.get_by_text("finished", exact=True)).to_be_visible()
     expect(page.get_by_role("heading", name="What came of them")).to_be_visible()

@@ -26,9 +26,10 @@ from connectors.models import ErpConnection
 from connectors.port import Document
 from exports.delivery.outcomes import fail
 from exports.models import Batch, ErpExport
-from exports.pushing import batches, push
+from exports.pushing import batch_runs, batches, push
 from exports.pushing.actions import DECISIONS
-from exports.pushing.batches import cancel, create_batch, progress, ring_waiting, run
+from exports.pushing.batch_runs import ring_waiting, run
+from exports.pushing.batches import cancel, create_batch, progress
 from exports.pushing.push import push_order
 from exports.pushing.rendering import render_order
 from kernel.db import db_now
@@ -66,13 +67,13 @@ def dropzone(org: Org, dropzone_root: Path) -> ErpConnection:
 @pytest.fixture
 def in_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two orders at a time."""
-    monkeypatch.setattr(batches, "CHUNK_ORDERS", 2)
+    monkeypatch.setattr(batch_runs, "CHUNK_ORDERS", 2)
 
 
 @pytest.fixture
 def one_step(in_pairs: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run ends after two orders."""
-    monkeypatch.setattr(batches, "RUN_SECONDS", 0)
+    monkeypatch.setattr(batch_runs, "RUN_SECONDS", 0)
 
 
 def a_batch(org: Org, actor: User, action: str = "push", *, count: int = 0) -> Batch:
@@ -183,8 +184,8 @@ def test_the_oldest_orders_are_first(org: Org, ann: User, one_step: None) -> Non
 def test_large_orders_are_done_fewer_at_a_time(
     org: Org, ann: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(batches, "RUN_SECONDS", 0)
-    monkeypatch.setattr(batches, "CHUNK_LINES", 6)
+    monkeypatch.setattr(batch_runs, "RUN_SECONDS", 0)
+    monkeypatch.setattr(batch_runs, "CHUNK_LINES", 6)
     for number, lines in enumerate((3, 3, 2, 9)):
         created_at = db_now() + timedelta(seconds=number)
         an_approved_order(org, ann, f"PO-{number}", lines=lines, created_at=created_at)
@@ -287,9 +288,9 @@ def test_a_worker_killed_around_a_commit_loses_and_repeats_nothing(
     program = """
 import django, sys
 django.setup()
-from exports.pushing import batches
-batches.CHUNK_ORDERS = 2
-batches.run(sys.argv[1])
+from exports.pushing import batch_runs
+batch_runs.CHUNK_ORDERS = 2
+batch_runs.run(sys.argv[1])
 """
     killed = subprocess.run(
         [sys.executable, "-c", program, str(batch.id)],
@@ -311,7 +312,7 @@ def test_workers_that_take_it_from_each_other_push_each_order_once(
     org: Org, ann: User, in_pairs: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Every lease has run out when it begins.
-    monkeypatch.setattr(batches, "_LEASE", timedelta(0))
+    monkeypatch.setattr(batch_runs, "_LEASE", timedelta(0))
     batch = a_batch(org, ann, count=20)
     barrier = threading.Barrier(4)
 
@@ -333,7 +334,7 @@ def test_a_frozen_worker_does_not_freeze_who_rings(
 ) -> None:
     batch = a_batch(org, ann, count=2)
     # By the time that it is amid its orders, its lease has run out.
-    monkeypatch.setattr(batches, "_LEASE", timedelta(0))
+    monkeypatch.setattr(batch_runs, "_LEASE", timedelta(0))
     answers: list[int] = []
     in_time: list[int] = []
     ringer = threading.Thread(
@@ -346,7 +347,7 @@ def test_a_frozen_worker_does_not_freeze_who_rings(
             ringer.join(5)
             in_time.extend(answers)
 
-    monkeypatch.setattr(batches, "failpoint", freeze)
+    monkeypatch.setattr(batch_runs, "failpoint", freeze)
     run(batch.id)
     assert in_time == [0]
     assert_pushed_once(batch, 2)
@@ -371,7 +372,7 @@ def test_a_cancellation_waits_for_the_orders_that_are_being_done(
         cancel(batch.id, actor=ann)
         is_cancelled.set()
 
-    monkeypatch.setattr(batches, "failpoint", pause)
+    monkeypatch.setattr(batch_runs, "failpoint", pause)
     with in_threads(lambda: run(batch.id)):
         assert is_amid.wait(10)
         with in_threads(cancel_it):

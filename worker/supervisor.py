@@ -20,7 +20,7 @@ from exports import connection_tests
 from exports.delivery import heartbeat
 from exports.delivery.dispatch import ring_due_connections, ring_due_polls
 from exports.models import Worker
-from exports.pushing import batches
+from exports.pushing import batch_runs
 from kernel.db import db_now
 from notifications import sending
 from worker import cluster
@@ -84,7 +84,7 @@ class Supervisor:
             ring_due_connections()
             ring_due_polls()
             connection_tests.ring_waiting()
-            batches.ring_waiting()
+            batch_runs.ring_waiting()
         except DatabaseFailure:
             logger.exception("worker: the database is away; trying again")
         return True

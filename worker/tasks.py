@@ -7,7 +7,7 @@ from connectors import circuit_breaker, ownership
 from exports import connection_tests, retention
 from exports.acks import poller
 from exports.delivery import archive, cleanup, dispatch, protocol
-from exports.pushing import batches
+from exports.pushing import batch_runs
 from exports.reporting import counters
 from notifications import mail, sending, webhooks
 from worker import housekeeping
@@ -39,12 +39,12 @@ def count_events() -> None:
 
 
 def run_batch(batch_id: str) -> None:
-    batches.run(UUID(batch_id))
-    batches.ring_waiting()
+    batch_runs.run(UUID(batch_id))
+    batch_runs.ring_waiting()
 
 
 def ring_waiting_batches() -> None:
-    batches.ring_waiting()
+    batch_runs.ring_waiting()
 
 
 def test_connection(test_id: str) -> None:
