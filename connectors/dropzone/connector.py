@@ -14,6 +14,7 @@ from django.conf import settings
 from connectors.dropzone import acks, document, naming, schemas
 from connectors.dropzone import config as configuration
 from connectors.dropzone.config import DropzoneConfig, SftpConfig
+from connectors.dropzone.config_fields import FIELDS
 from connectors.dropzone.filesystem import FilesystemFolder, allowed_path
 from connectors.dropzone.folder import DropFolder
 from connectors.dropzone.probe import Probe
@@ -53,8 +54,8 @@ class DropzoneJsonV1Connector(ERPConnectorPort):
     export_format_version = document.FORMAT_VERSION
     ack_size_limit = acks.MAX_BYTES
     ack_errors = acks.MALFORMED
-    config_form = configuration.FIELDS
-    secret_fields = frozenset(f.name for f in configuration.FIELDS if f.kind == "secret")
+    config_form = FIELDS
+    secret_fields = frozenset(f.name for f in FIELDS if f.kind == "secret")
 
     def __init__(self, storage: ObjectStorage | None = None) -> None:
         """`storage` is where export() archives; the ledger archives by itself."""
