@@ -1,4 +1,4 @@
-"""Reaching a host: its addresses are looked up and checked once, then dialled as they are."""
+"""Network addresses: a host is looked up, its addresses are checked, then dialled as they are."""
 
 import ipaddress
 import socket

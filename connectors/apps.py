@@ -1,3 +1,5 @@
+"""The Django app of connections: it loads the checks and claims a new database."""
+
 from typing import Any
 
 from django.apps import AppConfig

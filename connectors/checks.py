@@ -1,4 +1,4 @@
-"""System checks: a wrong setting is found at start, not during a delivery."""
+"""System checks of connections: a wrong setting is found at start, not during a delivery."""
 
 import ipaddress
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""How a connection is doing: failures, pauses, tests. Whoever changes a row holds it."""
+"""The circuit breaker of a connection: failures, pauses and tests, under a lock on its row."""
 
 import logging
 import random

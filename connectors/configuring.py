@@ -1,4 +1,4 @@
-"""Configurations of connections: created, changed and shown, secrets only ever going in."""
+"""Services for the configuration of connections: create, change, show with secrets masked."""
 
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress

@@ -1,4 +1,4 @@
-"""The encrypted configuration column: text in the database, sealed in memory, bound to its row."""
+"""The model field for encrypted configurations: text in the database, bound to its row."""
 
 import json
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""The lease of a connection: one worker at a time serves it, and none of another installation."""
+"""The lease of a connection: one worker at a time serves it."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta

@@ -1,4 +1,4 @@
-"""ErpConnection: how the ERP of an org is reached, and how that is going."""
+"""The tables of connections, and of the installation that may deliver."""
 
 import uuid
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Which installation may deliver from this database: a copy of it must not deliver again.
+"""Ownership: one installation may deliver from a database; a copy must not deliver again.
 
 The database says which installation it belongs to, and where it was then: a restored dump is
 another database, even where the installation has the same name.

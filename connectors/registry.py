@@ -1,4 +1,4 @@
-"""The connectors that exist: type -> (label, dotted path). Adding one is one line here."""
+"""The registry of connectors: type -> (label, dotted path). To add one, add a line here."""
 
 from collections.abc import Iterator, Mapping
 from functools import cache

@@ -1,4 +1,4 @@
-"""Changing FERNET_KEYS: whatever is stored encrypted is encrypted anew with the first of them."""
+"""Key rotation: every stored secret is encrypted anew with the first of FERNET_KEYS."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field

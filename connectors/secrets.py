@@ -1,4 +1,4 @@
-"""The Secret type: a text that does not show itself."""
+"""The Secret type: a text that masks itself when it is printed."""
 
 import hmac
 from typing import Final, NoReturn

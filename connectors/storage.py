@@ -1,4 +1,4 @@
-"""The archive of every export: the ObjectStorage port over a django-storages backend."""
+"""Object storage: the archive that the port asks for, over a django-storages backend."""
 
 import base64
 import os

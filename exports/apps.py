@@ -1,3 +1,5 @@
+"""The Django app of the ledger: it loads the checks."""
+
 from django.apps import AppConfig
 
 

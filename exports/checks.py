@@ -1,4 +1,4 @@
-"""System checks: what would send twice, and what would let anybody look."""
+"""System checks of the ledger: settings that would send a file twice or open figures to all."""
 
 from collections.abc import Sequence
 from math import ceil

@@ -1,4 +1,4 @@
-"""Connection tests in the worker: a person asks, a worker does it, the page follows the steps."""
+"""Connection tests: a person starts one, a worker runs it, the page follows its steps."""
 
 from datetime import timedelta
 from typing import Any

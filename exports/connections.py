@@ -1,4 +1,4 @@
-"""Changes of a connection that its exports have a say in."""
+"""Changes of a connection that its exports can forbid."""
 
 from collections.abc import Collection, Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""What becomes of exports, told to those who want to hear of it."""
+"""Notifications about exports: their changes are handed to the outbox."""
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence

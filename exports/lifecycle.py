@@ -1,4 +1,4 @@
-"""The one function through which exports change, and with them their history."""
+"""The lifecycle of exports: the one function that changes them and writes their history."""
 
 import logging
 from collections.abc import Collection, Mapping, Sequence

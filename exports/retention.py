@@ -1,4 +1,4 @@
-"""Retention: what is finished and old enough is forgotten, as its organisation wants it.
+"""Retention: the content of finished exports is deleted when it is old enough.
 
 Rows stay, so that the ledger still tells what became of every order; what goes is the content.
 Nothing that is under way is touched, nor what an open question may need.

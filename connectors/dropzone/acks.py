@@ -1,4 +1,4 @@
-"""What an ERP wrote into the ack folder: bytes -> Ack | MalformedAck.
+"""The parser of ack files: bytes -> Ack | MalformedAck.
 
 Strict about what an answer means, tolerant about the rest: an unusable optional value is left out.
 """

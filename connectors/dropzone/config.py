@@ -1,4 +1,4 @@
-"""The configuration of a dropzone: read once, checked whole, frozen."""
+"""The parser of a dropzone's configuration: values are checked, the result is frozen."""
 
 import difflib
 import posixpath

@@ -1,4 +1,4 @@
-"""An order as an orderflow_export_json_v1 document: the structs are the schema."""
+"""The writer of orderflow_export_json_v1 documents: the structs are the schema."""
 
 from datetime import UTC, date, datetime
 from decimal import Decimal

@@ -1,4 +1,4 @@
-"""A dropzone in a mounted folder."""
+"""A DropFolder in a mounted folder."""
 
 import errno
 import os

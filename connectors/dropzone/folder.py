@@ -1,4 +1,4 @@
-"""The DropFolder protocol: the few file operations that delivery needs, all in batches."""
+"""The DropFolder interface: the few file operations that a dropzone needs, all in batches."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager

@@ -1,4 +1,4 @@
-"""A dropzone in memory: the other implementations' double, held to the same contract."""
+"""A DropFolder in memory, for tests: the same contract holds for it."""
 
 import posixpath
 from collections.abc import Iterator, Sequence

@@ -1,5 +1,8 @@
-"""File names: of exports, `sales_order_{draft_id_short}_{timestamp}_{uuid_suffix}.json`, and of
-the ERP's answers to them, `ack_{export}` and `error_{export}`."""
+"""File names: how exports are named, and which names ERPs give to acks.
+
+An export is `sales_order_{draft_id_short}_{timestamp}_{uuid_suffix}.json`, its ack `ack_{export}`
+or `error_{export}`.
+"""
 
 import re
 from datetime import UTC, datetime

@@ -1,4 +1,4 @@
-"""The JSON Schemas (2020-12) of the files that are exchanged, made from structs.
+"""The JSON Schemas (2020-12) of exports and acks, made from structs.
 
 An answer that is valid by its schema is understood; so are others (see acks.py).
 """

@@ -1,4 +1,4 @@
-"""The port: what the ledger asks of a connector, and the values that cross between them."""
+"""The port of connectors: the names that the ledger and the connectors share."""
 
 from connectors.port.configuration import (
     MODE,

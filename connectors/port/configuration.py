@@ -1,4 +1,4 @@
-"""What a connector declares of its configuration: its fields, and what is wrong with one."""
+"""The declaration of a configuration: a connector's fields, and errors by field."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

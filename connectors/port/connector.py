@@ -1,4 +1,4 @@
-"""The port itself: what the ledger asks of a connector, and the archive that one may use."""
+"""The connector interface: what the ledger asks of a connector, and its archive."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager

@@ -1,4 +1,4 @@
-"""The session: what the ledger asks of an open connection."""
+"""The session interface: what the ledger asks of an open connection."""
 
 from collections.abc import Iterator, Sequence
 from typing import Protocol

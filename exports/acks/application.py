@@ -1,4 +1,4 @@
-"""The consequences of an ERP's answers: for their exports and the orders."""
+"""Ack application: an ack that counts changes its export and the order."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime

@@ -1,4 +1,4 @@
-"""What an ERP's answer means for an export, by the states of both. Pure."""
+"""Ack classification: what an ack means, by what it says and the status of its export. Pure."""
 
 from typing import NamedTuple
 

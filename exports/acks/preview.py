@@ -1,4 +1,4 @@
-"""What a decision about an answer would do, in sentences for whoever is about to make it."""
+"""Ack preview: sentences that say what a decision about an ack would change."""
 
 from collections.abc import Callable
 from typing import Final

@@ -1,4 +1,4 @@
-"""Records acks that were read: what they mean is decided and committed in one transaction.
+"""Ack recording: what acks mean is decided and committed in one transaction.
 
 To record an ack again is harmless: its file is recognised by its name and hash. docs/acks.md has
 the verdicts and their reasons.

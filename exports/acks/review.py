@@ -1,4 +1,4 @@
-"""The ack inbox: what a person decides about answers that do not speak for themselves."""
+"""Ack review: a person assigns, accepts or dismisses the acks that wait for a decision."""
 
 import difflib
 from collections.abc import Collection

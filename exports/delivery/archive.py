@@ -1,4 +1,4 @@
-"""The archive: a copy of every export in object storage, whatever became of it."""
+"""Archiving: each export is copied to object storage; copies are compared with the ledger."""
 
 import hashlib
 import logging

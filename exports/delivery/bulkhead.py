@@ -1,4 +1,4 @@
-"""Two lanes: dropzones that do not answer never take more than half of the workers.
+"""The bulkhead: dropzones that do not answer take at most half of the workers.
 
 A connection is in the slow lane after a failure, and after its server did not answer soon. In the
 fast lane a worker has little patience; in the slow lane it has all the time that the configuration

@@ -1,4 +1,4 @@
-"""The janitor: removes staging files that lost, and gives up what waited too long."""
+"""Clean-up: staging files that are not needed are removed, hopeless exports are given up."""
 
 import logging
 from datetime import datetime, timedelta

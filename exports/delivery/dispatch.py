@@ -1,4 +1,4 @@
-"""The doorbell: tell a worker that a connection has something to do. Rows remain the truth."""
+"""Dispatch: a worker is woken when a connection has something to do. Rows remain the truth."""
 
 from datetime import timedelta
 from uuid import UUID

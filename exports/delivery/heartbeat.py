@@ -1,4 +1,4 @@
-"""Who delivers: each `manage.py worker` says every few seconds that it is alive."""
+"""The heartbeat: each running worker says every few seconds that it is alive."""
 
 import os
 import socket

@@ -1,4 +1,4 @@
-"""What a delivery notes of an export: it was sent, an attempt failed, it is given up."""
+"""What a delivery notes of an export: it is sent, an attempt has failed, it is given up."""
 
 from collections.abc import Mapping, Sequence
 from datetime import timedelta

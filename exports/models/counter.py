@@ -1,4 +1,4 @@
-"""The tables of counters: how many exports were sent, acknowledged, failed; and how far they go."""
+"""The tables of counters: numbers of exports by what they came to, and how far counting has got."""
 
 from datetime import timedelta
 

@@ -1,4 +1,4 @@
-"""What a person decides about orders, one or many: approve, push, retry, reject.
+"""Decisions about one or many orders: approve, push, retry, reject.
 
 Each decision can be previewed: which orders it would change and which not, and why.
 """

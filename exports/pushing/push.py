@@ -1,4 +1,4 @@
-"""The rules of exporting: push, retry, cancel."""
+"""The rules of pushing: which orders can be pushed or retried, which exports cancelled."""
 
 from collections.abc import Callable, Collection, Sequence
 from uuid import UUID

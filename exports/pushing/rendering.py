@@ -1,4 +1,4 @@
-"""An approved order as the document that an export of it carries."""
+"""Rendering: an approved order becomes the document that its export carries."""
 
 from uuid import UUID
 

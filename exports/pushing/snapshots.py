@@ -1,4 +1,4 @@
-"""Orders as the frozen values that cross the port."""
+"""Order snapshots: orders become the frozen values that cross the port."""
 
 from accounts.models import Org
 from connectors.port import (

@@ -1,4 +1,4 @@
-"""What exports came to, ever: counted from their events, each once, a while after it happened.
+"""Counters of what exports came to: each event is counted once, a while after it happened.
 
 Counting anew would take the longer the more there was. So the counts are kept, and in one
 transaction with how far they go: a crash in between changes neither.

@@ -1,4 +1,4 @@
-"""What failed and waits for somebody, grouped by cause."""
+"""Failures that wait for a person, grouped by cause."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass

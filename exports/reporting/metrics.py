@@ -1,4 +1,4 @@
-"""What Prometheus is told. Everything is read from the database at the scrape.
+"""Metrics for Prometheus. Everything is read from the database at the scrape.
 
 So any of many processes tells the same, and a restart forgets nothing. What waits is counted along
 indexes of what waits, what was ever done is read from the tallies: no figure takes the longer for

@@ -1,4 +1,4 @@
-"""Where is my order? Found by what people have in hand: a number, a customer, a file name."""
+"""Search: orders and exports by a number, a customer or a file name."""
 
 from collections.abc import Iterable
 from typing import Final

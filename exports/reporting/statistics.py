@@ -1,4 +1,4 @@
-"""How fast an ERP answers, and how much waits."""
+"""Statistics of a connection: how fast the ERP acknowledges, and how much waits."""
 
 from collections import defaultdict
 from collections.abc import Collection

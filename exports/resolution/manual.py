@@ -1,4 +1,4 @@
-"""Settle by hand: a person says what became of an export where the service cannot know."""
+"""Manual resolution: a person says what became of an export."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

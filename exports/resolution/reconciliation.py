@@ -1,4 +1,4 @@
-"""After a restore: what the dropzones and the archive know that the ledger has forgotten.
+"""Reconciliation after a restore: what dropzones and archive know and the ledger does not.
 
 The ledger is as old as its backup. What it takes for waiting may have been sent since: then its
 file lies in the export folder, or an answer to it in the ack folder or where answers are put away.

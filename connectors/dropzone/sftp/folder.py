@@ -1,4 +1,4 @@
-"""A dropzone on an SFTP server, spoken to in bursts: many requests, then all their answers."""
+"""A DropFolder on an SFTP server: many requests are sent at once, then all replies are read."""
 
 import posixpath
 import stat

@@ -1,4 +1,4 @@
-"""SFTP requests on a channel, many in flight at once, each with its own answer."""
+"""SFTP requests on a channel: many are in flight at once, each gets its own reply."""
 
 import struct
 from collections.abc import Iterator, Sequence

@@ -1,4 +1,4 @@
-"""SFTP sessions kept open between deliveries: one for each dropzone and process."""
+"""A pool of open SFTP folders: one for each dropzone and process is kept between deliveries."""
 
 import os
 import threading

@@ -1,4 +1,4 @@
-"""Private keys as people paste them: PEM and OpenSSH forms, encrypted or not -> paramiko's key."""
+"""The parser of private keys: PEM and OpenSSH forms, encrypted or not -> paramiko's key."""
 
 import base64
 import binascii

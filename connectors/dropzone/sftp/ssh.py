@@ -1,4 +1,4 @@
-"""Reaching an SFTP server: resolve, dial, verify the host key, authenticate, open SFTP."""
+"""SSH connections: resolve, dial, verify the host key, authenticate, open SFTP."""
 
 import base64
 import threading

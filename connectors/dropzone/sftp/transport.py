@@ -1,4 +1,4 @@
-"""paramiko's transport, which asks for authentication once and keeps what a server says last."""
+"""paramiko's transport, changed: it authenticates once and keeps the server's last message."""
 
 import re
 import threading

@@ -1,4 +1,4 @@
-"""Say what would be made of an ERP's answer, by its name and content. Needs no database."""
+"""Say how an ack file would be understood, by its name and content. Needs no database."""
 
 from argparse import ArgumentParser
 from pathlib import Path

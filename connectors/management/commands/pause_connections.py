@@ -1,4 +1,4 @@
-"""Stop the deliveries on all connections, or on an org's, on a person's word."""
+"""Pause the deliveries of all connections, or of one organisation's."""
 
 from argparse import ArgumentParser
 from typing import Any

@@ -1,4 +1,4 @@
-"""Undo pause_connections: lift the pauses that were made for one reason, and no others."""
+"""Resume the connections that were paused for one reason, and no others."""
 
 from argparse import ArgumentParser
 from typing import Any

@@ -1,4 +1,4 @@
-"""Encrypt all secrets with the first of FERNET_KEYS, so that the others can be taken away."""
+"""Encrypt all secrets with the first of FERNET_KEYS, so that the others can be removed."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Let this installation deliver from a database that was restored, copied or another one's."""
+"""Let this installation deliver from a database that was restored or copied."""
 
 from argparse import ArgumentParser
 from typing import Any

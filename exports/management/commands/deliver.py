@@ -1,4 +1,4 @@
-"""Do once, in the foreground, what the worker would do now."""
+"""Deliver, archive and clean up once, in the foreground."""
 
 from argparse import ArgumentParser
 from typing import Any

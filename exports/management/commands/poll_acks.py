@@ -1,4 +1,4 @@
-"""Read the ERPs' answers once, in the foreground."""
+"""Poll the ack folders once, in the foreground."""
 
 from argparse import ArgumentParser
 from typing import Any

@@ -1,4 +1,4 @@
-"""Forget at once what the scheduled retention would forget in its time."""
+"""Count what retention would delete; with --apply, delete it now."""
 
 from argparse import ArgumentParser
 from collections import Counter

@@ -1,4 +1,4 @@
-"""After a restore: say what was sent and answered since the backup, and let the ledger say so."""
+"""Reconcile the ledger with dropzones and archive after a restore."""
 
 from argparse import ArgumentParser
 from collections.abc import Sequence

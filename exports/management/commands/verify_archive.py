@@ -1,4 +1,4 @@
-"""Compare the objects of the archive with what the ledger says of them."""
+"""Compare the archive with what the ledger says of it."""
 
 from argparse import ArgumentParser
 from collections import Counter
