@@ -82,7 +82,7 @@ test-long: .venv/installed programs ## Run the tests that take minutes; do so be
 	TEST_DATABASE=sqlite $(PYTEST) -m "ledger and long" -k "not ssh and not s3"
 
 .PHONY: check
-check: .venv/installed ## Lint, format, types, imports, migrations, OpenAPI, settings for production
+check: .venv/installed ## Lint, format, types, imports, unused code, migrations, OpenAPI, settings for production
 	@random() { $(BIN)/python -c 'import secrets; print(secrets.token_urlsafe(50))'; }
 	export SECRET_KEY=$$(random) FERNET_KEYS=$$(random)
 	export DEBUG=false ALLOWED_HOSTS=orders.example.com DATABASE_URL=sqlite://:memory:
@@ -91,6 +91,7 @@ check: .venv/installed ## Lint, format, types, imports, migrations, OpenAPI, set
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/vulture
 	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec compose.yaml
 	$(BIN)/python manage.py makemigrations --check --dry-run
 	$(BIN)/python manage.py check --deploy --fail-level WARNING
