@@ -11,7 +11,7 @@ from django.db import connection as database
 
 from accounts.models import Org, User
 from connectors.models import ErpConnection
-from exports.acks import application, poller, review
+from exports.acks import application, recording, review
 from exports.acks.poller import poll
 from exports.models import ErpAck, ErpExport
 from exports.pushing import push
@@ -108,7 +108,7 @@ def test_a_retry_waits_for_the_ack_that_is_being_recorded(
 ) -> None:
     accept(dropzone, refused)
     rival = Rival(lambda: retry_order(refused.draft_order_id, actor=ann))
-    with amid(poller, "judge", rival):
+    with amid(recording, "judge", rival):
         poll(erp.id)
     assert rival.end() == "OPEN_CONFLICT"
     assert state(refused) == ("FAILED", "ERROR")

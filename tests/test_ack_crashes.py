@@ -19,6 +19,7 @@ from django.db import Error
 from django.db import connection as database
 
 from accounts.models import Org, User
+from connectors.dropzone.ack_folder import AckFolder
 from connectors.dropzone.connector import pool
 from connectors.dropzone.session import DropzoneSession
 from connectors.errors import CATALOGUE, Kind
@@ -116,15 +117,17 @@ def at(step: str, action: Callable[[], object]) -> Iterator[None]:
 
 
 @contextmanager
-def before(operation: str, action: Callable[[], object]) -> Iterator[None]:
+def before(
+    operation: str, action: Callable[[], object], *, of: type = DropzoneSession
+) -> Iterator[None]:
     """Let something happen right before an operation on the dropzone."""
-    original = getattr(DropzoneSession, operation)
+    original = getattr(of, operation)
 
     def preceded(*args: Any) -> Any:
         action()
         return original(*args)
 
-    with mock.patch.object(DropzoneSession, operation, autospec=True, side_effect=preceded):
+    with mock.patch.object(of, operation, autospec=True, side_effect=preceded):
         yield
 
 
@@ -182,7 +185,7 @@ def test_somebody_else_is_quicker_with_the_move(
             target = dropzone.acks / "error" if malformed else folder
             (dropzone.acks / name).rename(target / name)
 
-    with before("_put_away", take):
+    with before("_rename", take, of=AckFolder):
         assert not poll(erp.id).errors
     for path in folder.iterdir():
         target = "error" if answered[-1].filename in path.name else "processed"

@@ -10,7 +10,7 @@ from django.conf import settings as configured
 from django.test import Client
 
 from accounts.models import Org, User
-from backoffice.orders import decisions, shown
+from backoffice.orders import decisions, previews, shown
 from connectors.models import ErpConnection
 from exports.models import Batch, BatchItem
 from exports.pushing import batch_runs, batches
@@ -413,8 +413,8 @@ def test_a_page_that_carries_nothing_still_approves_only_what_it_showed(
 def test_the_page_of_an_order_with_many_lines_is_bounded(
     approving: Client, editing: Client, org: Org, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(decisions, "_LINES_SHOWN", 3)
-    monkeypatch.setattr(decisions, "_DIFFERENCES_SHOWN", 2)
+    monkeypatch.setattr(previews, "_LINES_SHOWN", 3)
+    monkeypatch.setattr(previews, "_DIFFERENCES_SHOWN", 2)
     order = an_order(org, lines=5)
     page = open_page(approving, order)
     assert "The first 3 of 5 lines." in text(page)

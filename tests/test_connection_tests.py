@@ -102,7 +102,7 @@ def test_a_test_that_breaks_off_has_failed(
     def time_out(*args: object, **kwargs: object) -> None:
         raise SystemExit
 
-    monkeypatch.setattr(connection_tests.health, "run_test", time_out)
+    monkeypatch.setattr(connection_tests.circuit_breaker, "run_test", time_out)
     test = request_test(erp, actor=ann)
     with pytest.raises(SystemExit):
         run(test.id)
