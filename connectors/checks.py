@@ -130,8 +130,9 @@ def _missing_settings(alias: str) -> list[tuple[str, str]]:
         .only("connector_type", "config_encrypted", "org__name")
     )
     for connection in active:
-        # One whose configuration cannot be read says so itself.
-        with suppress(ConnectorError):
+        # A configuration that cannot be read says so itself; of a connector that is gone or cannot
+        # be imported, check_connectors or its pages say so.
+        with suppress(ConnectorError, ImportError, KeyError):
             for name in connection.connector.required_settings(connection.config):
                 if not getattr(settings, name):
                     found.append((str(connection), name))

@@ -15,6 +15,7 @@ _STEP_BYTES: Final = 64 * 1024
 _MEMORY_BYTES: Final = 1024 * 1024
 # A client that is still sending does not hear that its body is too large.
 _DISCARDED_BYTES: Final = 4 * MAX_BODY_BYTES
+_LONGEST_LENGTH: Final = 18  # digits of a Content-Length
 
 
 def receive(
@@ -64,7 +65,11 @@ def _copy(request: HttpRequest, body: IO[bytes], *, is_chunked: bool) -> int:
         elif length > _DISCARDED_BYTES:
             break
     if is_too_large:
-        raise Problem(413, "too_large", f"The body is larger than {MAX_BODY_BYTES:,} bytes.")
+        raise Problem(
+            413,
+            "too_large",
+            f"The body is larger than {MAX_BODY_BYTES // 1024**2} MiB. Send less at once.",
+        )
     if declared is not None and length < declared:
         raise Problem(400, "incomplete_body", "The body ended before its Content-Length.")
     return length
@@ -80,7 +85,7 @@ def _read(stream: Any, most: int) -> bytes:
 
 def _declared(request: HttpRequest) -> int:
     text: str = request.META["CONTENT_LENGTH"]
-    if not (text.isascii() and text.isdecimal()):
+    if not (text.isascii() and text.isdecimal() and len(text) <= _LONGEST_LENGTH):
         raise Problem(400, "bad_request", "The Content-Length is not a number.")
     return int(text)
 

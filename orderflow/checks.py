@@ -56,9 +56,21 @@ def check_cache(**kwargs: Any) -> list[CheckMessage]:
     ]
 
 
+_WEB_ROLE: Final = (
+    "Give the web server a role of its own: run deploy/postgres/web-role.sql and set its "
+    "DATABASE_URL."
+)
+# The owner of the tables is the worker's role. Without tables there is no row yet.
+_SEES_ALL_TRANSACTIONS: Final = """
+    SELECT PG_HAS_ROLE(CURRENT_USER, 'pg_read_all_stats', 'USAGE')
+        OR PG_GET_USERBYID(relowner) = CURRENT_USER
+    FROM pg_class WHERE oid = TO_REGCLASS('draft_order')
+"""
+
+
 # Of the web server alone: `check --deploy --database default` is what runs before it starts.
 @register(Tags.database, deploy=True)
-def check_statement_timeout(
+def check_database_role(
     databases: Sequence[str] | None = None, **kwargs: Any
 ) -> list[CheckMessage]:
     warnings: list[CheckMessage] = []
@@ -72,10 +84,20 @@ def check_statement_timeout(
                 warnings.append(
                     Warning(
                         "The database role of the web server has no statement_timeout: one slow "
-                        "page can keep the database and a thread busy for as long as it likes.",
-                        hint="Give the web server a role of its own: run "
-                        "deploy/postgres/web-role.sql and set its DATABASE_URL.",
+                        "page can keep the database and a thread busy without limit.",
+                        hint=_WEB_ROLE,
                         id="orderflow.W002",
+                    )
+                )
+            cursor.execute(_SEES_ALL_TRANSACTIONS)
+            if (row := cursor.fetchone()) and not row[0]:
+                warnings.append(
+                    Warning(
+                        "The database role of the web server does not see when the worker's "
+                        "transactions began: clients that ask for changes by updated_since can "
+                        "miss some.",
+                        hint=_WEB_ROLE,
+                        id="orderflow.W003",
                     )
                 )
     return warnings

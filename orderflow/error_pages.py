@@ -9,6 +9,7 @@ from collections.abc import Callable
 from django.core.exceptions import BadRequest
 from django.http import HttpRequest, HttpResponse
 from django.template.loader import render_to_string
+from django.utils.encoding import escape_uri_path
 
 from kernel.db import is_timeout
 
@@ -33,5 +34,6 @@ class StatementTimeouts:
     def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
         if not is_timeout(error):
             return None
-        logger.warning("the database stopped a statement that took too long")
+        path = escape_uri_path(request.path)
+        logger.warning("the database stopped a statement of %s that took too long", path)
         return HttpResponse(render_to_string("503.html"), status=503, headers={"Retry-After": "30"})

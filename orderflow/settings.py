@@ -108,9 +108,9 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "orderflow.middleware.surround",
     "orderflow.health.probes",
-    "orderflow.bodies.receive",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
+    "orderflow.bodies.receive",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",

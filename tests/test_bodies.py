@@ -122,7 +122,7 @@ def test_the_admin_reads_a_form_in_chunks_like_any_other(web_server: WebServer) 
         "POST", url, [b"x" * 2**20] * 17, Cookie=cookie, Content_Type=FORM
     )
     assert status == 413
-    assert "The body is larger than 16,777,216 bytes. Nothing was changed." in page
+    assert "The body is larger than 16 MiB. Send less at once. Nothing was changed." in page
 
 
 @pytest.mark.django_db

@@ -278,7 +278,7 @@ def test_what_was_sent_keeps_its_approval(
     assert (entry.object_id, entry.before) == (str(order.id), {"status": status})
     assert entry.after["filename"] == sent.filename
     shown = page(operator, "orders_draftorder_change", order)
-    assert f"Until then the order was “{edited.get_status_display()}” here." in shown
+    assert f"Before that, its status was “{edited.get_status_display()}”." in shown
     assert ("The ERP has what the export carries" in shown) is (status in EDITED)
     assert f"Order until then</dt><dd>{edited.get_status_display()}" in re.sub(
         r">\s+<", "><", page(operator, "exports_erpexport_change", export)

@@ -142,8 +142,12 @@ def test_the_role_of_the_web_server_has_a_limit_and_the_one_of_the_worker_has_no
     # What runs before the web server starts.
     checked = ("check", "--deploy", "--database", "default")
     assert "orderflow.W002" in run(child_env, *checked).stderr
-    assert "orderflow.W002" not in run(roles_env, *checked).stderr
+    said = run(roles_env, *checked).stderr
+    assert "orderflow.W002" not in said and "orderflow.W003" not in said
     assert "orderflow.W002" not in run(child_env, *checked[:1], *checked[2:]).stderr
+    with psycopg.connect(child_env["DATABASE_URL"], autocommit=True) as session:
+        session.execute(f"REVOKE pg_read_all_stats FROM {ROLE}")
+    assert "orderflow.W003" in run(roles_env, *checked).stderr
 
 
 def test_the_role_reads_and_writes_rows_of_tables_that_later_migrations_make(

@@ -94,11 +94,14 @@ class OrderDeciding(OrgScopedAdmin):
                 which = _chosen(request.GET)
         except ValueError as e:
             raise Http404 from e
+        back = _back(request)
+        if is_post and len(seen) > MAX_BATCH_ORDERS:
+            self._refuse_too_many(request)
+            return redirect(back)
         orders = self.get_queryset(request).filter(which)
         count = orders.count()
         if not count:
             raise Http404
-        back = _back(request)
         if count > MAX_BATCH_ORDERS:
             self._refuse_too_many(request)
             return redirect(back)

@@ -7,7 +7,7 @@
 --
 --     psql --file=deploy/postgres/web-role.sql orderflow
 --
--- Run again, it changes nothing. `--set=web=NAME --set=owner=NAME` for other names. The role gets
+-- May be run again: it sets the limit and the password anew. `--set=web=NAME --set=owner=NAME` for other names. The role gets
 -- the password in the file that WEB_PASSWORD_FILE names, if that is set; else give it one with
 -- psql's \password.
 
