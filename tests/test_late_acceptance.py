@@ -1,14 +1,17 @@
 """Acceptances that come late: the order is PUSHED whatever it was, and the ERP gets it once."""
 
+import csv
 import html
 import json
 import re
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.db.models import Model
 from django.test import Client
+from django.urls import reverse
 
 from accounts.models import AuditEntry, Org, User
 from connectors.models import ErpConnection
@@ -18,10 +21,12 @@ from exports.delivery.protocol import deliver
 from exports.models import ErpAck, ErpExport
 from exports.pushing.push import cancel_export, push_order, retry_order
 from exports.resolution.manual import Outcome, settle
+from kernel.db import db_now
 from kernel.errors import Refused
 from orders import lifecycle
 from orders.models import DraftOrder
 from tests.admins import a_member, logged_in, messages, page_url
+from tests.api import ORDERS, client, person
 from tests.builders import a_connection, a_user, an_org, some_exports
 from tests.dropzones import Dropzone, dropzone_of
 from tests.invariants import assert_order_fits
@@ -331,6 +336,89 @@ def test_a_late_acceptance_counts_once_the_newer_export_is_cancelled(
     assert_not_pushed_again(sent, ann)
     shown = page(operator, "orders_draftorder_change", sent.draft_order)
     assert sent.filename in shown and newer(sent).filename not in shown
+
+
+# The order has an older export that is live and a newer one that failed.
+@pytest.fixture
+def cancelled(sent: ErpExport, late: ErpAck, ann: User) -> ErpExport:
+    # In one transaction both were made at the same moment.
+    ErpExport.objects.filter(id=sent.id).update(created_at=db_now() - timedelta(hours=1))
+    cancel_export(newer(sent).id, actor=ann)
+    return newer(sent)
+
+
+@pytest.fixture
+def accepted(cancelled: ErpExport, sent: ErpExport, late: ErpAck, operator: Client) -> ErpExport:
+    assert take(operator, late) == ["The decision was recorded."]
+    assert state(sent) == ("ACKED", "PUSHED")
+    return sent
+
+
+def latest_exports(org: Org, order_id: Any) -> list[Any]:
+    """What the API shows of an order, alone and in the list."""
+    service = client(person("olivia", org, "Integration"), org)
+    (listed,) = service.get(ORDERS).json()["results"]
+    return [service.get(f"{ORDERS}/{order_id}").json()["latest_export"], listed["latest_export"]]
+
+
+def test_the_api_shows_the_export_that_was_accepted_late(org: Org, accepted: ErpExport) -> None:
+    for shown in latest_exports(org, accepted.draft_order_id):
+        assert (shown["id"], shown["status"]) == (str(accepted.id), "ACKED")
+        assert shown["erp_order_id"] == "SO-1"
+
+
+def test_the_list_leads_to_the_export_that_was_accepted_late(
+    operator: Client, accepted: ErpExport
+) -> None:
+    shown = operator.get(reverse("admin:orders_draftorder_changelist")).content.decode()
+    assert page_url("exports_erpexport_change", accepted.id) in shown
+    assert page_url("exports_erpexport_change", newer(accepted).id) not in shown
+    (cell,) = re.findall(r'class="field-latest_export">(.*?)</td>', shown)
+    assert "acknowledged" in cell
+
+
+def test_the_csv_has_the_export_that_was_accepted_late(
+    operator: Client, accepted: ErpExport
+) -> None:
+    file = operator.get(reverse("admin:orders_draftorder_csv"))
+    lines = b"".join(file.streaming_content).decode("utf-8-sig").splitlines()
+    (row,) = csv.DictReader(lines)
+    assert row["latest export"] == "ACKED"
+
+
+def test_the_search_finds_the_export_that_was_accepted_late(
+    operator: Client, accepted: ErpExport
+) -> None:
+    # By the beginning of the number: the whole number leads straight to the order.
+    number = accepted.draft_order.external_order_number[:-1]
+    shown = operator.get("/admin/search/", {"q": number}).content.decode()
+    assert "In the ERP as SO-1." in shown and "Not in the ERP" not in shown
+
+
+def test_the_page_of_the_order_shows_the_export_that_was_accepted_late(
+    operator: Client, accepted: ErpExport
+) -> None:
+    shown = page(operator, "orders_draftorder_change", accepted.draft_order)
+    assert accepted.filename in shown and newer(accepted).filename not in shown
+    assert "SO-1" in shown
+
+
+def test_a_push_names_the_export_that_was_accepted_late(ann: User, accepted: ErpExport) -> None:
+    for again in (push_order, retry_order):
+        with pytest.raises(Refused) as refused:
+            again(accepted.draft_order_id, actor=ann)
+        assert refused.value.extra == {"export": accepted.id}
+
+
+def test_of_failed_exports_the_newest_is_shown(
+    org: Org, operator: Client, sent: ErpExport, cancelled: ErpExport
+) -> None:
+    shown = latest_exports(org, sent.draft_order_id)
+    assert [export["id"] for export in shown] == [str(cancelled.id)] * 2
+    listed = operator.get(reverse("admin:orders_draftorder_changelist")).content.decode()
+    assert page_url("exports_erpexport_change", cancelled.id) in listed
+    opened = page(operator, "orders_draftorder_change", sent.draft_order)
+    assert cancelled.filename in opened and sent.filename not in opened
 
 
 def test_a_late_acceptance_counts_once_the_newer_export_is_given_up(

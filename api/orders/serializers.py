@@ -60,7 +60,10 @@ class DraftOrderSummarySerializer(StrictModelSerializer[DraftOrder]):
     approved_by = serializers.CharField(
         source="approved_by.contact", read_only=True, allow_null=True
     )
-    latest_export = serializers.SerializerMethodField()
+    latest_export = serializers.SerializerMethodField(
+        help_text="The live export of the order (pending, sent or acknowledged), else its newest. "
+        "The live one can be older than a failed one if the ERP accepted it late."
+    )
 
     class Meta:
         model = DraftOrder
@@ -89,7 +92,7 @@ class DraftOrderSummarySerializer(StrictModelSerializer[DraftOrder]):
 
     @extend_schema_field(ErpExportSummarySerializer(allow_null=True))
     def get_latest_export(self, order: DraftOrder) -> dict[str, Any] | None:
-        # The view has loaded them, newest first.
+        # The view has loaded them, the live one first.
         latest = next(iter(order.exports.all()), None)
         return ErpExportSummarySerializer(latest).data if latest else None
 

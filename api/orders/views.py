@@ -53,10 +53,11 @@ class DraftOrderViewSet(OrgViewSet):
     }
 
     def get_queryset(self) -> QuerySet[DraftOrder]:
+        exports = ErpExport.objects.defer("payload").order_by(*ErpExport.LIVE_FIRST)
         orders = (
             DraftOrder.objects.filter(org=self.token.org)
             .select_related("org", "customer", "source_document", "approved_by")
-            .prefetch_related(Prefetch("exports", ErpExport.objects.defer("payload")))
+            .prefetch_related(Prefetch("exports", exports))
         )
         return orders if self.action == "list" else orders.prefetch_related("lines")
 

@@ -97,10 +97,8 @@ class DraftOrderAdmin(OrderListing, OrderEditing, OrderDeciding):
             order.status in (Status.APPROVED, Status.ERROR)
             and content_hash(order) != order.approved_hash
         )
-        # The live export need not be the newest: the ERP may have accepted an older one late.
         exports = order.exports.select_related("erp_connection__paused_by")
-        live = exports.filter(status__in=ErpExport.LIVE).first()
-        export = live or exports.order_by("-created_at", "-id").first()
+        export = exports.order_by(*ErpExport.LIVE_FIRST).first()
         expected = export and outlook(export, Circumstances())
         return {
             "order": order,

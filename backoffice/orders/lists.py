@@ -38,7 +38,8 @@ class OrderList(BoundedChangeList):
     def get_queryset(
         self, request: HttpRequest, exclude_parameters: list[str | None] | None = None
     ) -> QuerySet[Any]:
-        latest = ErpExport.objects.filter(draft_order=OuterRef("pk")).order_by("-created_at", "-id")
+        exports = ErpExport.objects.filter(draft_order=OuterRef("pk"))
+        latest = exports.order_by(*ErpExport.LIVE_FIRST)
         orders: QuerySet[DraftOrder] = super().get_queryset(request, exclude_parameters)
         return orders.annotate(
             total=TOTAL,

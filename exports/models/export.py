@@ -3,7 +3,7 @@
 import uuid
 
 from django.db import models
-from django.db.models import F, Q
+from django.db.models import Case, F, Q, When
 
 from accounts.models import Org, User
 from connectors.models import ErpConnection
@@ -27,6 +27,9 @@ class ErpExport(models.Model):
         CONFIRMED = "CONFIRMED", "confirmed by a person"
 
     LIVE = (Status.PENDING, Status.SENT, Status.ACKED)
+    # Sorts the exports of one order: its latest export comes first. That is the live one, else the
+    # newest. The live one can be older than a failed one: the ERP may accept an export late.
+    LIVE_FIRST = (Case(When(status__in=LIVE, then=0), default=1), "-created_at", "-id")
     NEEDS_DECISION = Q(status=Status.PENDING, next_attempt_at=None)
     OVERDUE = Q(status=Status.SENT, ack_due_at__lt=F("erp_connection__last_poll_at"))
 

@@ -151,16 +151,19 @@ def _made(outcome: ErpExport | Refused) -> ErpExport:
     return outcome
 
 
-def _live(order: DraftOrder) -> ErpExport | None:
-    return next((e for e in order.exports.all() if e.status in ErpExport.LIVE), None)
+def _latest(order: DraftOrder) -> ErpExport | None:
+    """The live export of an order that `_lock` has loaded, else its newest."""
+    return next(iter(order.exports.all()), None)
 
 
 def _check_push(order: DraftOrder) -> None:
-    if live := _live(order):
+    latest = _latest(order)
+    if latest and latest.status in ErpExport.LIVE:
         raise Refused(
             "LIVE_EXPORT",
-            f"Order {order} has an export already: {live.filename}, {live.get_status_display()}.",
-            export=live.id,
+            f"Order {order} has an export already: {latest.filename}, "
+            f"{latest.get_status_display()}.",
+            export=latest.id,
         )
     if order.status != OrderStatus.APPROVED:
         raise Refused(
@@ -171,8 +174,7 @@ def _check_push(order: DraftOrder) -> None:
 
 
 def _check_retry(order: DraftOrder) -> None:
-    # The live export need not be the newest: the ERP may have accepted an older one late.
-    latest = _live(order) or next(iter(order.exports.all()), None)
+    latest = _latest(order)
     if latest is None or latest.status != Status.FAILED:
         raise Refused(
             "NOT_FAILED",
@@ -242,7 +244,7 @@ def _lock(order_ids: Collection[UUID]) -> list[DraftOrder]:
     orders = DraftOrder.objects.filter(id__in=order_ids).order_by("id")
     # Lock only here, and read in the next query: one that waited for a lock sees old joined rows.
     lifecycle.lock(order_ids)
-    past = Prefetch("exports", ErpExport.objects.defer("payload"))
+    past = Prefetch("exports", ErpExport.objects.defer("payload").order_by(*ErpExport.LIVE_FIRST))
     return list(with_content(orders).prefetch_related(past))
 
 

@@ -59,7 +59,7 @@ def _ids(rows: QuerySet[DraftOrder] | QuerySet[ErpExport], field: str = "id") ->
 def _with_exports(
     keys: Iterable[UUID], *, is_shown: bool
 ) -> list[tuple[DraftOrder, ErpExport | None]]:
-    latest = ErpExport.objects.filter(draft_order=OuterRef("pk")).order_by("-created_at", "-id")
+    latest = ErpExport.objects.filter(draft_order=OuterRef("pk")).order_by(*ErpExport.LIVE_FIRST)
     orders = (
         DraftOrder.objects.select_related("customer")
         .annotate(latest_export=Subquery(latest.values("id")[:1]))
