@@ -309,7 +309,9 @@ def test_a_page_is_read_along_an_index(owner: APIClient, query: str) -> None:
         ids(owner, ORDERS + query)
     [listing] = [q["sql"] for q in captured if 'FROM "draft_order"' in q["sql"]]
     with database.cursor() as cursor:
-        cursor.execute("SET LOCAL enable_seqscan = off")
+        # Whatever statistics earlier tests have left: is there an index that gives the order?
+        for way in ("seqscan", "bitmapscan", "sort", "incremental_sort"):
+            cursor.execute(f"SET LOCAL enable_{way} = off")
         cursor.execute(f"EXPLAIN {listing}")
         plan = "\n".join(row[0] for row in cursor.fetchall())
     assert "Sort" not in plan, plan
