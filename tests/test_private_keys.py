@@ -1,18 +1,26 @@
 """Private keys in the forms that ssh-keygen and openssl write, as people paste them."""
 
+import base64
 import subprocess
+import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.asn1 import encode_der
+from cryptography.x509 import ObjectIdentifier
 
 from connectors.dropzone.connector import DropzoneJsonV1Connector
 from connectors.dropzone.sftp import ssh
+from connectors.dropzone.sftp.private_keys import load_private_key
+from connectors.errors import ConnectorError
 from connectors.port import ConfigError
+from connectors.secrets import Secret
 from tests.dropzones import openssh_config
 from tests.servers import OpenSSHServer
-from tests.servers.keys import new_key, public_line
+from tests.servers.keys import new_key, public_line, with_passphrase
 from tests.servers.process import scratch_folder
 
 connector = DropzoneJsonV1Connector()
@@ -73,9 +81,8 @@ def traditional(sources: dict[str, Path]) -> str:
     return key
 
 
-def described(key: str, passphrase: str | None) -> str:
-    """The type and fingerprint of the key of a connection."""
-    config = {
+def sftp_config(key: str, passphrase: str | None) -> dict[str, Any]:
+    return {
         "mode": "sftp",
         "host": "sftp.example",
         "username": "u",
@@ -83,7 +90,12 @@ def described(key: str, passphrase: str | None) -> str:
         "export_path": "/exports",
         **({"key_passphrase": passphrase} if passphrase else {}),
     }
-    return connector.describe_secrets(connector.parse_config(config))["ssh_key"]
+
+
+def described(key: str, passphrase: str | None) -> str:
+    """The type and fingerprint of the key of a connection."""
+    parsed = connector.parse_config(sftp_config(key, passphrase))
+    return connector.describe_secrets(parsed)["ssh_key"]
 
 
 def refusal(key: str, passphrase: str | None = PASSPHRASE) -> str:
@@ -221,3 +233,191 @@ def test_no_part_of_a_key_is_said(traditional: str) -> None:
     said: list[Any] = [refusal(traditional, "wrong"), refusal(traditional[:-40])]
     body = traditional.partition("\n\n")[2]
     assert not any(line in text for text in said for line in body.splitlines()[:3])
+
+
+def der(tag: int, *parts: bytes) -> bytes:
+    content = b"".join(parts)
+    size = len(content)
+    length = [size] if size < 128 else [0x81, size] if size < 256 else [0x82, *divmod(size, 256)]
+    return bytes([tag, *length]) + content
+
+
+def sequence(*parts: bytes | int | str) -> bytes:
+    """A DER sequence of content, numbers and object identifiers."""
+    return der(
+        0x30,
+        *(
+            part
+            if isinstance(part, bytes)
+            else encode_der(part if isinstance(part, int) else ObjectIdentifier(part))
+            for part in parts
+        ),
+    )
+
+
+def block(label: str, content: bytes) -> str:
+    lines = base64.encodebytes(content).decode()
+    return f"-----BEGIN {label}-----\n{lines}-----END {label}-----\n"
+
+
+SALT = der(0x04, b"8 bytes.")
+AES = sequence("2.16.840.1.101.3.4.1.42", der(0x04, b"i" * 16))
+
+
+def encrypted_pkcs8(scheme: str, parameters: bytes) -> str:
+    content = sequence(sequence(scheme, parameters), der(0x04, b"c" * 64))
+    return block("ENCRYPTED PRIVATE KEY", content)
+
+
+def pbes2(kdf: str, *numbers: int) -> str:
+    parameters = sequence(sequence(kdf, sequence(SALT, *numbers)), AES)
+    return encrypted_pkcs8("1.2.840.113549.1.5.13", parameters)
+
+
+def pbkdf2(iterations: int) -> str:
+    return pbes2("1.2.840.113549.1.5.12", iterations)
+
+
+def scrypt(n: int, r: int, p: int) -> str:
+    return pbes2("1.3.6.1.4.1.11591.4.11", n, r, p)
+
+
+def pkcs12(iterations: int) -> str:
+    return encrypted_pkcs8("1.2.840.113549.1.12.1.3", sequence(SALT, iterations))
+
+
+def bcrypt(rounds: int) -> str:
+    """A key of ssh-keygen whose rounds were changed."""
+    content = base64.b64decode("".join(with_passphrase(new_key(), "x").splitlines()[1:-1]))
+    start = content.index(b"bcrypt") + len(b"bcrypt") + 4
+    start += 4 + int.from_bytes(content[start : start + 4], "big")
+    changed = content[:start] + rounds.to_bytes(4, "big") + content[start + 4 :]
+    return block("OPENSSH PRIVATE KEY", changed)
+
+
+def with_content_in_headers(key: str) -> str:
+    """The letters of the headers are content for a parser that ignores colons and spaces."""
+    first, line, *rest = key.splitlines()
+    return "\n".join([first, f"{line[:8]}: {line[8:]}", *rest])
+
+
+def rsa_of_mersenne_primes(a: int, b: int) -> str:
+    """Testing such numbers for being prime takes long, and writing them down does not."""
+    p, q = 2**a - 1, 2**b - 1
+    d = pow(65537, -1, (p - 1) * (q - 1))
+    numbers = (0, p * q, 65537, d, p, q, d % (p - 1), d % (q - 1), pow(q, -1, p))
+    return block("RSA PRIVATE KEY", sequence(*numbers))
+
+
+BEGIN = "-----BEGIN PRIVATE KEY-----"
+TOO_SLOW = "takes too long to decrypt"
+# Makers of what keeps a process busy, and what is said about it.
+BOMBS: dict[str, tuple[Callable[[], str], str]] = {
+    "a megabyte": (lambda: "a" * 2**20, "is too long for a key or a password"),
+    "letters": (lambda: f"{BEGIN}\n{'a' * 32_000}\n-----END PRIVATE KEY-----", "size of the"),
+    "headers": (lambda: f"{BEGIN}\n{'a: ' * 10_000}\n-----END PRIVATE KEY-----", "be read"),
+    "blanks": (lambda: f"{BEGIN}\na:{' ' * 30_000}\n-----END PRIVATE KEY-----", "complete"),
+    "BEGIN lines": (lambda: BEGIN * 1_200, "is not complete"),
+    "words in BEGIN": (lambda: f"-----BEGIN {'A ' * 16_000}", "cannot be read"),
+    "bcrypt, 1,001": (lambda: bcrypt(1_001), TOO_SLOW),
+    "bcrypt, the most": (lambda: bcrypt(2**32 - 1), TOO_SLOW),
+    "bcrypt, none": (lambda: bcrypt(0), "is not complete"),
+    "bcrypt in headers": (lambda: with_content_in_headers(bcrypt(1_001)), "is not complete"),
+    "PBKDF2": (lambda: pbkdf2(10_000_001), TOO_SLOW),
+    "PBKDF2, the most": (lambda: pbkdf2(2**31 - 1), TOO_SLOW),
+    "PBKDF2, beyond": (lambda: pbkdf2(2**64), TOO_SLOW),
+    "PBKDF2, none": (lambda: pbkdf2(0), "is not complete"),
+    "scrypt, N": (lambda: scrypt(2**15, 8, 1), TOO_SLOW),
+    "scrypt, r": (lambda: scrypt(2**14, 9, 1), TOO_SLOW),
+    "scrypt, p": (lambda: scrypt(2**14, 8, 2), TOO_SLOW),
+    "scrypt, no power of two": (lambda: scrypt(3, 1, 1), "is not supported"),
+    "scrypt, negative": (lambda: scrypt(2**14, -8, -1), "is not complete"),
+    "PBES1": (lambda: pkcs12(1_000_001), TOO_SLOW),
+    "PBES1, none": (lambda: pkcs12(0), "is not complete"),
+    "ECDSA, a compressed point": (
+        lambda: block(
+            "OPENSSH PRIVATE KEY",
+            base64.b64decode("".join(new_key("ecdsa").splitlines()[1:-1])).replace(
+                b"\0\0\0\x41\4", b"\0\0\0\x41\2"
+            ),
+        ),
+        "cannot be read",
+    ),
+    "RSA, 8,676 bits": (lambda: rsa_of_mersenne_primes(4253, 4423), "1,024 to 8,192 bits"),
+    "RSA, 19,630 bits": (lambda: rsa_of_mersenne_primes(9689, 9941), "1,024 to 8,192 bits"),
+    "RSA, 1,128 bits as 20,458": (
+        lambda: block("RSA PRIVATE KEY", sequence(0, 2**1128 + 1, 3, 3, 2**19937 - 1, 7, 1, 1, 1)),
+        "is not complete",
+    ),
+    "RSA, 10 bits": (lambda: rsa_of_mersenne_primes(3, 7), "1,024 to 8,192 bits"),
+}
+
+
+@pytest.mark.parametrize("bomb", BOMBS)
+def test_a_crafted_key_is_refused_at_once(bomb: str) -> None:
+    make_key, said = BOMBS[bomb]
+    key = make_key()
+    began = time.monotonic()
+    assert said in (refused := refusal(key))
+    # Each of them takes milliseconds, on a busy machine too.
+    assert time.monotonic() - began < 5
+    assert ("ssh-keygen -p -a 16 -f key" in refused) == (said == TOO_SLOW)
+
+
+@pytest.mark.parametrize("unit", [BEGIN, "a", "a-", "a: ", "-----BEGIN A ", " "])
+def test_finding_the_key_takes_linear_time(unit: str) -> None:
+    parsed = connector.parse_config(sftp_config(new_key(), None))
+    for start, end in (("", ""), (f"{BEGIN}\n", "\n-----END PRIVATE KEY-----")):
+        text = start + unit * (600_000 // len(unit)) + end
+        began = time.monotonic()
+        with pytest.raises(ConnectorError):
+            load_private_key(replace(parsed, ssh_key=Secret(text)))
+        assert time.monotonic() - began < 5
+
+
+def test_the_sentence_about_a_slow_key_names_the_limit_and_helps(
+    sources: dict[str, Path], tmp_path: Path
+) -> None:
+    assert "bcrypt rounds is 1,000" in refusal(bcrypt(1_001))
+    assert "PBKDF2 iterations is 10,000,000" in refusal(pbkdf2(10_000_001))
+    assert "PBES1 iterations is 1,000,000" in refusal(pkcs12(1_000_001))
+    file = tmp_path / "key"
+    key = run(
+        f"openssl pkcs8 -topk8 -scrypt -scrypt_p 2 -in {sources['ecdsa']}",
+        "-passout",
+        f"pass:{PASSPHRASE}",
+    )
+    assert "scrypt N × r × p is 131,072" in refusal(key)
+    file.touch(mode=0o600)
+    file.write_text(key)
+    run(f"ssh-keygen -q -p -a 16 -f {file}", "-P", PASSPHRASE, "-N", PASSPHRASE)
+    assert described(file.read_text(), PASSPHRASE)
+
+
+def test_costs_that_people_choose_are_taken(
+    sources: dict[str, Path], key_programs: None, tmp_path: Path
+) -> None:
+    file = tmp_path / "key"
+    run(f"ssh-keygen -q -t ed25519 -a 100 -f {file}", "-N", PASSPHRASE)
+    assert described(file.read_text(), PASSPHRASE)
+    plain = described(sources["ecdsa"].read_text(), None)
+    for options in ("-iter 600000", "-v2prf hmacWithSHA512", "-v1 PBE-SHA1-3DES -iter 20000"):
+        key = run(
+            f"openssl pkcs8 -topk8 {options} -in {sources['ecdsa']}",
+            "-passout",
+            f"pass:{PASSPHRASE}",
+        )
+        assert described(key, PASSPHRASE) == plain
+
+
+def test_the_largest_rsa_key_is_taken() -> None:
+    assert described(rsa_of_mersenne_primes(3217, 4423), None).startswith("ssh-rsa ")
+
+
+def test_an_rsa_key_whose_numbers_do_not_fit_is_refused(sources: dict[str, Path]) -> None:
+    key = run(f"openssl rsa -traditional -in {sources['rsa']}")
+    content = base64.b64decode("".join(key.splitlines()[1:-1]))
+    for place in (20, 400, 700, 850, 950, 1080, len(content) - 5):
+        changed = bytearray(content)
+        changed[place] ^= 2
+        assert "is not complete" in refusal(block("RSA PRIVATE KEY", bytes(changed)), None)

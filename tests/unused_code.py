@@ -261,3 +261,5 @@ _.secret_set_by  # the ORM, as a column
 _.swept_at  # the ORM, as a column
 _.trailing_slash  # the router
 _.open_acks  # templates/admin/connectors/erpconnection/state.html
+_.key_length  # cryptography, as a member of a DER sequence
+_.salt  # cryptography, as a member of a DER sequence

@@ -68,6 +68,7 @@ def parse_config(raw: Mapping[str, Any]) -> DropzoneConfig:
             values[field.name] = field.default
         else:
             try:
+                field.check_length(value)
                 values[field.name] = _PARSERS[field.kind](field, value)
             except ValueError as e:
                 errors[field.name] = str(e)

@@ -8,6 +8,15 @@ from typing import Any, Final, Literal
 MODE: Final = "mode"
 
 
+# By the kind of a field: the limit of characters, and what is said beyond it.
+_LENGTHS: Final = {
+    "text": (255, "is too long"),
+    "path": (4_096, "is too long for a path"),
+    "secret": (32_768, "is too long for a key or a password"),
+    "lines": (32_768, "is too long"),
+}
+
+
 class ConfigError(ValueError):
     """A configuration that cannot be used: `errors` maps each field to a sentence."""
 
@@ -44,3 +53,13 @@ class ConfigField:
         """Whether the field has a meaning in the mode of a configuration, checked or not."""
         # A client may give anything as the mode, hashable or not.
         return not self.modes or config.get(MODE) in tuple(self.modes)
+
+    def check_length(self, value: Any) -> None:
+        """Raise ValueError, with a sentence, for a text or a list of texts that is too long."""
+        if self.kind not in _LENGTHS:
+            return
+        limit, reason = _LENGTHS[self.kind]
+        texts = value if isinstance(value, list | tuple) else [value]
+        length = len(texts) - 1 + sum(len(text) for text in texts if isinstance(text, str))
+        if length > limit:
+            raise ValueError(f"{reason}: the limit is {limit:,} characters.")
