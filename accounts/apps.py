@@ -1,3 +1,5 @@
+"""The app of organisations, people and tokens; it loads the checks."""
+
 from django.apps import AppConfig
 
 

@@ -1,3 +1,5 @@
+"""The app of the REST API, without models."""
+
 from django.apps import AppConfig
 
 

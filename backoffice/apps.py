@@ -1,3 +1,5 @@
+"""The app of the admin pages, without models: Django finds admin classes and tags by it."""
+
 from django.apps import AppConfig
 
 

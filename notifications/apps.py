@@ -1,3 +1,5 @@
+"""The app of webhooks and mail; it loads the checks and listens to connections."""
+
 from django.apps import AppConfig
 
 

@@ -1,3 +1,5 @@
+"""The admin site of the project, and its checks."""
+
 from django.contrib.admin.apps import AdminConfig
 
 

@@ -1,3 +1,5 @@
+"""The app of orders, customers and source documents."""
+
 from django.apps import AppConfig
 
 

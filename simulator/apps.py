@@ -1,3 +1,5 @@
+"""The app of the simulated ERP: Django finds its commands by it."""
+
 from django.apps import AppConfig
 
 

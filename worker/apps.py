@@ -1,3 +1,5 @@
+"""The app of what runs: Django finds its commands by it; it makes the schedules."""
+
 from typing import Any
 
 from django.apps import AppConfig

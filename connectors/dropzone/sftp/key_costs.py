@@ -12,9 +12,9 @@ from cryptography.x509 import ObjectIdentifier
 from connectors.errors import ConnectorError
 
 # ssh-keygen writes 16 or 24, or the number given with -a. A round takes about 10 ms.
-_MAX_BCRYPT: Final = 1_000
+_MAX_BCRYPT: Final = 250
 # openssl writes 2,048, or the number given with -iter. A million takes up to half a second.
-_MAX_PBKDF2: Final = 10_000_000
+_MAX_PBKDF2: Final = 2_000_000
 # The forms before PBES2. openssl writes 2,048. A million takes about a second.
 _MAX_PBES1: Final = 1_000_000
 # N * r * p as openssl writes it. The memory, 128 * N * r bytes, is then 16 MiB at most.
