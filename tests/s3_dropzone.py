@@ -102,6 +102,11 @@ class S3CsvConnector(ERPConnectorPort):
                 errors[field.name] = "is required."
             elif value is not None and not isinstance(value, str):
                 errors[field.name] = "must be a text."
+            elif value is not None:
+                try:
+                    field.check_length(value)
+                except ValueError as e:
+                    errors[field.name] = str(e)
         if errors:
             raise ConfigError(errors)
         values: dict[str, Any] = {field.name: raw.get(field.name) for field in FIELDS}
