@@ -78,7 +78,7 @@ test: .venv/installed programs ## Run the tests on PostgreSQL, then those of the
 
 .PHONY: test-long
 test-long: .venv/installed programs ## Run the tests that take minutes; do so before a release
-	@$(PYTEST) -m long -rs
+	@$(PYTEST) -m long -rs -o faulthandler_timeout=0
 	TEST_DATABASE=sqlite $(PYTEST) -m "ledger and long" -k "not ssh and not s3"
 
 .PHONY: check
