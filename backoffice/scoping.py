@@ -41,7 +41,7 @@ class OrgScopedAdmin(PagesAdmin):
         return visible(super().get_queryset(request), request.user, path=self.org_path)
 
     def get_list_display(self, request: HttpRequest) -> Any:
-        """Without a column of orgs for whoever would see the same one in each row."""
+        """Without the column of organisations for users who would see the same one in each row."""
         columns = super().get_list_display(request)
         if "org" not in columns or not only_org(request.user):
             return columns

@@ -1,4 +1,4 @@
-"""Batches as JSON: which orders to take, how far a batch is, and what came of each order."""
+"""Batches as JSON: which orders to take, how far a batch is, and the result for each order."""
 
 from typing import Any
 from uuid import UUID

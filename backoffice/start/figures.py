@@ -50,7 +50,7 @@ def count_open_acks(user: AnyUser) -> dict[str, int]:
 
 
 def latest_unmatched(user: AnyUser) -> list[ErpAck]:
-    """The latest SHOWN_UNMATCHED answers that match no export and wait for a person."""
+    """The latest SHOWN_UNMATCHED acks to review that match no export."""
     acks = ErpAck.objects.filter(ErpAck.OPEN, verdict=ErpAck.Verdict.UNMATCHED)
     return list(visible(acks, user).only("filename", "seen_at")[:SHOWN_UNMATCHED])
 
