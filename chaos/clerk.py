@@ -13,7 +13,7 @@ from chaos.plan import Plan
 from exports.models import ErpExport
 from exports.pushing.push import cancel_export, push_order
 from kernel.errors import Refused
-from orders import lifecycle
+from orders import approval
 from orders.models import DraftOrder
 from tests.builders import an_order
 
@@ -59,7 +59,7 @@ def _push(slug: str, number: str, chance: random.Random) -> ErpExport:
             # From one packet to several: some writes are long enough to be torn.
             order = an_order(org, number, lines=chance.choice((1, 10, 10, 100, 600)))
     if order.status == DraftOrder.Status.READY:
-        lifecycle.approve(order.id, actor=actor)
+        approval.approve(order.id, actor=actor)
     try:
         return push_order(order.id, actor=actor)
     except Refused as e:

@@ -7,18 +7,15 @@ that cannot would prove nothing about the protocol of exports/delivery/protocol.
 import uuid
 from uuid import UUID
 
-from django.db.models import Q
-
 from connectors import circuit_breaker, lease
 from connectors.errors import ConnectorError
 from connectors.models import ErpConnection
 from connectors.port import Delivery, Evidence
+from exports import lifecycle
 from exports.delivery import protocol
-from exports.lifecycle import advance
-from exports.models import ErpExport, ErpExportEvent
+from exports.lifecycle import Event
+from exports.models import ErpExport
 from kernel.db import Now, db_now
-from orders import lifecycle
-from orders.models import DraftOrder
 
 
 def deliver(connection_id: UUID) -> None:
@@ -37,7 +34,7 @@ def deliver(connection_id: UUID) -> None:
 
 def _send_all(connection: ErpConnection) -> None:
     connector = connection.connector
-    due = connection.exports.filter(status="PENDING", next_attempt_at__lte=db_now())
+    due = connection.exports.filter(status=ErpExport.Status.PENDING, next_attempt_at__lte=db_now())
     with connector.open(connector.parse_config(connection.config)) as session:
         for export in due.order_by("created_at")[: protocol.BATCH_FILES]:
             tmp = session.staging_path(export.filename, uuid.uuid4().hex[:8])
@@ -50,17 +47,4 @@ def _send_all(connection: ErpConnection) -> None:
             (outcome,) = session.publish([file], is_resumed=False)
             protocol.failpoint("published")  # type: ignore[attr-defined]
             if isinstance(outcome, Evidence):
-                lifecycle.transition(
-                    [export.draft_order_id],
-                    expect=[DraftOrder.Status.PUSHING],
-                    to=DraftOrder.Status.PUSHED,
-                )
-                advance(
-                    [export.id],
-                    kind=ErpExportEvent.Kind.SENT,
-                    where=Q(status=ErpExport.Status.PENDING),
-                    status=ErpExport.Status.SENT,
-                    sent_at=Now(),
-                    sent_evidence=outcome,
-                    next_attempt_at=None,
-                )
+                lifecycle.apply(Event.SENT, [export.id], sent_at=Now(), sent_evidence=outcome)

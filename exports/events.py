@@ -16,18 +16,11 @@ from notifications.outbox import announce
 
 Status = ErpExport.Status
 
-_BY_STATUS = {
-    Status.SENT: EventType.EXPORT_SENT,
-    Status.ACKED: EventType.EXPORT_ACKED,
-    Status.FAILED: EventType.EXPORT_FAILED,
-}
 
-
-def announce_status(status: str, exports: Iterable[ErpExport], *, by_person: bool) -> None:
-    """Tell of exports that have come to a status."""
-    event_type = _BY_STATUS.get(Status(status))
-    if event_type is None:
-        return
+def announce_exports(
+    event_type: EventType, exports: Iterable[ErpExport], *, by_person: bool
+) -> None:
+    """Tell of exports to which the same has happened."""
     by_org = defaultdict(list)
     for export in exports:
         by_org[export.org_id].append(export.id)

@@ -19,7 +19,7 @@ from accounts.models import Org
 from connectors import ownership
 from connectors.models import ErpConnection
 from connectors.storage import DjangoObjectStorage
-from exports.delivery.cleanup import LOST
+from exports.lifecycle import TO_CLEAN_UP
 from exports.models import ErpAck, ErpExport, ErpExportEvent
 from kernel.db import Now, db_now
 
@@ -89,7 +89,7 @@ def _in_archive(finished: QuerySet[ErpExport], before: datetime) -> QuerySet[Erp
 
 def _with_events(finished: QuerySet[ErpExport], before: datetime) -> QuerySet[ErpExport]:
     # The janitor finds its staging files by them.
-    return _old(finished, before).exclude(LOST).filter(events_pruned_at=None)
+    return _old(finished, before).exclude(TO_CLEAN_UP).filter(events_pruned_at=None)
 
 
 def _with_text(finished: QuerySet[ErpExport], before: datetime) -> QuerySet[ErpAck]:

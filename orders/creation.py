@@ -7,7 +7,7 @@ from uuid import UUID
 from django.db import transaction
 
 from accounts.models import Org, User
-from orders.lifecycle import editing, recompute_readiness
+from orders.approval import editing, recompute_readiness
 from orders.models import Customer, DraftOrder, DraftOrderLine, SourceDocument
 
 _EMPTY: Final = {

@@ -1,163 +1,200 @@
-"""The life of a draft order. Every status change of an order is a function of this module.
+"""The lifecycle of orders: the table of legal status changes, and the one function that makes them.
 
-NEEDS_REVIEW <-> READY -> APPROVED -> PUSHING -> PUSHED
-PUSHING -> ERROR | APPROVED (cancelled)     PUSHED -> ERROR (refused by the ERP)
-ERROR -> PUSHING (retry)                    NEEDS_REVIEW | READY | APPROVED -> REJECTED
-any -> PUSHED (the ERP accepted late what was sent before)
+Whoever changes an order names the event. What an event does, and to which orders, is in the table.
 """
 
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import Enum, StrEnum, auto
+from typing import Any, Final, TypedDict, Unpack
 from uuid import UUID
 
-from django.db import transaction
+from django.db.models import QuerySet
+from django.db.models.expressions import Combinable
 
-from accounts import audit
-from accounts.audit import Action
 from accounts.models import User
-from kernel.db import Now, retried
-from kernel.errors import Refused
-from orders.content import blocking_reasons, content_hash, warnings
-from orders.models import Customer, DraftOrder
+from kernel.db import Now
+from orders.models import DraftOrder
 
 Status = DraftOrder.Status
 
 
-@contextmanager
-def editing(order_id: UUID, *, actor: User) -> Iterator[DraftOrder]:
-    """Lock an order for a change of its content; recompute its readiness when the block ends.
+class Cause(Enum):
+    """Who may cause an event."""
 
-    An edit that changes something cancels the approval: the order must be approved again. Raises
-    Refused (NOT_EDITABLE) while the order is on its way or done.
+    PERSON = auto()
+    """Somebody in the admin, or the user of an API token."""
+    SYSTEM = auto()
+    """A worker, by itself."""
+    ERP = auto()
+    """An ack, read by a worker or decided about by a person."""
+
+    def allows(self, actor: User | None) -> bool:
+        """Whether an event of this cause may have this actor; None: no person acts."""
+        return self is Cause.ERP or (actor is not None) == (self is Cause.PERSON)
+
+
+class IllegalChange(Exception):
+    """A service has asked for a change that no row of the table allows. A defect of ours."""
+
+
+class Event(StrEnum):
+    """What changes the status of an order."""
+
+    COMPLETED = "COMPLETED"
+    BLOCKED = "BLOCKED"
+    APPROVED = "APPROVED"
+    APPROVED_AGAIN = "APPROVED_AGAIN"
+    REJECTED = "REJECTED"
+    PUSHED = "PUSHED"
+    RETRIED = "RETRIED"
+    CANCELLED = "CANCELLED"
+    SENT = "SENT"
+    FAILED = "FAILED"
+    REFUSED = "REFUSED"
+    GIVEN_UP = "GIVEN_UP"
+    ACCEPTED = "ACCEPTED"
+
+
+class Columns(TypedDict, total=False):
+    """The columns that may change together with the status."""
+
+    approved_by: User | None
+    approved_at: datetime | Combinable | None
+    approved_hash: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Transition:
+    """A row of the table: an event takes orders from one of the `sources` to the `target`.
+
+    `when` says what has happened and what must hold. `sets`: what else changes, always alike.
     """
-    with transaction.atomic():
-        order = DraftOrder.objects.select_for_update().get(id=order_id)
-        if order.status not in DraftOrder.EDITABLE:
-            raise Refused(
-                "NOT_EDITABLE",
-                f"Order {order} has the status “{order.get_status_display()}” "
-                "and can no longer be edited.",
-            )
-        approved = {
-            "status": order.status,
-            "approved_by": order.approved_by and order.approved_by.contact,
-            "approved_at": order.approved_at,
-        }
-        before = content_hash(order) if order.approved_at else None
-        yield order
-        if before and before == content_hash(DraftOrder.objects.get(id=order.id)):
-            return
-        recompute_readiness(order.id)
-        if before:
-            audit.record(Action.APPROVAL_WITHDRAWN, order, actor=actor, before=approved)
+
+    sources: frozenset[Status]
+    target: Status
+    causes: frozenset[Cause]
+    when: str
+    sets: Columns = field(default_factory=Columns)
 
 
-def recompute_readiness(order_id: UUID) -> None:
-    """Set NEEDS_REVIEW or READY from the content, which has just been written."""
-    order = DraftOrder.objects.select_related("customer").get(id=order_id)
-    ready = not blocking_reasons(order)
-    transition(
-        [order_id],
-        expect=DraftOrder.EDITABLE,
-        to=Status.READY if ready else Status.NEEDS_REVIEW,
-        approved_by=None,
-        approved_at=None,
-        approved_hash="",
-    )
+_UNAPPROVED = Columns(approved_by=None, approved_at=None, approved_hash="")
+
+TRANSITIONS: Final[dict[Event, Transition]] = {
+    Event.COMPLETED: Transition(
+        sources=frozenset(DraftOrder.EDITABLE),
+        target=Status.READY,
+        causes=frozenset({Cause.PERSON, Cause.SYSTEM}),
+        when="its content or its customer was written, and nothing is missing",
+        sets=_UNAPPROVED,
+    ),
+    Event.BLOCKED: Transition(
+        sources=frozenset(DraftOrder.EDITABLE),
+        target=Status.NEEDS_REVIEW,
+        causes=frozenset({Cause.PERSON, Cause.SYSTEM}),
+        when="its content or its customer was written, and something is missing",
+        sets=_UNAPPROVED,
+    ),
+    Event.APPROVED: Transition(
+        sources=frozenset({Status.NEEDS_REVIEW, Status.READY}),
+        target=Status.APPROVED,
+        causes=frozenset({Cause.PERSON}),
+        when="a person approves it: nothing is missing, its warnings are confirmed",
+    ),
+    Event.APPROVED_AGAIN: Transition(
+        sources=frozenset({Status.APPROVED, Status.ERROR}),
+        target=Status.APPROVED,
+        causes=frozenset({Cause.PERSON}),
+        when="a person approves it, and its content has changed since the last approval",
+    ),
+    Event.REJECTED: Transition(
+        sources=frozenset({Status.NEEDS_REVIEW, Status.READY, Status.APPROVED}),
+        target=Status.REJECTED,
+        causes=frozenset({Cause.PERSON}),
+        when="a person takes it out of the flow",
+    ),
+    Event.PUSHED: Transition(
+        sources=frozenset({Status.APPROVED}),
+        target=Status.PUSHING,
+        causes=frozenset({Cause.PERSON}),
+        when="a person pushes it: it is as it was approved, and has no live export",
+    ),
+    Event.RETRIED: Transition(
+        sources=frozenset({Status.APPROVED, Status.ERROR}),
+        target=Status.PUSHING,
+        causes=frozenset({Cause.PERSON}),
+        when="a person retries it: its latest export failed, it is as it was approved",
+    ),
+    Event.CANCELLED: Transition(
+        sources=frozenset({Status.PUSHING}),
+        target=Status.APPROVED,
+        causes=frozenset({Cause.PERSON}),
+        when="a person cancels its export",
+    ),
+    Event.SENT: Transition(
+        sources=frozenset({Status.PUSHING}),
+        target=Status.PUSHED,
+        causes=frozenset({Cause.SYSTEM, Cause.PERSON}),
+        when="its export is sent, or a person says so",
+    ),
+    Event.FAILED: Transition(
+        sources=frozenset({Status.PUSHING}),
+        target=Status.ERROR,
+        causes=frozenset({Cause.SYSTEM, Cause.PERSON}),
+        when="its export failed, or a person says that it was not delivered",
+    ),
+    Event.REFUSED: Transition(
+        sources=frozenset({Status.PUSHING, Status.PUSHED}),
+        target=Status.ERROR,
+        causes=frozenset({Cause.ERP}),
+        when="the ERP refuses it",
+    ),
+    Event.GIVEN_UP: Transition(
+        sources=frozenset({Status.PUSHED}),
+        target=Status.ERROR,
+        causes=frozenset({Cause.PERSON}),
+        when="a person gives its export up",
+    ),
+    Event.ACCEPTED: Transition(
+        sources=frozenset(set(Status) - {Status.PUSHED}),
+        target=Status.PUSHED,
+        causes=frozenset({Cause.ERP}),
+        when="the ERP accepts late what was sent of it, and no other export is live",
+    ),
+}
 
 
-def customer_changed(customer: Customer) -> None:
-    """Recompute the readiness of the orders that wait for this customer's data.
-
-    Approved orders keep their approval until a push or retry compares the content and refuses what
-    has changed; approving them again puts that right.
-    """
-    waiting = customer.draft_orders.filter(status__in=[Status.NEEDS_REVIEW, Status.READY])
-    for order_id in waiting.values_list("id", flat=True):
-        recompute_readiness(order_id)
-
-
-@retried
-def approve(
-    order_id: UUID,
+def apply(
+    event: Event,
+    order_ids: Collection[UUID],
     *,
-    actor: User,
-    confirm_warnings: bool = False,
-    expected_sha256: str | None = None,
-) -> DraftOrder:
-    """Approve an order and return it.
+    actor: User | None = None,
+    **columns: Unpack[Columns],
+) -> int:
+    """Let an event change the orders that it may change now; return how many it changed.
 
-    Takes ready orders, and approved or failed ones whose content, customer included, has changed
-    since their approval. `expected_sha256` is the hash of the content that the person has seen, and
-    other content is not approved. None, for callers that show no page: the order as it is.
-
-    Raises Refused: NOT_READY with the blocking reasons; CHANGED_SINCE_SHOWN; NEEDS_CONFIRMATION
-    with the warnings unless they are confirmed.
+    Raises IllegalChange if the event may not have this actor.
     """
-    with transaction.atomic():
-        # First only locked: a query that waits for a row joins to it what was there before.
-        DraftOrder.objects.select_for_update().get(id=order_id)
-        order = DraftOrder.objects.select_related("customer", "source_document").get(id=order_id)
-        digest = content_hash(order)
-        is_stale = order.status in (Status.APPROVED, Status.ERROR) and order.approved_hash != digest
-        if order.status not in (Status.NEEDS_REVIEW, Status.READY) and not is_stale:
-            raise Refused(
-                "NOT_READY",
-                f"Order {order} has the status “{order.get_status_display()}”: "
-                "it cannot be approved.",
-            )
-        if expected_sha256 is not None and expected_sha256 != digest:
-            raise Refused(
-                "CHANGED_SINCE_SHOWN",
-                f"Order {order}, its customer or its document has changed since it was shown. "
-                "Look at it again, then approve it.",
-            )
-        if reasons := blocking_reasons(order):
-            raise Refused("NOT_READY", " ".join(reasons))
-        if (found := warnings(order)) and not confirm_warnings:
-            raise Refused("NEEDS_CONFIRMATION", " ".join(found))
-        audit.record(
-            Action.ORDER_APPROVED,
-            order,
-            actor=actor,
-            before={"status": order.status},
-            after={"status": Status.APPROVED, "content_sha256": digest, "confirmed": found},
-        )
-        transition(
-            [order_id],
-            expect=[order.status],
-            to=Status.APPROVED,
-            approved_by=actor,
-            approved_at=Now(),
-            approved_hash=digest,
-        )
-    order.refresh_from_db()
-    return order
+    transition = TRANSITIONS[event]
+    check_cause(event, transition.causes, actor)
+    changing: Mapping[str, object] = {**transition.sets, **columns}
+    orders = DraftOrder.objects.filter(id__in=order_ids, status__in=transition.sources)
+    return orders.update(status=transition.target, updated_at=Now(), **changing)
 
 
-@retried
-def reject(order_id: UUID, *, actor: User) -> None:
-    """Take an order out of the flow for good. Raises Refused (NOT_REJECTABLE)."""
-    with transaction.atomic():
-        order = DraftOrder.objects.select_for_update().get(id=order_id)
-        if not transition(
-            [order_id],
-            expect=[Status.NEEDS_REVIEW, Status.READY, Status.APPROVED],
-            to=Status.REJECTED,
-        ):
-            raise Refused(
-                "NOT_REJECTABLE", "Only an order that was not yet pushed can be rejected."
-            )
-        audit.record(
-            Action.ORDER_REJECTED,
-            order,
-            actor=actor,
-            before={"status": order.status},
-            after={"status": Status.REJECTED},
-        )
+def may_happen(event: Event, status: str) -> bool:
+    """Whether the table lets an event change orders of a status."""
+    return status in TRANSITIONS[event].sources
 
 
-def lock(order_ids: Collection[UUID]) -> dict[UUID, str]:
+def check_cause(event: StrEnum, causes: Collection[Cause], actor: User | None) -> None:
+    """Raise IllegalChange if an event of these causes may not have this actor."""
+    if not any(cause.allows(actor) for cause in causes):
+        raise IllegalChange(f"{event} {'without' if actor is None else 'by'} a person")
+
+
+def lock(order_ids: Collection[UUID] | QuerySet[Any, Any]) -> dict[UUID, str]:
     """Lock orders, which are about to change with their exports; return the status of each.
 
     Every writer locks orders before exports and both by their ids, so that no two writers wait for
@@ -165,12 +202,3 @@ def lock(order_ids: Collection[UUID]) -> dict[UUID, str]:
     """
     rows = DraftOrder.objects.filter(id__in=order_ids).order_by("id")
     return dict(rows.select_for_update(no_key=True).values_list("id", "status"))
-
-
-def transition(
-    order_ids: Collection[UUID], *, expect: Collection[str], to: str, **fields: object
-) -> int:
-    """Move orders that are still in an expected status; return how many moved."""
-    return DraftOrder.objects.filter(id__in=order_ids, status__in=expect).update(
-        status=to, updated_at=Now(), **fields
-    )

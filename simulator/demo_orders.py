@@ -7,8 +7,8 @@ from typing import Any
 from django.utils import timezone
 
 from accounts.models import Org, User
+from orders.approval import editing
 from orders.creation import create_order
-from orders.lifecycle import editing
 from orders.models import Customer, DraftOrder
 from simulator.script import Error, Script
 

@@ -9,7 +9,7 @@ from connectors import circuit_breaker, configuring
 from connectors.models import ErpConnection
 from exports.models import ErpExport
 from exports.pushing.push import push_order
-from orders import lifecycle
+from orders import approval
 from orders.models import Customer, DraftOrder, DraftOrderLine
 
 
@@ -47,14 +47,14 @@ def an_order(org: Org, number: str = "PO-1", *, lines: int = 1, **fields: Any) -
         )
         for number in range(1, lines + 1)
     )
-    lifecycle.recompute_readiness(order.id)
+    approval.recompute_readiness(order.id)
     order.refresh_from_db()
     return order
 
 
 def an_approved_order(org: Org, actor: User, number: str = "PO-1", **fields: Any) -> DraftOrder:
     order = an_order(org, number, **fields)
-    return lifecycle.approve(order.id, actor=actor)
+    return approval.approve(order.id, actor=actor)
 
 
 def a_connection(org: Org, config: dict[str, Any], *, paused: bool = False) -> ErpConnection:

@@ -17,7 +17,7 @@ from exports.models import ErpAck, ErpExport
 from exports.pushing import push
 from exports.pushing.push import push_order, retry_order
 from kernel.errors import Refused
-from orders import lifecycle
+from orders import approval
 from tests.builders import a_connection, a_user, an_org
 from tests.dropzones import Dropzone, dropzone_of
 from tests.invariants import assert_order_fits
@@ -128,14 +128,14 @@ def test_an_ack_waits_for_the_retry_that_has_begun(
 
 
 def edit(export: ErpExport, actor: User) -> None:
-    with lifecycle.editing(export.draft_order_id, actor=actor) as order:
+    with approval.editing(export.draft_order_id, actor=actor) as order:
         order.lines.update(qty=7)
 
 
 MOVES: dict[str, Callable[[ErpExport, User], object]] = {
     "edit": edit,
-    "approve": lambda e, ann: lifecycle.approve(e.draft_order_id, actor=ann),
-    "reject": lambda e, ann: lifecycle.reject(e.draft_order_id, actor=ann),
+    "approve": lambda e, ann: approval.approve(e.draft_order_id, actor=ann),
+    "reject": lambda e, ann: approval.reject(e.draft_order_id, actor=ann),
     "push": lambda e, ann: push_order(e.draft_order_id, actor=ann),
     "retry": lambda e, ann: retry_order(e.draft_order_id, actor=ann),
 }
@@ -147,7 +147,7 @@ def test_a_move_during_an_acceptance_finds_the_order_pushed(
 ) -> None:
     edit(refused, ann)
     if move in ("push", "retry", "reject"):
-        lifecycle.approve(refused.draft_order_id, actor=ann)
+        approval.approve(refused.draft_order_id, actor=ann)
     accept(dropzone, refused)
     poll(erp.id)
     ack = ErpAck.objects.get(verdict="CONFLICT")

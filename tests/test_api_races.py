@@ -12,7 +12,7 @@ from rest_framework.test import APIClient
 
 from accounts.models import Org, User
 from connectors.models import ErpConnection
-from orders import lifecycle
+from orders import approval
 from orders.creation import replace_order
 from orders.models import DraftOrder
 from tests.api import ORDERS, client, create, person, post, send
@@ -76,7 +76,7 @@ def test_a_push_takes_an_order_that_is_just_being_approved(
     other_thread: ThreadPoolExecutor,
 ) -> None:
     with transaction.atomic():
-        lifecycle.approve(order.id, actor=otto)
+        approval.approve(order.id, actor=otto)
         request = other_thread.submit(post, owner, f"{ORDERS}/{order.id}/push")
         wait_until_one_waits()
     assert request.result().status_code == 202

@@ -14,7 +14,7 @@ from exports.models import BatchItem
 from exports.pushing import batch_runs, batches
 from exports.pushing.push import push_order
 from kernel.errors import Refused
-from orders import content, lifecycle
+from orders import approval, content
 from orders.content import content_hash, content_hashes
 from orders.models import Customer, DraftOrder, SourceDocument
 from tests.builders import a_connection, a_user, an_order, an_org
@@ -53,7 +53,7 @@ def in_thread(work: object) -> Iterator[None]:
 
 def test_what_was_seen_is_approved(org: Org, ann: User) -> None:
     order = an_order(org)
-    approved = lifecycle.approve(order.id, actor=ann, expected_sha256=content_hash(order))
+    approved = approval.approve(order.id, actor=ann, expected_sha256=content_hash(order))
     assert (approved.status, approved.approved_hash) == (Status.APPROVED, content_hash(order))
 
 
@@ -61,7 +61,7 @@ def test_what_was_seen_is_approved(org: Org, ann: User) -> None:
 def test_what_was_not_seen_is_not_approved(org: Org, ann: User, expected: str) -> None:
     order = an_order(org)
     with pytest.raises(Refused) as refused:
-        lifecycle.approve(order.id, actor=ann, expected_sha256=expected)
+        approval.approve(order.id, actor=ann, expected_sha256=expected)
     assert refused.value.code == "CHANGED_SINCE_SHOWN"
     order.refresh_from_db()
     assert (order.status, order.approved_hash) == (Status.READY, "")
@@ -130,16 +130,16 @@ def test_an_edit_that_an_approval_waits_for_is_noticed(org: Org, ann: User) -> N
 
     def approve() -> None:
         try:
-            lifecycle.approve(order.id, actor=ann, expected_sha256=seen)
+            approval.approve(order.id, actor=ann, expected_sha256=seen)
         except Refused as e:
             codes.append(e.code)
 
-    with transaction.atomic(), lifecycle.editing(order.id, actor=ann):
+    with transaction.atomic(), approval.editing(order.id, actor=ann):
         order.lines.update(qty=99999)
-        approval = in_thread(approve)
-        approval.__enter__()
+        approving = in_thread(approve)
+        approving.__enter__()
         wait_until_one_waits()
-    approval.__exit__(None, None, None)
+    approving.__exit__(None, None, None)
     assert codes == ["CHANGED_SINCE_SHOWN"]
     order.refresh_from_db()
     assert order.status == Status.READY
@@ -157,7 +157,7 @@ def test_a_customer_that_changes_at_the_same_time_is_not_pushed_unseen(
     seen = content_hash(order)
     with transaction.atomic():
         Customer.objects.filter(id=order.customer_id).update(erp_customer_number="666")
-        with in_thread(lambda: lifecycle.approve(order.id, actor=ann, expected_sha256=seen)):
+        with in_thread(lambda: approval.approve(order.id, actor=ann, expected_sha256=seen)):
             pass
         assert DraftOrder.objects.get(id=order.id).status == Status.APPROVED
     with pytest.raises(Refused) as refused:

@@ -24,7 +24,7 @@ from exports.resolution.manual import Outcome, settle
 from kernel import request_context
 from kernel.dry_run import rehearsal
 from kernel.errors import Refused
-from orders import lifecycle
+from orders import approval
 from tests.admins import a_member, logged_in, text
 from tests.builders import a_user, an_order, an_org
 from tests.deeds import (
@@ -136,14 +136,14 @@ def test_before_and_after_say_what_was_changed(world: World) -> None:
 def test_a_withdrawn_approval_says_whose_it_was(world: World) -> None:
     order = world.approved()
     ben = a_user(world.org, "ben")
-    with lifecycle.editing(order.id, actor=ben):
+    with approval.editing(order.id, actor=ben):
         order.lines.update(qty=3)
     entry = latest()
     assert (entry.action, entry.actor) == (Action.APPROVAL_WITHDRAWN, ben)
     assert entry.before["approved_by"] == "ann@acme.example"
     # There is no approval left to take back.
     first = last_id()
-    with lifecycle.editing(order.id, actor=ben):
+    with approval.editing(order.id, actor=ben):
         order.lines.update(qty=4)
     assert not entries_since(first)
 
@@ -275,7 +275,7 @@ def test_an_entry_goes_the_way_of_its_change(world: World) -> None:
     order = world.ready()
     first = last_id()
     with rehearsal():
-        lifecycle.approve(order.id, actor=world.ann)
+        approval.approve(order.id, actor=world.ann)
         assert entries_since(first)
     assert not entries_since(first)
     token = ApiToken.objects.get()
@@ -335,8 +335,8 @@ def test_an_auditor_sees_the_entries_of_the_own_org_and_changes_none(
 ) -> None:
     elsewhere = an_org("umbrella")
     ben = a_user(elsewhere, "ben")
-    lifecycle.approve(an_order(elsewhere, "PO-ELSEWHERE").id, actor=ben)
-    lifecycle.approve(world.ready("PO-HERE").id, actor=world.ann)
+    approval.approve(an_order(elsewhere, "PO-ELSEWHERE").id, actor=ben)
+    approval.approve(world.ready("PO-HERE").id, actor=world.ann)
     page = listed(auditor)
     assert "PO-HERE" in page
     for foreign in ("PO-ELSEWHERE", "ben@umbrella.example", Action.LOGIN_SUCCEEDED + "</td>"):
@@ -420,7 +420,7 @@ def test_the_list_is_found_by_what_whom_and_when(world: World, auditor: Client) 
         return {e.action for e in auditor.get(LIST, query).context["cl"].queryset}
 
     ben = a_user(world.org, "ben")
-    lifecycle.reject(world.ready("PO-7").id, actor=ben)
+    approval.reject(world.ready("PO-7").id, actor=ben)
     world.ask("POST", f"erp-connections/{world.erp.id}/pause", {"reason": "stock-taking"})
     assert {Action.ORDER_REJECTED, Action.CONNECTION_PAUSED} < found()
     assert found(action="order.rejected") == {Action.ORDER_REJECTED}

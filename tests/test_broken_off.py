@@ -12,7 +12,7 @@ from connectors.models import ErpConnection
 from exports.delivery.protocol import deliver
 from exports.models import ErpExport
 from exports.pushing.push import cancel_export, deliver_again, push_order, retry_order
-from orders import lifecycle
+from orders import approval
 from orders.models import DraftOrder
 from tests.builders import a_connection, a_user, an_approved_order, an_order, an_org, some_exports
 from tests.locks import wait_until_one_waits
@@ -71,7 +71,7 @@ def test_what_a_person_does_is_done_at_the_third_try(
 ) -> None:
     order = an_order(org)
     breaks_off("draft_order", sqlstate=sqlstate)
-    lifecycle.approve(order.id, actor=ann)
+    approval.approve(order.id, actor=ann)
     breaks_off("erp_export", sqlstate=sqlstate)
     export = push_order(order.id, actor=ann)
     deliver_again(export.id, actor=ann)

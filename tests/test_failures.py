@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 from django.db import connection as database
-from django.db.models import Q
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
@@ -15,10 +14,10 @@ from django.utils import timezone
 from accounts.models import Org, User
 from connectors.errors import CATALOGUE, ConnectorError
 from connectors.models import ErpConnection
-from exports.lifecycle import advance
+from exports import lifecycle
+from exports.lifecycle import Event
 from exports.models import ErpAck, ErpExport, ErpExportEvent
 from exports.pushing.push import retry_order
-from orders import lifecycle
 from orders.models import Customer, DraftOrder, DraftOrderLine
 from tests.admins import a_member, logged_in, text
 from tests.builders import a_connection, an_approved_order, an_order, an_org, some_exports
@@ -39,16 +38,9 @@ def fail(
     export: ErpExport, code: str = "ERP_REFUSED", *, erp_code: str | None = None, **error: Any
 ) -> None:
     report = {**ConnectorError(code, **error).as_json(), "erp_code": erp_code}
-    advance(
-        [export.id],
-        kind=ErpExportEvent.Kind.FAILED,
-        where=Q(),
-        details={export.id: report},
-        status=ErpExport.Status.FAILED,
-        next_attempt_at=None,
-        error_json=report,
+    assert lifecycle.apply(
+        Event.FAILED, [export.id], details={export.id: report}, error_json=report
     )
-    lifecycle.transition([export.draft_order_id], expect=["PUSHING"], to="ERROR")
 
 
 def doubt(export: ErpExport) -> None:

@@ -23,7 +23,7 @@ from exports.pushing.push import cancel_export, push_order, retry_order
 from exports.resolution.manual import Outcome, settle
 from kernel.db import db_now
 from kernel.errors import Refused
-from orders import lifecycle
+from orders import approval
 from orders.models import DraftOrder
 from tests.admins import a_member, logged_in, messages, page_url
 from tests.api import ORDERS, client, person
@@ -93,7 +93,7 @@ Answer = Callable[..., ErpAck]
 
 
 def edit(order_id: Any, actor: User, **lines: Any) -> None:
-    with lifecycle.editing(order_id, actor=actor) as order:
+    with approval.editing(order_id, actor=actor) as order:
         order.notes = "edited"
         order.save(update_fields=["notes"])
         order.lines.update(**lines or {"qty": 3})
@@ -108,9 +108,9 @@ def bring(status: str, export: ErpExport, answer: Answer, actor: User) -> None:
     if status in EDITED:
         edit(order_id, actor, **({"qty": 0} if status == Status.NEEDS_REVIEW else {}))
     if status == Status.APPROVED:
-        lifecycle.approve(order_id, actor=actor)
+        approval.approve(order_id, actor=actor)
     if status == Status.REJECTED:
-        lifecycle.reject(order_id, actor=actor)
+        approval.reject(order_id, actor=actor)
     if status == Status.PUSHING:
         retry_order(order_id, actor=actor)
     assert state(export)[1] == status
@@ -303,7 +303,7 @@ def test_an_edited_order_can_be_refused_and_corrected_after_all(
     with pytest.raises(Refused) as refused:
         retry_order(order.id, actor=ann)
     assert refused.value.code == "CHANGED_SINCE_APPROVAL"
-    lifecycle.approve(order.id, actor=ann)
+    approval.approve(order.id, actor=ann)
     assert push_order(order.id, actor=ann).approved_hash != sent.approved_hash
 
 

@@ -12,7 +12,7 @@ from connectors.models import ErpConnection
 from exports.delivery.outcomes import fail
 from exports.models import ErpExport
 from exports.pushing.push import cancel_export, push_order
-from orders import lifecycle
+from orders import approval
 from orders.models import Customer, DraftOrder, DraftOrderLine
 from tests.admins import (
     an_ack,
@@ -166,14 +166,14 @@ def test_an_order_on_its_way_is_not_edited(
     changed = order_data(order, notes="late")
 
     # Somebody pushes it between the check of the form and the saving.
-    editing = lifecycle.editing
+    editing = approval.editing
 
     def pushed_before(order_id: Any, *, actor: User) -> Any:
         push_order(order.id, actor=approver)
         return editing(order_id, actor=actor)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(lifecycle, "editing", pushed_before)
+        patch.setattr(approval, "editing", pushed_before)
         said = messages(client.post(url, changed, follow=True))
     assert said == ["Order PO-1 has the status “pushing” and can no longer be edited."]
 
@@ -259,7 +259,7 @@ def test_markup_in_orders_is_escaped_everywhere(
         page_url("orders_draftorder_change", twin.id),
     ]
     pages = [root.get(url) for url in urls]
-    lifecycle.approve(order.id, actor=approver, confirm_warnings=True)
+    approval.approve(order.id, actor=approver, confirm_warnings=True)
     export = push_order(order.id, actor=approver)
     cancel_export(export.id, actor=approver, reason=XSS)
     ErpExport.objects.filter(id=export.id).update(

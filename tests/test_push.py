@@ -17,7 +17,7 @@ from exports.models import ErpExport, ErpExportEvent
 from exports.pushing.push import cancel_export, push_order, push_orders, retry_order, retry_orders
 from kernel.db import db_now
 from kernel.errors import Refused
-from orders import lifecycle
+from orders import approval
 from orders.models import DraftOrder
 from tests.builders import a_connection, a_user, an_approved_order, an_order, an_org
 
@@ -85,13 +85,13 @@ def test_a_change_after_the_approval_is_noticed(
     order.customer.name = "Another GmbH"
     order.customer.save()
     assert refusal(push_order, order.id, actor=ann).code == "CHANGED_SINCE_APPROVAL"
-    lifecycle.approve(order.id, actor=ann)
+    approval.approve(order.id, actor=ann)
     assert push_order(order.id, actor=ann).content
 
 
 def test_an_edit_takes_back_the_approval(org: Org, ann: User, dropzone: ErpConnection) -> None:
     order = an_approved_order(org, ann)
-    with lifecycle.editing(order.id, actor=ann) as edited:
+    with approval.editing(order.id, actor=ann) as edited:
         edited.notes = "urgent"
         edited.save(update_fields=["notes"])
     order.refresh_from_db()
@@ -101,7 +101,7 @@ def test_an_edit_takes_back_the_approval(org: Org, ann: User, dropzone: ErpConne
 def test_a_pushed_order_cannot_be_edited(org: Org, ann: User, dropzone: ErpConnection) -> None:
     order = an_approved_order(org, ann)
     push_order(order.id, actor=ann)
-    with pytest.raises(Refused) as raised, lifecycle.editing(order.id, actor=ann):
+    with pytest.raises(Refused) as raised, approval.editing(order.id, actor=ann):
         pytest.fail("the edit began")
     assert raised.value.code == "NOT_EDITABLE"
 
@@ -119,31 +119,31 @@ def test_an_incomplete_order_says_what_is_missing(
 ) -> None:
     order = an_order(org, **fields)
     assert order.status == Status.NEEDS_REVIEW
-    refused = refusal(lifecycle.approve, order.id, actor=ann)
+    refused = refusal(approval.approve, order.id, actor=ann)
     assert refused.code == "NOT_READY"
     assert reason in refused.message
 
 
 def test_a_line_without_quantity_blocks(org: Org, ann: User) -> None:
     order = an_order(org)
-    with lifecycle.editing(order.id, actor=ann):
+    with approval.editing(order.id, actor=ann):
         order.lines.update(qty=0)
-    refused = refusal(lifecycle.approve, order.id, actor=ann)
+    refused = refusal(approval.approve, order.id, actor=ann)
     assert refused.message == "Line 1: the quantity must be more than 0."
 
 
 def test_a_twin_must_be_confirmed(org: Org, ann: User) -> None:
     an_order(org, "PO-7")
     order = an_order(org, "PO-7")
-    assert refusal(lifecycle.approve, order.id, actor=ann).code == "NEEDS_CONFIRMATION"
-    assert lifecycle.approve(order.id, actor=ann, confirm_warnings=True).status == Status.APPROVED
+    assert refusal(approval.approve, order.id, actor=ann).code == "NEEDS_CONFIRMATION"
+    assert approval.approve(order.id, actor=ann, confirm_warnings=True).status == Status.APPROVED
 
 
 def test_a_rejected_order_stays_rejected(org: Org, ann: User) -> None:
     order = an_approved_order(org, ann)
-    lifecycle.reject(order.id, actor=ann)
-    assert refusal(lifecycle.reject, order.id, actor=ann).code == "NOT_REJECTABLE"
-    assert refusal(lifecycle.approve, order.id, actor=ann).code == "NOT_READY"
+    approval.reject(order.id, actor=ann)
+    assert refusal(approval.reject, order.id, actor=ann).code == "NOT_REJECTABLE"
+    assert refusal(approval.approve, order.id, actor=ann).code == "NOT_READY"
 
 
 def test_cancel_before_anything_is_staged(org: Org, ann: User, dropzone: ErpConnection) -> None:
@@ -187,10 +187,10 @@ def test_retry_makes_a_new_export_with_a_new_name(
 def test_an_edited_order_is_not_retried(org: Org, ann: User, dropzone: ErpConnection) -> None:
     order = an_approved_order(org, ann)
     fail(push_order(order.id, actor=ann), {"code": "GIVEN_UP"})
-    with lifecycle.editing(order.id, actor=ann):
+    with approval.editing(order.id, actor=ann):
         order.lines.update(qty=3)
     assert refusal(retry_order, order.id, actor=ann).code == "NOT_APPROVED"
-    lifecycle.approve(order.id, actor=ann)
+    approval.approve(order.id, actor=ann)
     assert push_order(order.id, actor=ann)
 
 
@@ -209,7 +209,7 @@ def test_each_order_of_many_gets_its_own_answer(
 ) -> None:
     pushed, approved, edited = (an_approved_order(org, ann, f"PO-{n}") for n in range(3))
     live = push_order(pushed.id, actor=ann)
-    with lifecycle.editing(edited.id, actor=ann):
+    with approval.editing(edited.id, actor=ann):
         edited.lines.update(qty=3)
     outcomes = push_orders([pushed.id, approved.id, edited.id], actor=ann)
     export = outcomes[approved.id]

@@ -52,7 +52,7 @@ from exports.models import ErpExport
 from exports.pushing.push import cancel_export, deliver_again, push_order, retry_order
 from kernel.db import Now, db_now
 from kernel.errors import Refused
-from orders import lifecycle
+from orders import approval
 from orders.models import DraftOrder, DraftOrderLine
 from tests.builders import a_connection, a_user, an_approved_order, an_org
 
@@ -336,13 +336,13 @@ class Deliveries(RuleBasedStateMachine):
         with suppress(Refused):
             match decision:
                 case "approve":
-                    lifecycle.approve(order.id, actor=self.ann)
+                    approval.approve(order.id, actor=self.ann)
                 case "edit":
-                    with lifecycle.editing(order.id, actor=self.ann) as edited:
+                    with approval.editing(order.id, actor=self.ann) as edited:
                         edited.notes += "!"
                         edited.save(update_fields=["notes"])
                 case "reject":
-                    lifecycle.reject(order.id, actor=self.ann)
+                    approval.reject(order.id, actor=self.ann)
                 case "push":
                     push_order(order.id, actor=self.ann)
                 case "retry":

@@ -28,7 +28,7 @@ from connectors.port import media_type
 from exports.models import ErpExport
 from exports.pushing.push import push_order, retry_order
 from exports.pushing.rendering import preview_order
-from orders import lifecycle
+from orders import approval
 from orders.creation import create_order, replace_order
 from orders.models import DraftOrder
 
@@ -112,7 +112,7 @@ class DraftOrderViewSet(OrgViewSet):
         with self.as_read() as order:
             body = ApprovalSerializer(data=request.data)
             body.is_valid(raise_exception=True)
-            lifecycle.approve(
+            approval.approve(
                 order.id,
                 actor=self.token.user,
                 confirm_warnings=body.validated_data["confirm_warnings"],
@@ -126,7 +126,7 @@ class DraftOrderViewSet(OrgViewSet):
     def reject(self, request: Request, pk: str) -> Response:
         """Reject an order for good."""
         with self.as_read() as order:
-            lifecycle.reject(order.id, actor=self.token.user)
+            approval.reject(order.id, actor=self.token.user)
         return self._shown(order.id)
 
     @extend_schema(request=None, responses={202: ErpExportSerializer})

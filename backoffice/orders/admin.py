@@ -22,7 +22,7 @@ from exports.pushing.rendering import preview_order
 from exports.reporting.outlook import Circumstances, outlook
 from kernel.errors import Refused
 from kernel.limits import MAX_FORM_LINES
-from orders import lifecycle
+from orders import approval
 from orders.content import blocking_reasons, content_hash, warnings
 from orders.models import Customer, DraftOrder, SourceDocument
 
@@ -44,7 +44,7 @@ class CustomerAdmin(OrgScopedAdmin):
         self, request: HttpRequest, obj: Customer, form: "forms.ModelForm[Any]", change: bool
     ) -> None:
         super().save_model(request, obj, form, change)
-        lifecycle.customer_changed(obj)
+        approval.customer_changed(obj)
 
 
 @admin.register(SourceDocument)

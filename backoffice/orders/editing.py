@@ -14,7 +14,7 @@ from backoffice.forms import Inline, NamedRows
 from backoffice.scoping import OrgScopedAdmin, person
 from kernel.errors import Refused
 from kernel.limits import MAX_FORM_LINES
-from orders import lifecycle
+from orders import approval
 from orders.models import DraftOrder, DraftOrderLine
 
 
@@ -155,9 +155,9 @@ class OrderEditing(OrgScopedAdmin):
         order: DraftOrder = form.instance
         if not change:
             super().save_related(request, form, formsets, change)
-            lifecycle.recompute_readiness(order.pk)
+            approval.recompute_readiness(order.pk)
         elif form.has_changed() or any(formset.has_changed() for formset in formsets):
-            with lifecycle.editing(order.pk, actor=person(request)):
+            with approval.editing(order.pk, actor=person(request)):
                 # The status and the approval are not the form's to write.
                 order.save(update_fields=form.changed_data)
                 super().save_related(request, form, formsets, change)

@@ -1,37 +1,39 @@
 """Ack application: an ack that counts changes its export and the order."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from datetime import datetime
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from uuid import UUID
-
-from django.db.models import Case, F, Q, Value, When
-from django.db.models.functions import Coalesce
 
 from accounts import audit
 from accounts.audit import Action, Change
 from accounts.models import User
 from connectors.errors import ConnectorError
-from exports.lifecycle import advance
-from exports.models import ErpAck, ErpExport, ErpExportEvent
+from exports import lifecycle
+from exports.acks.classification import event_of
+from exports.lifecycle import Columns, Event
+from exports.models import ErpAck, ErpExport
 from kernel.db import db_now
-from orders import lifecycle
+from orders import lifecycle as orders
 from orders.models import DraftOrder
 
 OrderStatus = DraftOrder.Status
-_NOT_PUSHED = [status for status in OrderStatus if status != OrderStatus.PUSHED]
 
 
-def apply(acks: Sequence[ErpAck], *, expected: ErpExport.Status, actor: User | None = None) -> int:
-    """Let answers to different exports count; return how many did.
+def apply(acks: Sequence[ErpAck], *, actor: User | None = None) -> None:
+    """Let acks about different exports count.
 
-    An export that has left the `expected` status meanwhile stays as it is. To be called within the
-    transaction that records the answers, which has locked the exports. None of the exports that are
-    accepted may have a live one beside it.
+    To be called within the transaction that records the acks, which has locked the exports and
+    loaded them as they are. None of the exports that are accepted may have a live one beside it.
     """
-    return _accept([ack for ack in acks if ack.is_accepted], expected, actor) + _refuse(
-        [ack for ack in acks if not ack.is_accepted], expected, actor
-    )
+    by_event: dict[Event, dict[UUID, ErpAck]] = defaultdict(dict)
+    for ack in acks:
+        event = event_of(ack, ack.export) if ack.export else None
+        assert event and ack.export, "an ack that changes nothing cannot count"
+        by_event[event][ack.export.id] = ack
+    for event, by_export in by_event.items():
+        is_refusal = event in (Event.REFUSED, Event.REVOKED)
+        (_refuse if is_refusal else _accept)(event, by_export, actor)
 
 
 def other_live_exports(exports: Iterable[ErpExport]) -> dict[UUID, ErpExport]:
@@ -49,34 +51,26 @@ def other_live_exports(exports: Iterable[ErpExport]) -> dict[UUID, ErpExport]:
     }
 
 
-def _accept(acks: Sequence[ErpAck], expected: str, actor: User | None) -> int:
-    now = db_now()
-    exports = {ack.export_id: ack for ack in acks if ack.export_id}
-    before = lifecycle.lock(_orders(acks, exports))
-    acked = advance(
-        list(exports),
-        kind=ErpExportEvent.Kind.ACKED,
-        where=Q(status=expected),
+def _accept(event: Event, acks: Mapping[UUID, ErpAck], actor: User | None) -> None:
+    """The order is in the ERP, whatever a person has done with it here since it was sent."""
+    before = orders.lock([ack.export.draft_order_id for ack in acks.values() if ack.export])
+    accepted = lifecycle.apply(
+        event,
+        list(acks),
         actor=actor,
-        details={key: _detail(ack) | _late(ack, before) for key, ack in exports.items()},
-        values={"erp_order_id": {key: ack.erp_order_id for key, ack in exports.items()}},
-        status=ErpExport.Status.ACKED,
-        acked_at=now,
-        error_json=None,
-        **_sent_after_all(expected, now),
+        details={key: _detail(ack) | _late(ack, before) for key, ack in acks.items()},
+        each={key: {"erp_order_id": ack.erp_order_id} for key, ack in acks.items()},
+        acked_at=db_now(),
     )
-    # The order is in the ERP, whatever a person has done with it here since it was sent.
-    lifecycle.transition(_orders(acks, acked), expect=_NOT_PUSHED, to=OrderStatus.PUSHED)
     audit.record_all(
         Action.ORDER_ACCEPTED_LATE,
         [
             _change(ack, before)
-            for key, ack in exports.items()
-            if key in acked and _late(ack, before)
+            for key, ack in acks.items()
+            if key in accepted and _late(ack, before)
         ],
         actor=actor,
     )
-    return len(acked)
 
 
 def _late(ack: ErpAck, before: Mapping[UUID, str]) -> dict[str, str]:
@@ -100,45 +94,15 @@ def _change(ack: ErpAck, before: Mapping[UUID, str]) -> Change:
     )
 
 
-def _sent_after_all(expected: str, now: datetime) -> dict[str, Any]:
-    """What an export lacks that failed before anybody knew that it was sent."""
-    if expected != ErpExport.Status.FAILED:
-        return {}
-    return {
-        "sent_at": Coalesce(F("sent_at"), Value(now)),
-        "sent_evidence": Case(
-            When(sent_evidence="", then=Value(ErpExport.SentEvidence.CONFIRMED)),
-            default=F("sent_evidence"),
-        ),
-    }
-
-
-def _refuse(acks: Sequence[ErpAck], expected: str, actor: User | None) -> int:
+def _refuse(event: Event, acks: Mapping[UUID, ErpAck], actor: User | None) -> None:
     now = db_now().isoformat()
-    exports = {ack.export_id: ack for ack in acks if ack.export_id}
-    lifecycle.lock(_orders(acks, exports))
-    refused = advance(
-        list(exports),
-        kind=ErpExportEvent.Kind.REFUSED,
-        where=Q(status=expected),
+    lifecycle.apply(
+        event,
+        list(acks),
         actor=actor,
-        details={key: _detail(ack) for key, ack in exports.items()},
-        values={"error_json": {key: _refusal(ack, now) for key, ack in exports.items()}},
-        status=ErpExport.Status.FAILED,
-        erp_order_id=None,
-        acked_at=None,
+        details={key: _detail(ack) for key, ack in acks.items()},
+        each={key: Columns(error_json=_refusal(ack, now)) for key, ack in acks.items()},
     )
-    # What a person has decided about the order since it was sent stands.
-    lifecycle.transition(
-        _orders(acks, refused),
-        expect=[OrderStatus.PUSHING, OrderStatus.PUSHED],
-        to=OrderStatus.ERROR,
-    )
-    return len(refused)
-
-
-def _orders(acks: Sequence[ErpAck], exports: Collection[UUID]) -> list[UUID]:
-    return [ack.export.draft_order_id for ack in acks if ack.export and ack.export.id in exports]
 
 
 def _detail(ack: ErpAck) -> dict[str, Any]:

@@ -1,12 +1,28 @@
 """Ack classification: what an ack means, by what it says and the status of its export. Pure."""
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from connectors.port import Ack
+from exports.lifecycle import Event
 from exports.models import ErpAck, ErpExport
 
 Verdict = ErpAck.Verdict
 Status = ErpExport.Status
+
+
+# What happens to an export of a status when an ack counts that accepts or refuses it.
+_EVENTS: Final[dict[tuple[str, bool | None], Event]] = {
+    (Status.SENT, True): Event.ACKNOWLEDGED,
+    (Status.SENT, False): Event.REFUSED,
+    (Status.ACKED, True): Event.RENUMBERED,
+    (Status.ACKED, False): Event.REVOKED,
+    (Status.FAILED, True): Event.ACCEPTED_LATE,
+}
+
+
+def event_of(ack: ErpAck, export: ErpExport) -> Event | None:
+    """What happens to an export when an ack counts; None if that changes nothing."""
+    return _EVENTS.get((export.status, ack.is_accepted))
 
 
 class Judgement(NamedTuple):

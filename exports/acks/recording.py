@@ -18,12 +18,13 @@ from django.db import DataError, transaction
 from connectors.errors import ConnectorError
 from connectors.models import ErpConnection
 from connectors.port import Ack, AckFile
+from exports import lifecycle
 from exports.acks import application
 from exports.acks.classification import judge
 from exports.delivery.dispatch import ring_after_commit
 from exports.events import announce_conflicts
-from exports.lifecycle import lock_exports
-from exports.models import ErpAck, ErpExport, ErpExportEvent
+from exports.lifecycle import Event, lock_exports
+from exports.models import ErpAck, ErpExport
 from kernel.db import Now, db_now, retried
 
 logger = logging.getLogger(__name__)
@@ -185,19 +186,16 @@ def _save(connection: ErpConnection, acks: Sequence[ErpAck]) -> None:
     again = [ack for ack in acks if not ack._state.adding]
     ErpAck.objects.bulk_update(again, ErpAck.LOOKED_AT_AGAIN)
     ErpAck.objects.bulk_create(ack for ack in acks if ack._state.adding)
-    application.apply(
-        [ack for ack in acks if ack.verdict == Verdict.APPLIED], expected=ErpExport.Status.SENT
-    )
+    application.apply([ack for ack in acks if ack.verdict == Verdict.APPLIED])
     notable = [ack for ack in acks if ack.verdict in (Verdict.CONFLICT, Verdict.LATE)]
-    ErpExportEvent.objects.bulk_create(
-        ErpExportEvent(
-            export=ack.export,
-            kind=ErpExportEvent.Kind.ANSWERED,
-            status=ack.export.status,
-            detail={"ack": ack.filename, "verdict": ack.verdict, "reason": ack.reason},
-        )
-        for ack in notable
-        if ack.export
+    lifecycle.note(
+        Event.CONTRADICTED,
+        [ack.export for ack in notable if ack.export],
+        details={
+            ack.export.id: {"ack": ack.filename, "verdict": ack.verdict, "reason": ack.reason}
+            for ack in notable
+            if ack.export
+        },
     )
     announce_conflicts(
         connection.org_id, [ack for ack in notable if ack.verdict == Verdict.CONFLICT]

@@ -12,7 +12,7 @@ from accounts.audit import Action
 from accounts.models import User
 from connectors.port import Ack
 from exports.acks import application
-from exports.acks.classification import judge
+from exports.acks.classification import event_of, judge
 from exports.events import announce_conflicts
 from exports.lifecycle import lock_exports
 from exports.models import ErpAck, ErpExport
@@ -41,7 +41,7 @@ def has_effect(ack: ErpAck, export: ErpExport | None) -> bool:
     """
     if export is None or ack.verdict not in (Verdict.CONFLICT, Verdict.LATE):
         return False
-    return bool(ack.is_accepted) or export.status != ErpExport.Status.FAILED
+    return event_of(ack, export) is not None
 
 
 @retried
@@ -61,7 +61,7 @@ def take(ack_id: UUID, *, actor: User, reason: str) -> None:
         export.acks.filter(verdict=Verdict.APPLIED).update(
             verdict=Verdict.DISMISSED, reason=_TAKEN_BACK, decided_by=actor, decided_at=Now()
         )
-        application.apply([ack], expected=ErpExport.Status(export.status), actor=actor)
+        application.apply([ack], actor=actor)
         _decide(ack, Verdict.APPLIED, Action.ACK_TAKEN, actor=actor, reason=reason)
 
 
@@ -90,7 +90,7 @@ def assign(
         ack.export = export
         ack.fill(answer)
         if verdict == Verdict.APPLIED:
-            application.apply([ack], expected=ErpExport.Status.SENT, actor=actor)
+            application.apply([ack], actor=actor)
         _decide(ack, verdict, Action.ACK_ASSIGNED, actor=actor, reason=f"{reason} {why}".strip())
         if verdict == Verdict.CONFLICT:
             announce_conflicts(ack.org_id, [ack], by_person=True)

@@ -9,10 +9,11 @@ from django.db.models import Q
 from connectors import circuit_breaker, ownership
 from connectors.errors import ConnectorError
 from connectors.models import ErpConnection
+from exports import lifecycle
 from exports.delivery import bulkhead
 from exports.delivery.outcomes import fail
-from exports.lifecycle import advance
-from exports.models import ErpExport, ErpExportEvent
+from exports.lifecycle import TO_CLEAN_UP, Event
+from exports.models import ErpExport
 from kernel.db import db_now
 
 logger = logging.getLogger(__name__)
@@ -21,11 +22,6 @@ logger = logging.getLogger(__name__)
 SETTLED_AFTER = timedelta(minutes=10)
 _AT_ONCE = 500
 
-LOST = Q(swept_at=None) & (
-    Q(staged_path__isnull=False, attempts__gt=1)
-    | Q(status=ErpExport.Status.FAILED, staged_path=None, attempts__gt=0)
-)
-
 
 def sweep(*, settled_after: timedelta = SETTLED_AFTER) -> int:
     """Remove the staging files that no export needs; return of how many exports.
@@ -33,7 +29,7 @@ def sweep(*, settled_after: timedelta = SETTLED_AFTER) -> int:
     Only names that a STAGING event noted are removed, the elected one once its export is sent.
     """
     before = db_now() - settled_after
-    dirty = ErpExport.objects.filter(LOST, updated_at__lt=before)
+    dirty = ErpExport.objects.filter(TO_CLEAN_UP, updated_at__lt=before)
     connections = ErpConnection.objects.filter(
         Q(retry_at=None) | Q(retry_at__lte=db_now()),
         id__in=dirty.values("erp_connection"),
@@ -48,7 +44,7 @@ def _sweep_connection(connection: ErpConnection, before: datetime) -> int:
         return 0
     try:
         with bulkhead.open_session(connection) as session:
-            dirty = connection.exports.filter(LOST, updated_at__lt=before)
+            dirty = connection.exports.filter(TO_CLEAN_UP, updated_at__lt=before)
             exports = list(dirty.order_by("created_at").prefetch_related("events")[:_AT_ONCE])
             names = {export.id: _lost_names(export) for export in exports}
             paths = [path for paths in names.values() for path in paths]
@@ -67,12 +63,8 @@ def _sweep_connection(connection: ErpConnection, before: datetime) -> int:
         held.release()
     clean = [key for key, paths in names.items() if not failed.intersection(paths)]
     return len(
-        advance(
-            clean,
-            kind=ErpExportEvent.Kind.SWEPT,
-            where=LOST,
-            details={key: {"removed": names[key]} for key in clean},
-            swept_at=db_now(),
+        lifecycle.apply(
+            Event.CLEANED_UP, clean, details={key: {"removed": names[key]} for key in clean}
         )
     )
 

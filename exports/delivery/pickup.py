@@ -1,24 +1,23 @@
 """Pickup detection: a sent file that is no longer in the export folder was taken by the ERP."""
 
-from django.db.models import Q, QuerySet
+from django.db.models import QuerySet
 
 from connectors import circuit_breaker
 from connectors.errors import ConnectorError
 from connectors.models import ErpConnection
 from connectors.port import Session
-from exports.lifecycle import advance
-from exports.models import ErpExport, ErpExportEvent
-from kernel.db import Now
+from exports import lifecycle
+from exports.lifecycle import Event, may_happen
+from exports.models import ErpExport
 
 # More than that are looked for in one listing of the folder instead of one by one.
 _LOOKED_AT = 200
 _AT_ONCE = 5000
-_SENT = Q(status=ErpExport.Status.SENT)
 
 
 def outstanding(connection: ErpConnection) -> QuerySet[ErpExport]:
     """The exports of which it is not known whether the ERP has taken them."""
-    return ErpExport.objects.filter(_SENT, erp_connection=connection, picked_up_at=None)
+    return ErpExport.objects.filter(may_happen(Event.PICKED_UP), erp_connection=connection)
 
 
 def detect(connection: ErpConnection, session: Session) -> int:
@@ -41,11 +40,4 @@ def detect(connection: ErpConnection, session: Session) -> int:
     taken = [key for key, is_there in zip(waiting.values(), seen, strict=True) if is_there is False]
     if error := next((found for found in seen if isinstance(found, ConnectorError)), None):
         raise error
-    return len(
-        advance(
-            taken,
-            kind=ErpExportEvent.Kind.PICKED_UP,
-            where=_SENT & Q(picked_up_at=None),
-            picked_up_at=Now(),
-        )
-    )
+    return len(lifecycle.apply(Event.PICKED_UP, taken))

@@ -16,17 +16,17 @@ from uuid import UUID
 
 from django.db import Error as DatabaseFailure
 from django.db import transaction
-from django.db.models import F, Q
 
 from connectors import circuit_breaker
 from connectors.errors import ConnectorError, Kind
 from connectors.lease import Lease
 from connectors.models import ErpConnection
 from connectors.port import Delivery, Destination, Evidence, Session
+from exports import lifecycle
 from exports.delivery import bulkhead, outcomes
-from exports.lifecycle import advance, ids_of
-from exports.models import ErpExport, ErpExportEvent
-from kernel.db import Now, db_now, retried
+from exports.lifecycle import Event, ids_of
+from exports.models import ErpExport
+from kernel.db import db_now, retried
 from kernel.failpoints import failpoint
 from kernel.logs import about
 
@@ -35,10 +35,6 @@ logger = logging.getLogger(__name__)
 BATCH_FILES = 64
 BATCH_BYTES = 4 * 1024 * 1024
 RUN_SECONDS = 20
-
-_PENDING = Q(status=ErpExport.Status.PENDING)
-_UNSTAGED = _PENDING & Q(staged_path=None)
-Events = ErpExportEvent.Kind
 
 
 @dataclass(slots=True)
@@ -129,7 +125,9 @@ class _Run:
         After a failure one goes ahead: the least tried, for the failure may be its own.
         """
         due = ErpExport.objects.filter(
-            _PENDING, erp_connection=self._connection, next_attempt_at__lte=self._began
+            status=ErpExport.Status.PENDING,
+            erp_connection=self._connection,
+            next_attempt_at__lte=self._began,
         )
         is_probe = self._connection.failures > 0
         order = ["attempts", "created_at", "id"] if is_probe else ["created_at", "id"]
@@ -158,12 +156,7 @@ class _Run:
 
     def _resume(self, session: Session, exports: Sequence[ErpExport]) -> bool:
         """Step 4 for exports that an earlier attempt has staged."""
-        counted = advance(
-            [e.id for e in exports],
-            kind=Events.RESUMED,
-            where=_PENDING,
-            attempts=F("attempts") + 1,
-        )
+        counted = lifecycle.apply(Event.RESUMED, [e.id for e in exports])
         exports = [e for e in exports if e.id in counted]
         deliveries = [_delivery(e, e.staged_path or "", self._staged_in(e)) for e in exports]
         results = session.publish(deliveries, is_resumed=True) if deliveries else []
@@ -185,16 +178,14 @@ class _Run:
         attempt = uuid.uuid4().hex[:8]
         paths = {e.id: session.staging_path(e.filename, attempt) for e in exports}
         # Noted before it exists: whatever happens, the janitor knows the name.
-        noted = advance(
+        noted = lifecycle.apply(
+            Event.STAGING,
             list(paths),
-            kind=Events.STAGING,
-            where=_UNSTAGED,
             details={
                 e.id: {"tmp": paths[e.id]}
                 for e in exports
                 if paths[e.id] != session.final_path(e.filename)
             },
-            attempts=F("attempts") + 1,
         )
         exports = [e for e in exports if e.id in noted]
         failpoint("noted")
@@ -236,13 +227,11 @@ class _Run:
             if connection.is_paused or not self._is_as_opened(connection):
                 # Staged in vain: somebody said stop, or it may be another dropzone by now.
                 return set()
-            return advance(
+            return lifecycle.apply(
+                Event.CLAIMED,
                 ids,
-                kind=Events.STAGED,
-                where=_UNSTAGED,
                 details={key: {"path": paths[key]} for key in ids},
-                values={"staged_path": paths},
-                staged_at=Now(),
+                each={key: {"staged_path": paths[key]} for key in ids},
                 destination=here.as_json(),
             )
 

@@ -14,7 +14,7 @@ from exports.models import ErpExport
 from exports.pushing.push import push_orders, retry_orders
 from kernel.dry_run import rehearsal
 from kernel.errors import Refused
-from orders import lifecycle
+from orders import approval
 from orders.models import DraftOrder
 
 Status = DraftOrder.Status
@@ -54,7 +54,7 @@ class Decision:
 
 def _approve(seen: Mapping[UUID, str], actor: User, is_confirmed: bool) -> Mapping[UUID, Outcome]:
     def approve(order_id: UUID) -> DraftOrder:
-        return lifecycle.approve(
+        return approval.approve(
             order_id,
             actor=actor,
             confirm_warnings=is_confirmed,
@@ -73,7 +73,7 @@ def _retry(seen: Mapping[UUID, str], actor: User, is_confirmed: bool) -> Mapping
 
 
 def _reject(seen: Mapping[UUID, str], actor: User, is_confirmed: bool) -> Mapping[UUID, Outcome]:
-    return _one_by_one(seen, partial(lifecycle.reject, actor=actor))
+    return _one_by_one(seen, partial(approval.reject, actor=actor))
 
 
 def _one_by_one(

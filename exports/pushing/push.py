@@ -1,10 +1,10 @@
 """The rules of pushing: which orders can be pushed or retried, which exports cancelled."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import Prefetch, Q
+from django.db.models import Prefetch
 
 from accounts import audit
 from accounts.audit import Action, Change
@@ -13,19 +13,20 @@ from connectors import circuit_breaker
 from connectors.errors import ConnectorError
 from connectors.models import ErpConnection
 from connectors.port import export_storage_key
+from exports import lifecycle
 from exports.acks.review import open_conflicts
 from exports.delivery.dispatch import ring_after_commit
-from exports.lifecycle import advance, log_after_commit
-from exports.models import ErpExport, ErpExportEvent
+from exports.lifecycle import Event
+from exports.models import ErpExport
 from exports.pushing.rendering import render_order, with_content
-from kernel.db import Now, db_now, retried
+from kernel.db import db_now, retried
 from kernel.errors import Refused
-from orders import lifecycle
+from orders.lifecycle import Event as OrderEvent
+from orders.lifecycle import lock, may_happen
 from orders.models import DraftOrder
 
 OrderStatus = DraftOrder.Status
 Status = ErpExport.Status
-UNSENT = Q(status=Status.PENDING, staged_path=None)
 
 
 def push_order(order_id: UUID, *, actor: User) -> ErpExport:
@@ -39,7 +40,7 @@ def push_order(order_id: UUID, *, actor: User) -> ErpExport:
 
 def push_orders(order_ids: Collection[UUID], *, actor: User) -> dict[UUID, ErpExport | Refused]:
     """Push orders in one transaction; return for each its export, or why it has none."""
-    return _export(order_ids, _check_push, Action.ORDER_PUSHED, actor=actor)
+    return _export(order_ids, _check_push, OrderEvent.PUSHED, Action.ORDER_PUSHED, actor=actor)
 
 
 def retry_order(order_id: UUID, *, actor: User) -> ErpExport:
@@ -52,7 +53,7 @@ def retry_order(order_id: UUID, *, actor: User) -> ErpExport:
 
 def retry_orders(order_ids: Collection[UUID], *, actor: User) -> dict[UUID, ErpExport | Refused]:
     """Retry orders in one transaction; return for each its new export, or why it has none."""
-    return _export(order_ids, _check_retry, Action.ORDER_RETRIED, actor=actor)
+    return _export(order_ids, _check_retry, OrderEvent.RETRIED, Action.ORDER_RETRIED, actor=actor)
 
 
 @retried
@@ -63,28 +64,19 @@ def cancel_export(export_id: UUID, *, actor: User, reason: str = "") -> None:
     """
     error = ConnectorError("CANCELLED")
     with transaction.atomic():
-        export = _named(export_id)
-        lifecycle.lock([export.draft_order_id])
-        cancelled = advance(
+        if not lifecycle.apply(
+            Event.CANCELLED,
             [export_id],
-            kind=ErpExportEvent.Kind.CANCELLED,
-            where=UNSENT,
             actor=actor,
             details={export_id: {"reason": reason}},
-            status=Status.FAILED,
-            next_attempt_at=None,
             error_json=error.as_json(),
-        )
-        if not cancelled:
+        ):
             raise Refused(
                 "NOT_CANCELLABLE", "The export is on its way or finished: it cannot be cancelled."
             )
-        lifecycle.transition(
-            [export.draft_order_id], expect=[OrderStatus.PUSHING], to=OrderStatus.APPROVED
-        )
         audit.record(
             Action.EXPORT_CANCELLED,
-            export,
+            _named(export_id),
             actor=actor,
             before={"status": Status.PENDING},
             after={"status": Status.FAILED, "reason": reason},
@@ -98,13 +90,7 @@ def deliver_again(export_id: UUID, *, actor: User) -> None:
     Safe at any time: what was elected only rolls forward. Raises Refused (NOT_WAITING).
     """
     with transaction.atomic():
-        if not advance(
-            [export_id],
-            kind=ErpExportEvent.Kind.REQUESTED,
-            where=Q(status=Status.PENDING),
-            actor=actor,
-            next_attempt_at=Now(),
-        ):
+        if not lifecycle.apply(Event.REQUESTED, [export_id], actor=actor):
             raise Refused("NOT_WAITING", "Only a pending export can be delivered again.")
         export = _named(export_id)
         audit.record(Action.EXPORT_REQUESTED, export, actor=actor)
@@ -123,12 +109,8 @@ def deliver_waiting(connection_id: UUID, *, actor: User) -> int:
         put_off = ErpExport.objects.filter(
             erp_connection=connection_id, status=Status.PENDING, next_attempt_at__gt=db_now()
         )
-        moved = advance(
-            list(put_off.values_list("id", flat=True)),
-            kind=ErpExportEvent.Kind.REQUESTED,
-            where=Q(status=Status.PENDING, next_attempt_at__isnull=False),
-            actor=actor,
-            next_attempt_at=Now(),
+        moved = lifecycle.apply(
+            Event.EXPEDITED, list(put_off.values_list("id", flat=True)), actor=actor
         )
         connection = ErpConnection.objects.select_related("org").get(id=connection_id)
         audit.record(
@@ -165,7 +147,7 @@ def _check_push(order: DraftOrder) -> None:
             f"{latest.get_status_display()}.",
             export=latest.id,
         )
-    if order.status != OrderStatus.APPROVED:
+    if not may_happen(OrderEvent.PUSHED, order.status):
         raise Refused(
             "NOT_APPROVED",
             f"Order {order} has the status “{order.get_status_display()}”; "
@@ -183,7 +165,7 @@ def _check_retry(order: DraftOrder) -> None:
             "only a failed one can be retried.",
             export=latest and latest.id,
         )
-    if order.status not in (OrderStatus.ERROR, OrderStatus.APPROVED):
+    if not may_happen(OrderEvent.RETRIED, order.status):
         raise Refused(
             "NOT_APPROVED",
             f"Order {order} has the status “{order.get_status_display()}”: it was edited. "
@@ -195,6 +177,7 @@ def _check_retry(order: DraftOrder) -> None:
 def _export(
     order_ids: Collection[UUID],
     check: Callable[[DraftOrder], None],
+    event: OrderEvent,
     action: Action,
     *,
     actor: User,
@@ -221,7 +204,9 @@ def _export(
             except Refused as e:
                 outcomes[order.id] = e
         exports = [e for e in outcomes.values() if isinstance(e, ErpExport)]
-        _start(exports)
+        lifecycle.create(exports, order_event=event, actor=actor)
+        for connection_id in {export.erp_connection_id for export in exports}:
+            ring_after_commit(connection_id)
         audit.record_all(action, map(_begun, exports), actor=actor)
     return outcomes
 
@@ -243,7 +228,7 @@ def _lock(order_ids: Collection[UUID]) -> list[DraftOrder]:
     """Lock orders and load them with all that decides whether they may be exported."""
     orders = DraftOrder.objects.filter(id__in=order_ids).order_by("id")
     # Lock only here, and read in the next query: one that waited for a lock sees old joined rows.
-    lifecycle.lock(order_ids)
+    lock(order_ids)
     past = Prefetch("exports", ErpExport.objects.defer("payload").order_by(*ErpExport.LIVE_FIRST))
     return list(with_content(orders).prefetch_related(past))
 
@@ -264,23 +249,3 @@ def _freeze(order: DraftOrder, *, actor: User) -> ErpExport:
         approved_by=order.approved_by,
         approved_hash=order.approved_hash,
     )
-
-
-def _start(exports: Sequence[ErpExport]) -> None:
-    """Write the exports of locked orders; after commit, ring."""
-    ErpExport.objects.bulk_create(exports)
-    ErpExportEvent.objects.bulk_create(
-        ErpExportEvent(
-            export=e, kind=ErpExportEvent.Kind.CREATED, status=e.status, actor=e.requested_by
-        )
-        for e in exports
-    )
-    moved = lifecycle.transition(
-        [e.draft_order_id for e in exports],
-        expect=[OrderStatus.APPROVED, OrderStatus.ERROR],
-        to=OrderStatus.PUSHING,
-    )
-    assert moved == len(exports), "a locked order changed under its lock"
-    log_after_commit(ErpExportEvent.Kind.CREATED, exports)
-    for connection_id in {e.erp_connection_id for e in exports}:
-        ring_after_commit(connection_id)

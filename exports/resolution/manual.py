@@ -5,7 +5,6 @@ from contextlib import contextmanager
 from uuid import UUID
 
 from django.db import models, transaction
-from django.db.models import F, Q
 
 from accounts import audit
 from accounts.audit import Action
@@ -15,16 +14,15 @@ from connectors.configuring import leads_to
 from connectors.errors import ConnectorError
 from connectors.lease import Lease
 from connectors.port import Evidence, Session
+from exports import lifecycle
 from exports.delivery.outcomes import mark_sent
-from exports.lifecycle import advance
-from exports.models import ErpExport, ErpExportEvent
+from exports.lifecycle import Event, may_happen
+from exports.models import ErpExport
 from exports.pushing.push import retry_order
-from kernel.db import Now, retried
+from kernel.db import retried
 from kernel.dry_run import rehearsal
 from kernel.errors import Refused
 from kernel.failpoints import failpoint
-from orders import lifecycle
-from orders.models import DraftOrder
 
 Status = ErpExport.Status
 
@@ -37,18 +35,18 @@ class Outcome(models.TextChoices):
     GIVEN_UP = "GIVEN_UP", "It was sent, but the ERP will not process it: give it up"
 
 
-_SETTLED = {
-    Outcome.DELIVERED: Q(status=Status.PENDING, staged_path__isnull=False)
-    | ErpExport.NEEDS_DECISION,
-    Outcome.NOT_DELIVERED: Q(status=Status.PENDING, staged_path__isnull=False),
-    Outcome.GIVEN_UP: Q(status=Status.SENT),
+_EVENTS = {
+    Outcome.DELIVERED: Event.RESOLVED_DELIVERED,
+    Outcome.NOT_DELIVERED: Event.RESOLVED_NOT_DELIVERED,
+    Outcome.GIVEN_UP: Event.RESOLVED_GIVEN_UP,
 }
 _GIVEN_UP = "A person gave the export up: it was sent, but the ERP did not process it."
 
 
 def possible_outcomes(export: ErpExport) -> list[Outcome]:
     """What a person may say of an export in its present state."""
-    return [o for o, which in _SETTLED.items() if ErpExport.objects.filter(which, id=export.id)]
+    this = ErpExport.objects.filter(id=export.id)
+    return [outcome for outcome, event in _EVENTS.items() if this.filter(may_happen(event))]
 
 
 def settle(
@@ -109,26 +107,15 @@ def _record(export: ErpExport, status: ErpExport.Status, *, actor: User, **detai
 
 
 def _fail(export: ErpExport, outcome: Outcome, *, actor: User, **detail: str) -> None:
-    lifecycle.lock([export.draft_order_id])
     error = ConnectorError(outcome, public=_GIVEN_UP if outcome is Outcome.GIVEN_UP else None)
-    if not advance(
+    if not lifecycle.apply(
+        _EVENTS[outcome],
         [export.id],
-        kind=ErpExportEvent.Kind.SETTLED,
-        where=_SETTLED[outcome],
         actor=actor,
         details={export.id: {"outcome": outcome, **detail}},
-        status=Status.FAILED,
-        next_attempt_at=None,
         error_json=error.as_json(),
-        # The janitor looks where there was more than one attempt.
-        attempts=F("attempts") + 1,
     ):
         raise _overtaken()
-    lifecycle.transition(
-        [export.draft_order_id],
-        expect=[DraftOrder.Status.PUSHING, DraftOrder.Status.PUSHED],
-        to=DraftOrder.Status.ERROR,
-    )
     _record(export, Status.FAILED, actor=actor, outcome=outcome, **detail)
 
 
@@ -173,13 +160,7 @@ def _look(export: ErpExport, held: Lease, outcome: Outcome, *, actor: User) -> s
         if outcome is Outcome.GIVEN_UP or path == session.final_path(export.filename):
             return "the file is not in the export folder"
         # Committed first: if this process dies now, no worker takes the absence for a delivery.
-        if not held.renew() or not advance(
-            [export.id],
-            kind=ErpExportEvent.Kind.SETTLING,
-            where=_SETTLED[outcome],
-            actor=actor,
-            settling_since=Now(),
-        ):
+        if not held.renew() or not lifecycle.apply(Event.RESOLVING, [export.id], actor=actor):
             raise _overtaken()
         failpoint("settling")
         (failure,) = session.discard([path])

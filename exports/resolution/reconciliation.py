@@ -13,27 +13,23 @@ from itertools import islice
 from typing import Final, TypeVar
 from uuid import UUID
 
-from django.db.models import F, Q
-
 from connectors.errors import ConnectorError
 from connectors.models import ErpConnection
 from connectors.port import Ack, AckFile, Evidence, Session
 from connectors.storage import DjangoObjectStorage
+from exports import lifecycle
 from exports.acks import recording
 from exports.acks.recording import ReadAck
 from exports.delivery.outcomes import mark_sent
-from exports.lifecycle import advance
-from exports.models import ErpExport, ErpExportEvent
-from kernel.db import Now, db_now
+from exports.lifecycle import Event
+from exports.models import ErpExport
+from kernel.db import db_now
 
 T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
 _AT_ONCE: Final = 500
-_PENDING = Q(status=ErpExport.Status.PENDING)
-_UNSTAGED = _PENDING & Q(staged_path=None)
-_HELD = _UNSTAGED & Q(next_attempt_at=None, error_json__code="UNTRACED")
 
 
 @dataclass(slots=True)
@@ -61,7 +57,11 @@ def look(connection: ErpConnection, session: Session) -> Findings:
     goes on by what it sees.
     """
     findings = Findings()
-    pending = connection.exports.filter(_PENDING).defer("payload").order_by("created_at", "id")
+    pending = (
+        connection.exports.filter(status=ErpExport.Status.PENDING)
+        .defer("payload")
+        .order_by("created_at", "id")
+    )
     waiting = {export.id: export for export in pending}
     answered: set[UUID] = set()
     for files in _chunks(session.list_acks()):
@@ -158,7 +158,7 @@ def apply(
     for untraced in _chunks(findings.untraced):
         ids = [export.id for export in untraced]
         if sends_untraced:
-            _release(ids)
+            lifecycle.apply(Event.RELEASED, ids)
         else:
             _hold(ids)
 
@@ -166,27 +166,8 @@ def apply(
 def _hold(ids: Sequence[UUID]) -> None:
     error = ConnectorError("UNTRACED")
     report = {**error.as_json(), "at": db_now().isoformat()}
-    held = advance(
-        ids,
-        kind=ErpExportEvent.Kind.ATTEMPT_FAILED,
-        where=_UNSTAGED & Q(next_attempt_at__isnull=False),
-        details=dict.fromkeys(ids, report),
-        error_json=report,
-        next_attempt_at=None,
-        # It may have been tried: so the janitor and people take it for.
-        attempts=F("attempts") + 1,
-    )
+    held = lifecycle.apply(Event.HELD, ids, details=dict.fromkeys(ids, report), error_json=report)
     logger.warning("reconcile: %s; %d exports held", error.log_line, len(held))
-
-
-def _release(ids: Sequence[UUID]) -> None:
-    advance(
-        ids,
-        kind=ErpExportEvent.Kind.REQUESTED,
-        where=_HELD,
-        next_attempt_at=Now(),
-        error_json=None,
-    )
 
 
 def unknown_documents() -> Iterator[str]:

@@ -33,7 +33,7 @@ from exports.connections import change_config
 from exports.models import ErpAck, ErpExport
 from exports.pushing.push import push_order, retry_order
 from kernel.errors import Refused
-from orders.lifecycle import approve
+from orders.approval import approve
 from orders.models import DraftOrder
 from simulator.demo_orders import correct_customer, demo_orders, demo_script
 from simulator.erp import ErpSimulator

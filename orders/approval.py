@@ -1,0 +1,149 @@
+"""Approval: people edit, approve and reject orders; the content decides whether one is ready."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from uuid import UUID
+
+from django.db import transaction
+
+from accounts import audit
+from accounts.audit import Action
+from accounts.models import User
+from kernel.db import Now, retried
+from kernel.errors import Refused
+from orders import lifecycle
+from orders.content import blocking_reasons, content_hash, warnings
+from orders.lifecycle import Event
+from orders.models import Customer, DraftOrder
+
+Status = DraftOrder.Status
+
+
+@contextmanager
+def editing(order_id: UUID, *, actor: User) -> Iterator[DraftOrder]:
+    """Lock an order for a change of its content; recompute its readiness when the block ends.
+
+    An edit that changes something cancels the approval: the order must be approved again. Raises
+    Refused (NOT_EDITABLE) while the order is on its way or done.
+    """
+    with transaction.atomic():
+        order = DraftOrder.objects.select_for_update().get(id=order_id)
+        if order.status not in DraftOrder.EDITABLE:
+            raise Refused(
+                "NOT_EDITABLE",
+                f"Order {order} has the status “{order.get_status_display()}” "
+                "and can no longer be edited.",
+            )
+        approved = {
+            "status": order.status,
+            "approved_by": order.approved_by and order.approved_by.contact,
+            "approved_at": order.approved_at,
+        }
+        before = content_hash(order) if order.approved_at else None
+        yield order
+        if before and before == content_hash(DraftOrder.objects.get(id=order.id)):
+            return
+        recompute_readiness(order.id, actor=actor)
+        if before:
+            audit.record(Action.APPROVAL_WITHDRAWN, order, actor=actor, before=approved)
+
+
+def recompute_readiness(order_id: UUID, *, actor: User | None = None) -> None:
+    """Set NEEDS_REVIEW or READY from the content, which has just been written."""
+    order = DraftOrder.objects.select_related("customer").get(id=order_id)
+    event = Event.BLOCKED if blocking_reasons(order) else Event.COMPLETED
+    lifecycle.apply(event, [order_id], actor=actor)
+
+
+def customer_changed(customer: Customer) -> None:
+    """Recompute the readiness of the orders that wait for this customer's data.
+
+    Approved orders keep their approval until a push or retry compares the content and refuses what
+    has changed; approving them again puts that right.
+    """
+    waiting = (Status.NEEDS_REVIEW, Status.READY)
+    orders = customer.draft_orders.filter(status__in=waiting)
+    # Locked first: one of them may just have been approved.
+    for order_id, status in lifecycle.lock(orders.values("id")).items():
+        if status in waiting:
+            recompute_readiness(order_id)
+
+
+@retried
+def approve(
+    order_id: UUID,
+    *,
+    actor: User,
+    confirm_warnings: bool = False,
+    expected_sha256: str | None = None,
+) -> DraftOrder:
+    """Approve an order and return it.
+
+    Takes ready orders, and approved or failed ones whose content, customer included, has changed
+    since their approval. `expected_sha256` is the hash of the content that the person has seen, and
+    other content is not approved. None, for callers that show no page: the order as it is.
+
+    Raises Refused: NOT_READY with the blocking reasons; CHANGED_SINCE_SHOWN; NEEDS_CONFIRMATION
+    with the warnings unless they are confirmed.
+    """
+    with transaction.atomic():
+        # First only locked: a query that waits for a row joins to it what was there before.
+        DraftOrder.objects.select_for_update().get(id=order_id)
+        order = DraftOrder.objects.select_related("customer", "source_document").get(id=order_id)
+        digest = content_hash(order)
+        event = Event.APPROVED
+        if order.approved_hash != digest and lifecycle.may_happen(
+            Event.APPROVED_AGAIN, order.status
+        ):
+            event = Event.APPROVED_AGAIN
+        if not lifecycle.may_happen(event, order.status):
+            raise Refused(
+                "NOT_READY",
+                f"Order {order} has the status “{order.get_status_display()}”: "
+                "it cannot be approved.",
+            )
+        if expected_sha256 is not None and expected_sha256 != digest:
+            raise Refused(
+                "CHANGED_SINCE_SHOWN",
+                f"Order {order}, its customer or its document has changed since it was shown. "
+                "Look at it again, then approve it.",
+            )
+        if reasons := blocking_reasons(order):
+            raise Refused("NOT_READY", " ".join(reasons))
+        if (found := warnings(order)) and not confirm_warnings:
+            raise Refused("NEEDS_CONFIRMATION", " ".join(found))
+        audit.record(
+            Action.ORDER_APPROVED,
+            order,
+            actor=actor,
+            before={"status": order.status},
+            after={"status": Status.APPROVED, "content_sha256": digest, "confirmed": found},
+        )
+        lifecycle.apply(
+            event,
+            [order_id],
+            actor=actor,
+            approved_by=actor,
+            approved_at=Now(),
+            approved_hash=digest,
+        )
+    order.refresh_from_db()
+    return order
+
+
+@retried
+def reject(order_id: UUID, *, actor: User) -> None:
+    """Take an order out of the flow for good. Raises Refused (NOT_REJECTABLE)."""
+    with transaction.atomic():
+        order = DraftOrder.objects.select_for_update().get(id=order_id)
+        if not lifecycle.apply(Event.REJECTED, [order_id], actor=actor):
+            raise Refused(
+                "NOT_REJECTABLE", "Only an order that was not yet pushed can be rejected."
+            )
+        audit.record(
+            Action.ORDER_REJECTED,
+            order,
+            actor=actor,
+            before={"status": order.status},
+            after={"status": Status.REJECTED},
+        )
