@@ -55,7 +55,7 @@ def container(*options: str, image: str = "orderflow", command: str = "") -> Ite
         assert engine("inspect", "--format={{.State.ExitCode}}", name).strip() == "0"
     finally:
         engine("logs", name)
-        engine("rm", "--force", name)
+        engine("rm", "--force", "--volumes", name)
 
 
 def wait_until(condition: Callable[[], bool], seconds: float = 30) -> None:
