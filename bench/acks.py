@@ -70,7 +70,7 @@ class Site:
     def send(self, count: int) -> list[str]:
         """Add exports to which no answer has come yet; return their file names."""
         copy_exports(self._pattern, self._next(count))
-        names = ErpExport.objects.filter(erp_connection=self.id, status="SENT")
+        names = ErpExport.objects.filter(erp_connection=self.id, status=ErpExport.Status.SENT)
         return list(names.exclude(id=self._pattern.id).values_list("filename", flat=True))
 
     def remember(self, count: int) -> None:

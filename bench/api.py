@@ -108,7 +108,7 @@ class Shop:
                 "cursor": urlsafe_b64encode(cursor).decode().rstrip("=")
             },
             "changes from the middle on": {"updated_since": middle.updated_at.isoformat()},
-            "failed exports": {"status": "FAILED"},
+            "failed exports": {"status": ErpExport.Status.FAILED.value},
             "overdue exports": {"overdue": "true"},
             "exports of a connection": {"erp_connection": str(self.connection.id)},
             "exports of an order number": {"external_order_number": number},

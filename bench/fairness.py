@@ -78,6 +78,8 @@ def _waits(connections: set[UUID], pushed: list[UUID]) -> list[float]:
 
 
 def _wait_for(connections: set[UUID]) -> None:
-    waiting = ErpExport.objects.filter(erp_connection__in=connections, status="PENDING")
+    waiting = ErpExport.objects.filter(
+        erp_connection__in=connections, status=ErpExport.Status.PENDING
+    )
     while waiting.exists():
         time.sleep(0.2)

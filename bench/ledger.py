@@ -136,7 +136,7 @@ def _push(orders: Sequence[UUID], actor: User) -> None:
 
 
 def _wait_until_sent(orders: Sequence[UUID]) -> None:
-    unsent = ErpExport.objects.filter(draft_order__in=orders).exclude(status="SENT")
+    unsent = ErpExport.objects.filter(draft_order__in=orders).exclude(status=ErpExport.Status.SENT)
     ends = time.monotonic() + 120
     while unsent.exists():
         assert time.monotonic() < ends, "not everything was sent in time"

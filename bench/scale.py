@@ -55,7 +55,9 @@ def _workers() -> None:
             folder.mkdir()
             connections.append(a_connection(org, openssh_config(server, export_path=str(folder))))
             patterns += some_exports(org, a_user(org, f"workers-{number}"), lines=10)
-        waiting = ErpExport.objects.filter(erp_connection__in=connections, status="PENDING")
+        waiting = ErpExport.objects.filter(
+            erp_connection__in=connections, status=ErpExport.Status.PENDING
+        )
         for turn, workers in enumerate(WORKERS):
             for pattern in patterns:
                 _copy(pattern, range(turn * WAITING + 1, (turn + 1) * WAITING + 1))
@@ -149,7 +151,9 @@ class _Ledger:
         assert Client().get("/metrics", headers=headers).status_code == 200
 
     def _sent(self) -> "QuerySet[ErpExport]":
-        return ErpExport.objects.filter(erp_connection=self.connection, status="SENT")
+        return ErpExport.objects.filter(
+            erp_connection=self.connection, status=ErpExport.Status.SENT
+        )
 
     def _next(self, count: int) -> range:
         first, self._last = self._last + 1, self._last + count

@@ -34,7 +34,7 @@ def push_in_a_trickle(plan: Plan, slugs: list[str], ledger: Path) -> None:
     with ledger.open("a", buffering=1) as book:
         while not is_over:
             try:
-                if ErpExport.objects.filter(status="PENDING").count() >= _BACKLOG:
+                if ErpExport.objects.filter(status=ErpExport.Status.PENDING).count() >= _BACKLOG:
                     time.sleep(0.02)
                     continue
                 export = _push(slugs[number % len(slugs)], f"PO-{number}", chance)

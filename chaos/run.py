@@ -145,12 +145,12 @@ def _tidy(site: Site) -> None:
 
 
 def _sent(slugs: list[str]) -> int:
-    return ErpExport.objects.filter(org__slug__in=slugs, status="SENT").count()
+    return ErpExport.objects.filter(org__slug__in=slugs, status=ErpExport.Status.SENT).count()
 
 
 def _on_their_way(slugs: list[str]) -> bool:
     """Whether anything waits that does not wait for a person."""
-    waiting = ErpExport.objects.filter(org__slug__in=slugs, status="PENDING")
+    waiting = ErpExport.objects.filter(org__slug__in=slugs, status=ErpExport.Status.PENDING)
     return waiting.filter(next_attempt_at__isnull=False, erp_connection__paused_at=None).exists()
 
 
@@ -159,7 +159,7 @@ def _paused(slugs: list[str]) -> bool:
 
 
 def _evidence(slugs: list[str]) -> dict[str, int]:
-    sent = ErpExport.objects.filter(org__slug__in=slugs, status="SENT")
+    sent = ErpExport.objects.filter(org__slug__in=slugs, status=ErpExport.Status.SENT)
     return dict(Counter(sent.values_list("sent_evidence", flat=True)))
 
 

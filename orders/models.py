@@ -1,6 +1,7 @@
 """Draft orders, their lines, customers and source documents."""
 
 import uuid
+from typing import TypeAlias
 
 from django.core.validators import MinValueValidator, RegexValidator
 from django.db import models
@@ -68,18 +69,30 @@ class SourceDocument(models.Model):
         return self.file_name
 
 
-class DraftOrder(models.Model):
-    class Status(models.TextChoices):
-        NEEDS_REVIEW = "NEEDS_REVIEW", "needs review"
-        READY = "READY", "ready"
-        APPROVED = "APPROVED", "approved"
-        PUSHING = "PUSHING", "pushing"
-        PUSHED = "PUSHED", "pushed"
-        ERROR = "ERROR", "error"
-        REJECTED = "REJECTED", "rejected"
+class _Status(models.TextChoices):
+    NEEDS_REVIEW = "NEEDS_REVIEW", "needs review"
+    READY = "READY", "ready"
+    APPROVED = "APPROVED", "approved"
+    PUSHING = "PUSHING", "pushing"
+    PUSHED = "PUSHED", "pushed"
+    ERROR = "ERROR", "error"
+    REJECTED = "REJECTED", "rejected"
 
-    # Something is still to be done with these.
-    OPEN = (Status.NEEDS_REVIEW, Status.READY, Status.APPROVED, Status.PUSHING, Status.ERROR)
+
+# Something is still to be done with these.
+_OPEN = (
+    _Status.NEEDS_REVIEW,
+    _Status.READY,
+    _Status.APPROVED,
+    _Status.PUSHING,
+    _Status.ERROR,
+)
+
+
+class DraftOrder(models.Model):
+    Status: TypeAlias = _Status
+
+    OPEN = _OPEN
     EDITABLE = (Status.NEEDS_REVIEW, Status.READY, Status.APPROVED, Status.ERROR)
 
     id = models.UUIDField(
@@ -158,29 +171,19 @@ class DraftOrder(models.Model):
             models.Index(fields=["-created_at", "-id"], name="idx_draft_order_created"),
             models.Index(
                 fields=["status", "-created_at", "-id"],
-                condition=Q(status__in=["NEEDS_REVIEW", "READY", "APPROVED", "PUSHING", "ERROR"]),
+                condition=Q(status__in=_OPEN),
                 name="idx_draft_order_open",
             ),
         ]
         constraints = [
             models.CheckConstraint(
-                condition=Q(
-                    status__in=[
-                        "NEEDS_REVIEW",
-                        "READY",
-                        "APPROVED",
-                        "PUSHING",
-                        "PUSHED",
-                        "ERROR",
-                        "REJECTED",
-                    ]
-                ),
+                condition=Q(status__in=list(_Status)),
                 name="draft_order_status_legal",
             ),
             models.CheckConstraint(
                 # Not PUSHED: the ERP can accept late what was sent of an order that was edited
                 # since. The export keeps the approval of what was sent.
-                condition=~Q(status__in=["APPROVED", "PUSHING"])
+                condition=~Q(status__in=[_Status.APPROVED, _Status.PUSHING])
                 | Q(approved_by__isnull=False, approved_at__isnull=False, approved_hash__gt=""),
                 name="draft_order_approved_by_someone",
             ),

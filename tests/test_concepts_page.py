@@ -2,14 +2,17 @@
 
 import re
 from enum import StrEnum
+from typing import Any
 
 import pytest
 
 from connectors.lease import DURATION
+from exports import lifecycle as export_lifecycle
 from exports.models import BatchItem, ErpAck, ErpExport
 from exports.reporting.outlook import Code
+from orders import lifecycle as order_lifecycle
+from orders.lifecycle import Cause
 from orders.models import DraftOrder
-from tests.invariants import LEGAL
 from tests.processes import ROOT
 
 PAGE = (ROOT / "docs/concepts.md").read_text()
@@ -26,6 +29,7 @@ def table(first_column: str) -> list[list[str]]:
     ("first_column", "choices"),
     [
         ("order", DraftOrder.Status),
+        ("export", ErpExport.Status),
         ("verdict", ErpAck.Verdict),
         ("outcome", BatchItem.Outcome),
         ("outlook", Code),
@@ -35,17 +39,28 @@ def test_the_tables_have_every_value(first_column: str, choices: type[StrEnum]) 
     assert [row[0] for row in table(first_column)] == [choice.value for choice in choices]
 
 
-def test_an_order_goes_on_to_what_there_is() -> None:
-    words = {word for row in table("order") for word in re.findall(r"[A-Z_]{4,}", row[2])}
-    assert words == set(DraftOrder.Status.values)
-
-
-def test_the_transitions_are_the_legal_ones() -> None:
-    rows = [(before, after) for before, after, _ in table("from")]
-    changes = {pair for pair in LEGAL if pair[0] != pair[1]}
-    assert rows[0] == ("", "PENDING")
-    assert set(rows[1:]) == changes
-    assert len(rows) == len(set(rows))
+@pytest.mark.parametrize(
+    ("first_column", "lifecycle", "statuses"),
+    [
+        ("event of an order", order_lifecycle, DraftOrder.Status),
+        ("event of an export", export_lifecycle, ErpExport.Status),
+    ],
+)
+def test_the_events_are_those_of_the_lifecycles(
+    first_column: str, lifecycle: Any, statuses: type[StrEnum]
+) -> None:
+    expected = [
+        [
+            event.value,
+            ", ".join(status for status in statuses if status in row.sources),
+            row.target or "as before",
+            ", ".join(cause.name for cause in Cause if cause in row.causes),
+            row.when,
+        ]
+        for event, row in lifecycle.TRANSITIONS.items()
+    ]
+    found = table(first_column)
+    assert found == expected, "\n".join(f"| {' | '.join(row)} |" for row in expected)
 
 
 def test_the_kinds_of_evidence_are_told() -> None:

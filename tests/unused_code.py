@@ -19,6 +19,7 @@ _.USER_CREATED  # backoffice/accounts/admin.py, by name
 _.PUSH  # Batch.Action, by value
 _.REJECT  # Batch.Action, by value
 _.RETRY  # Batch.Action, by value
+_.cancelled  # the count of a batch: serialized by name
 _.connector_metadata  # callers of the guide's export()
 _.error_message  # callers of the guide's export()
 _.DropzoneJsonV1Connector  # connectors/registry.py, by name

@@ -49,7 +49,9 @@ def poll_now(connection_id: UUID) -> None:
 def ring_due_polls(*only: UUID) -> int:
     """Enqueue a poll for each connection, or `only` some, whose next is due; return how many."""
     now = db_now()
-    unanswered = ErpExport.objects.filter(erp_connection=OuterRef("id"), status="SENT")
+    unanswered = ErpExport.objects.filter(
+        erp_connection=OuterRef("id"), status=ErpExport.Status.SENT
+    )
     due = ErpConnection.objects.filter(
         ownership.is_ours(),
         Q(retry_at=None) | Q(retry_at__lte=now),

@@ -9,6 +9,8 @@ from exports.lifecycle.transitions import (
     Columns,
     Event,
     Transition,
+    allows,
+    legal_steps,
     may_happen,
 )
 
@@ -20,9 +22,11 @@ __all__ = [
     "Columns",
     "Event",
     "Transition",
+    "allows",
     "apply",
     "create",
     "ids_of",
+    "legal_steps",
     "lock_exports",
     "may_happen",
     "note",

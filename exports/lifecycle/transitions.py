@@ -342,3 +342,22 @@ def may_happen(event: Event) -> Q:
     """The condition under which the table lets an event change an export."""
     transition = TRANSITIONS[event]
     return Q(status__in=transition.sources) & transition.requires
+
+
+def legal_steps() -> frozenset[tuple[Status, Status]]:
+    """All steps from one status to the next that the table allows; some lead to the same one."""
+    return frozenset(
+        (source, transition.target or source)
+        for transition in TRANSITIONS.values()
+        for source in transition.sources
+    )
+
+
+def allows(kind: str, before: str, after: str) -> bool:
+    """Whether some event that the history calls `kind` may take an export from one to another."""
+    return any(
+        transition.kind == kind
+        and before in transition.sources
+        and after == (transition.target or before)
+        for transition in TRANSITIONS.values()
+    )

@@ -1,11 +1,36 @@
 """The history of exports: the table of their events."""
 
+from typing import TypeAlias
+
 from django.db import models
 from django.db.models import Q
 
 from accounts.models import User
 from exports.models.export import ErpExport
 from kernel.db import Now
+
+
+class _Kind(models.TextChoices):
+    CREATED = "CREATED", "created"
+    STAGING = "STAGING", "staging"
+    STAGED = "STAGED", "staged"
+    RESUMED = "RESUMED", "resumed"
+    REQUESTED = "REQUESTED", "delivery requested"
+    ATTEMPT_FAILED = "ATTEMPT_FAILED", "attempt failed"
+    SENT = "SENT", "sent"
+    PICKED_UP = "PICKED_UP", "picked up"
+    ACKED = "ACKED", "acknowledged"
+    REFUSED = "REFUSED", "refused by the ERP"
+    ANSWERED = "ANSWERED", "answered again"
+    FAILED = "FAILED", "failed"
+    SETTLING = "SETTLING", "being settled by hand"
+    SETTLED = "SETTLED", "settled by hand"
+    CANCELLED = "CANCELLED", "cancelled"
+    SWEPT = "SWEPT", "staging files removed"
+
+
+# What makes an export fail, other than that a person cancels it.
+_FAILURE = Q(kind__in=[_Kind.FAILED, _Kind.REFUSED, _Kind.SETTLED], status=ErpExport.Status.FAILED)
 
 
 class ErpExportEvent(models.Model):
@@ -15,26 +40,8 @@ class ErpExportEvent(models.Model):
     No actor: the system.
     """
 
-    class Kind(models.TextChoices):
-        CREATED = "CREATED", "created"
-        STAGING = "STAGING", "staging"
-        STAGED = "STAGED", "staged"
-        RESUMED = "RESUMED", "resumed"
-        REQUESTED = "REQUESTED", "delivery requested"
-        ATTEMPT_FAILED = "ATTEMPT_FAILED", "attempt failed"
-        SENT = "SENT", "sent"
-        PICKED_UP = "PICKED_UP", "picked up"
-        ACKED = "ACKED", "acknowledged"
-        REFUSED = "REFUSED", "refused by the ERP"
-        ANSWERED = "ANSWERED", "answered again"
-        FAILED = "FAILED", "failed"
-        SETTLING = "SETTLING", "being settled by hand"
-        SETTLED = "SETTLED", "settled by hand"
-        CANCELLED = "CANCELLED", "cancelled"
-        SWEPT = "SWEPT", "staging files removed"
-
-    # What makes an export fail, other than that a person cancels it.
-    FAILURE = Q(kind__in=[Kind.FAILED, Kind.REFUSED, Kind.SETTLED], status=ErpExport.Status.FAILED)
+    Kind: TypeAlias = _Kind
+    FAILURE = _FAILURE
 
     export = models.ForeignKey(ErpExport, on_delete=models.PROTECT, related_name="events")
     kind = models.CharField(max_length=20, choices=Kind)
@@ -49,7 +56,7 @@ class ErpExportEvent(models.Model):
         indexes = [
             models.Index(
                 fields=["at"],
-                condition=Q(kind__in=["FAILED", "REFUSED", "SETTLED"], status="FAILED"),
+                condition=_FAILURE,
                 name="idx_erp_export_event_failure",
             )
         ]

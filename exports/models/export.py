@@ -1,6 +1,7 @@
 """The table of exports: one push of one order, its file and its state."""
 
 import uuid
+from typing import TypeAlias
 
 from django.db import models
 from django.db.models import Case, F, Q, When
@@ -12,14 +13,17 @@ from kernel.db import Now, RandomUUID
 from orders.models import DraftOrder
 
 
+class _Status(models.TextChoices):
+    PENDING = "PENDING", "pending"
+    SENT = "SENT", "sent"
+    ACKED = "ACKED", "acknowledged"
+    FAILED = "FAILED", "failed"
+
+
 class ErpExport(models.Model):
     """One push of one order: a file name and bytes that never change, and how far they came."""
 
-    class Status(models.TextChoices):
-        PENDING = "PENDING", "pending"
-        SENT = "SENT", "sent"
-        ACKED = "ACKED", "acknowledged"
-        FAILED = "FAILED", "failed"
+    Status: TypeAlias = _Status
 
     class SentEvidence(models.TextChoices):
         OBSERVED = "OBSERVED", "observed"
@@ -119,28 +123,28 @@ class ErpExport(models.Model):
             ),
             models.Index(
                 fields=["erp_connection", "next_attempt_at"],
-                condition=Q(status="PENDING"),
+                condition=Q(status=_Status.PENDING),
                 name="idx_erp_export_due",
             ),
             models.Index(
                 fields=["erp_connection", "created_at", "id"],
-                condition=Q(status="PENDING"),
+                condition=Q(status=_Status.PENDING),
                 name="idx_erp_export_oldest",
             ),
             models.Index(fields=["filename"], name="idx_erp_export_filename"),
             models.Index(
                 fields=["erp_connection", "sent_at"],
-                condition=Q(status="SENT"),
+                condition=Q(status=_Status.SENT),
                 name="idx_erp_export_unanswered",
             ),
             models.Index(
                 fields=["org", "-created_at", "-id"],
-                condition=Q(status="SENT", ack_due_at__isnull=False),
+                condition=Q(status=_Status.SENT, ack_due_at__isnull=False),
                 name="idx_erp_export_awaited",
             ),
             models.Index(
                 fields=["erp_connection", "ack_due_at"],
-                condition=Q(status="SENT", ack_due_at__isnull=False),
+                condition=Q(status=_Status.SENT, ack_due_at__isnull=False),
                 name="idx_erp_export_ack_due",
             ),
             # For those who see the exports of all orgs.
@@ -164,7 +168,8 @@ class ErpExport(models.Model):
             models.Index(fields=["export_storage_key"], name="idx_erp_export_storage_key"),
             models.Index(
                 fields=["erp_connection"],
-                condition=Q(swept_at=None, attempts__gt=1) | Q(swept_at=None, status="FAILED"),
+                condition=Q(swept_at=None, attempts__gt=1)
+                | Q(swept_at=None, status=_Status.FAILED),
                 name="idx_erp_export_unswept",
             ),
         ]
@@ -174,15 +179,15 @@ class ErpExport(models.Model):
             ),
             models.UniqueConstraint(
                 fields=["draft_order"],
-                condition=Q(status__in=["PENDING", "SENT", "ACKED"]),
+                condition=Q(status__in=[_Status.PENDING, _Status.SENT, _Status.ACKED]),
                 name="erp_export_one_live_per_order",
             ),
             models.CheckConstraint(
-                condition=Q(status__in=["PENDING", "SENT", "ACKED", "FAILED"]),
+                condition=Q(status__in=list(_Status)),
                 name="erp_export_status_legal",
             ),
             models.CheckConstraint(
-                condition=~Q(status__in=["SENT", "ACKED"])
+                condition=~Q(status__in=[_Status.SENT, _Status.ACKED])
                 | Q(sent_at__isnull=False) & ~Q(sent_evidence=""),
                 name="erp_export_sent_has_evidence",
             ),
@@ -193,7 +198,7 @@ class ErpExport(models.Model):
             ),
             models.CheckConstraint(
                 condition=Q(payload__isnull=False)
-                | Q(archived_at__isnull=False) & ~Q(status="PENDING"),
+                | Q(archived_at__isnull=False) & ~Q(status=_Status.PENDING),
                 name="erp_export_payload_kept",
             ),
         ]

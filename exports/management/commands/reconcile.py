@@ -10,6 +10,7 @@ from django.db.models import Q
 from connectors import ownership
 from connectors.errors import ConnectorError
 from connectors.models import ErpConnection
+from exports.models import ErpExport
 from exports.resolution import reconciliation
 from exports.resolution.reconciliation import Findings
 
@@ -35,7 +36,8 @@ class Command(BaseCommand):
                 "changes meanwhile. Start it with another DELIVERY_INSTANCE first."
             )
         in_use = ErpConnection.objects.filter(
-            Q(active=True) | Q(exports__status__in=["PENDING", "SENT"])
+            Q(active=True)
+            | Q(exports__status__in=[ErpExport.Status.PENDING, ErpExport.Status.SENT])
         )
         failed = False
         for connection in in_use.select_related("org").order_by("org__name", "id").distinct():
