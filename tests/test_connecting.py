@@ -1,5 +1,6 @@
 """Reaching an SFTP server: every way in which it fails has its own code, and no secret leaks."""
 
+import resource
 import socket
 import threading
 import time
@@ -17,9 +18,11 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.test import override_settings
 from paramiko.common import cMSG_USERAUTH_REQUEST
+from paramiko.transport import ServiceRequestingTransport
 
 from connectors.dropzone.connector import DropzoneJsonV1Connector, pool
 from connectors.dropzone.sftp import ssh
+from connectors.dropzone.sftp.transport import Transport
 from connectors.errors import ConnectorError
 from connectors.port import ConnectionReport, ReportStep
 from tests.builders import a_connection, an_org
@@ -435,3 +438,44 @@ def test_a_login_that_is_cut_off_is_not_a_refused_one(asyncssh_server: AsyncSSHS
             codes.add(fails_with(config).code)
     assert "CONNECTION_LOST" in codes
     assert not codes & {"AUTH_FAILED", "AUTH_METHOD"}
+
+
+def test_a_login_sleeps_until_the_server_accepts_it(
+    asyncssh_server: AsyncSSHServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wakeups = []
+
+    def accept_late(transport: Any, message: paramiko.Message) -> None:
+        time.sleep(0.5)
+        accept(transport, message)
+
+    def counted(transport: Transport) -> None:
+        before = resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw
+        ensure_session(transport)
+        wakeups.append(resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw - before)
+
+    accept = ServiceRequestingTransport._parse_service_accept
+    ensure_session = Transport.ensure_session
+    monkeypatch.setattr(ServiceRequestingTransport, "_parse_service_accept", accept_late)
+    monkeypatch.setattr(Transport, "ensure_session", counted)
+    with connector.open(connector.parse_config(asyncssh_config(asyncssh_server))) as session:
+        assert list(session.listing()) == []
+    (count,) = wakeups
+    assert count < 30
+
+
+@pytest.mark.parametrize(("ends", "code"), [(True, "CONNECTION_LOST"), (False, "CONNECT_TIMEOUT")])
+def test_a_server_that_never_accepts_a_login(
+    asyncssh_server: AsyncSSHServer, monkeypatch: pytest.MonkeyPatch, ends: bool, code: str
+) -> None:
+    """The end of the connection is noticed at once, silence after the timeout."""
+
+    def never_accept(transport: Any, message: paramiko.Message) -> None:
+        if ends:
+            raise EOFError
+
+    monkeypatch.setattr(ServiceRequestingTransport, "_parse_service_accept", never_accept)
+    config = asyncssh_config(asyncssh_server, connect_timeout=20 if ends else 1)
+    began = time.monotonic()
+    assert fails_with(config).code == code
+    assert time.monotonic() - began < 5

@@ -2,7 +2,6 @@
 
 import re
 import threading
-import time
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
@@ -73,6 +72,22 @@ class Transport(paramiko.ServiceRequestingTransport):  # type: ignore[name-defin
     refusal = ""  # what the server says when it opens no channel
     _offered: Mapping[str, list[str]] = MappingProxyType({})
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        # Set once the server accepts the request to log in, and when this thread ends.
+        self._accepted_or_ended = threading.Event()
+        super().__init__(*args, **kwargs)
+
+    def run(self) -> None:
+        try:
+            super().run()
+        finally:
+            self._accepted_or_ended.set()
+
+    def _parse_service_accept(self, message: Message) -> None:
+        super()._parse_service_accept(message)
+        if self._service_userauth_accepted:
+            self._accepted_or_ended.set()
+
     def _really_parse_kex_init(self, message: Message) -> Any:
         self._offered = super()._really_parse_kex_init(message)
         return self._offered
@@ -131,16 +146,16 @@ class Transport(paramiko.ServiceRequestingTransport):  # type: ignore[name-defin
         self.sock.close()
 
     def ensure_session(self) -> None:
-        # The parent polls ten times a second, and for ever if the connection is gone.
+        # The parent looks ten times a second, and for ever if the connection is gone.
         if not self._service_userauth_accepted:
             request = Message()
             request.add_byte(cMSG_SERVICE_REQUEST)
             request.add_string("ssh-userauth")
             self._send_message(request)
-            while not self._service_userauth_accepted:
-                if not self.is_active():
-                    raise SSHException("cut off before authentication")
-                time.sleep(0.002)
+            if not self._accepted_or_ended.wait(self.auth_timeout):
+                raise SSHException("timed out before authentication")
+            if not self._service_userauth_accepted:
+                raise SSHException("cut off before authentication")
         self.auth_handler = AuthHandler(self)
 
 
