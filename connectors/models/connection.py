@@ -1,4 +1,4 @@
-"""The tables of connections, and of the installation that may deliver."""
+"""The table of connections."""
 
 import uuid
 from collections.abc import Mapping
@@ -128,58 +128,3 @@ class ErpConnection(models.Model):
     @property
     def is_paused(self) -> bool:
         return self.paused_at is not None
-
-
-class DeliveryInstance(models.Model):
-    """The one installation that delivers from this database; connectors.ownership has the rules."""
-
-    ONLY = 1
-
-    id = models.PositiveSmallIntegerField(primary_key=True, default=ONLY)
-    name = models.TextField()
-    # Which database it was when it was claimed.
-    database = models.TextField()
-    claimed_at = models.DateTimeField(db_default=Now())
-
-    class Meta:
-        db_table = "delivery_instance"
-        default_permissions = ()
-        constraints = [
-            models.CheckConstraint(condition=Q(id=1), name="delivery_instance_only_one"),
-        ]
-
-    def __str__(self) -> str:
-        return self.name
-
-
-class ConnectionTest(models.Model):
-    """A connection test that a person has asked for, and how far a worker has come with it.
-
-    `steps` are those of a ConnectionReport, as JSON.
-    """
-
-    id = models.UUIDField(
-        primary_key=True, default=uuid.uuid4, db_default=RandomUUID(), editable=False
-    )
-    connection = models.ForeignKey(ErpConnection, on_delete=models.PROTECT, related_name="tests")
-    requested_by = models.ForeignKey(User, on_delete=models.PROTECT, related_name="+")
-    requested_at = models.DateTimeField(db_default=Now())
-    rung_at = models.DateTimeField(null=True)
-    started_at = models.DateTimeField(null=True)
-    finished_at = models.DateTimeField(null=True)
-    steps = models.JSONField(db_default=[], default=list)
-    success = models.BooleanField(null=True)
-
-    class Meta:
-        db_table = "connection_test"
-        ordering = ["-requested_at"]
-        indexes = [
-            models.Index(
-                fields=["requested_at"],
-                condition=Q(finished_at=None),
-                name="idx_connection_test_waiting",
-            )
-        ]
-
-    def __str__(self) -> str:
-        return f"{self.connection}, {self.requested_at:%Y-%m-%d %H:%M:%S}"
