@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from django.db import DatabaseError, connection
 
+from accounts.models import User
 from chaos.crew import Crew
 from chaos.plan import Plan
 from chaos.site import Site, a_site
@@ -62,8 +63,9 @@ def run(plan: Plan, postgres: Postgres, dropzone_root: Path) -> dict[str, Any]:
             "seed": plan.seed,
         }
         # Nobody looks for dropzones that are gone.
-        for erp in ErpConnection.objects.filter(org__slug__in=slugs):
-            circuit_breaker.pause(erp.id, reason="the run is over", actor=None)
+        for erp in ErpConnection.objects.filter(org__slug__in=slugs).select_related("org"):
+            actor = User.objects.get(username=erp.org.slug)
+            circuit_breaker.pause(erp.id, reason="The run is over", actor=actor)
     return report | ({"violated": violated} if violated else {})
 
 

@@ -14,7 +14,7 @@ from accounts.audit import Action
 from accounts.models import User
 from connectors import ownership, signals
 from connectors.errors import CATALOGUE, ConnectorError, Kind
-from connectors.models import NEVER_TESTED, ErpConnection
+from connectors.models import BY_PERSON, NEVER_TESTED, ErpConnection
 from connectors.port import ConnectionReport, ReportStep
 from kernel.db import Now, db_now
 
@@ -23,8 +23,8 @@ logger = logging.getLogger(__name__)
 _FIRST_RETRY = timedelta(seconds=5)
 _LAST_RETRY = timedelta(minutes=10)
 _RETEST_AFTER = timedelta(minutes=15)
-# Why nothing can be delivered, though answers may be read.
-_READABLE = [CATALOGUE[code] for code in ("DIR_MISSING", "PERMISSION", "NO_RENAME")]
+# Codes of pauses during which acks may be read: these errors concern the delivery of files.
+_READABLE = {BY_PERSON, NEVER_TESTED, "DIR_MISSING", "PERMISSION", "NO_RENAME"}
 
 
 def record_failure(connection: ErpConnection, error: ConnectorError) -> None:
@@ -51,7 +51,11 @@ def record_failure(connection: ErpConnection, error: ConnectorError) -> None:
             row.folder_missing_at = now
         if error.kind is Kind.DESTINATION:
             if not row.is_paused:
-                row.paused_at, row.pause_reason, row.failing_since = now, error.code, None
+                row.paused_at, row.pause_code, row.failing_since = now, error.code, None
+            elif row.pause_code in _READABLE:
+                # Acks are read during such a pause. This error may forbid that: a login that was
+                # refused must not be repeated by each poll.
+                row.pause_code = error.code
         else:
             wait = min(_FIRST_RETRY * 2 ** min(row.failures, 10), _LAST_RETRY)
             row.failures += 1
@@ -63,7 +67,7 @@ def record_failure(connection: ErpConnection, error: ConnectorError) -> None:
                 "last_error",
                 "folder_missing_at",
                 "paused_at",
-                "pause_reason",
+                "pause_code",
                 "failures",
                 "failing_since",
                 "retry_at",
@@ -75,16 +79,12 @@ def record_failure(connection: ErpConnection, error: ConnectorError) -> None:
 
 
 def may_read(connection: ErpConnection) -> bool:
-    """Whether answers may be read: also while nothing is delivered, unless that is the cause."""
+    """Whether acks may be read. They may during a pause, unless its cause forbids that, too."""
     if connection.retry_at is not None and connection.retry_at > db_now():
         return False
     if not connection.is_paused:
         return True
-    # A person's pause may have taken over one by the system.
-    error = connection.last_error or {}
-    cause = CATALOGUE.get(connection.pause_reason) or CATALOGUE.get(error.get("code", ""))
-    is_barred = cause is not None and cause.kind is Kind.DESTINATION and cause not in _READABLE
-    return connection.last_test_success is not None and not is_barred
+    return connection.last_test_success is not None and connection.pause_code in _READABLE
 
 
 def record_success(connection_id: UUID) -> None:
@@ -113,19 +113,21 @@ def record_poll(connection_id: UUID, *, is_delivering: bool) -> None:
         reached.filter(failures=0).update(slow_since=None)
 
 
-def pause(connection_id: UUID, *, reason: str, actor: User | None) -> bool:
-    """Stop deliveries; False if the connection was paused already. No actor: the system.
+def pause(connection_id: UUID, *, reason: str, actor: User) -> bool:
+    """Stop deliveries for a person; False if a person has paused the connection already.
 
-    A person's pause takes over the system's, so that no passing test lifts it.
+    A person's pause takes over the system's, so that no passing test lifts it. The code stays:
+    what the system has found out is still true.
     """
     pausable = ErpConnection.objects.filter(id=connection_id)
     with transaction.atomic():
         row = pausable.select_for_update(no_key=True).get()
-        if row.paused_by_id if actor else row.is_paused:
+        if row.paused_by_id:
             return False
         pausable.update(
             paused_at=Now(),
-            pause_reason=reason,
+            pause_code=row.pause_code or BY_PERSON,
+            pause_text=reason,
             paused_by=actor,
             failing_since=None,
             updated_at=Now(),
@@ -140,11 +142,11 @@ def pause(connection_id: UUID, *, reason: str, actor: User | None) -> bool:
 def pause_sentence(connection: ErpConnection) -> str:
     """Why a connection is paused, as a sentence."""
     if connection.paused_by:
-        return f"{connection.pause_reason} ({connection.paused_by})"
-    if connection.pause_reason == NEVER_TESTED:
+        return f"{connection.pause_text} ({connection.paused_by})"
+    if connection.pause_code == NEVER_TESTED:
         return "It was not tested since it was set up or changed."
-    spec = CATALOGUE.get(connection.pause_reason)
-    return spec.message if spec else connection.pause_reason
+    spec = CATALOGUE.get(connection.pause_code)
+    return spec.message if spec else connection.pause_code
 
 
 def resume(connection_id: UUID, *, actor: User | None = None) -> bool:
@@ -156,7 +158,7 @@ def resume(connection_id: UUID, *, actor: User | None = None) -> bool:
     with transaction.atomic():
         row = ErpConnection.objects.select_for_update(no_key=True).get(id=connection_id)
         ErpConnection.objects.filter(paused, last_test_success=None).update(
-            paused_by=None, pause_reason=NEVER_TESTED, updated_at=Now()
+            paused_by=None, pause_code=NEVER_TESTED, pause_text="", updated_at=Now()
         )
         is_lifted = _lift(paused & Q(last_test_success__isnull=False))
         if is_lifted or row.paused_by_id:
@@ -214,7 +216,7 @@ def retest_due() -> int:
         Q(last_test_at=None) | Q(last_test_at__lt=db_now() - _RETEST_AFTER),
         paused_at__lt=db_now() - _RETEST_AFTER,
         paused_by=None,
-        pause_reason__in=["DIR_MISSING", "PERMISSION"],
+        pause_code__in=["DIR_MISSING", "PERMISSION"],
     )
     return sum(run_test(connection).success for connection in due)
 
@@ -235,6 +237,8 @@ def _record_test(row: ErpConnection, report: ConnectionReport) -> None:
     if report.success:
         recorded.update(capabilities=report.capabilities)
         record_success(row.id)
+        # The pause of a person stays, but nothing else keeps the connection from delivering.
+        recorded.filter(paused_by__isnull=False).update(pause_code=BY_PERSON)
         _lift(Q(id=row.id, paused_at__isnull=False, paused_by=None))
     elif report.error and report.error.code == "DIR_MISSING":
         note_missing_folder(row.id)
@@ -263,7 +267,8 @@ def _lift(which: Q) -> bool:
         ErpConnection.objects.filter(id=row.id).update(
             paused_at=None,
             paused_by=None,
-            pause_reason="",
+            pause_code="",
+            pause_text="",
             failures=0,
             failing_since=None,
             retry_at=None,

@@ -111,7 +111,7 @@ def change_config(
         if changed:
             changing = ErpConnection.objects.filter(id=row.id)
             changing.update(last_test_success=None)
-            changing.filter(paused_by=None).update(paused_at=Now(), pause_reason=NEVER_TESTED)
+            changing.filter(paused_by=None).update(paused_at=Now(), pause_code=NEVER_TESTED)
         before, after = (_masked(row, values) for values in audit.differences(old, new))
         if before or after:
             audit.record(action, row, actor=actor, before=before, after=after)

@@ -13,8 +13,8 @@ from notifications.outbox import announce
 
 @receiver(signals.paused)
 def _paused(connection: ErpConnection, **kwargs: Any) -> None:
-    by_system = connection.paused_by is None and connection.pause_reason in CATALOGUE
-    _announce(EventType.CONNECTION_PAUSED, connection, by_mail=by_system)
+    by_error = connection.system_pause_code in CATALOGUE
+    _announce(EventType.CONNECTION_PAUSED, connection, by_mail=by_error)
 
 
 @receiver(signals.recovered)
@@ -33,6 +33,7 @@ def _announce(event_type: EventType, connection: ErpConnection, *, by_mail: bool
                 "connector_type": connection.connector_type,
                 "paused_at": connection.paused_at,
                 "pause_reason": connection.pause_reason,
+                "pause_code": connection.pause_code,
                 "paused_by": connection.paused_by and connection.paused_by.contact,
                 "error": _error(connection),
             }
@@ -43,9 +44,8 @@ def _announce(event_type: EventType, connection: ErpConnection, *, by_mail: bool
 
 def _error(connection: ErpConnection) -> dict[str, Any] | None:
     """Why the system has paused it, in the words of then, if they were kept."""
-    if connection.paused_by or connection.pause_reason not in CATALOGUE:
+    code = connection.system_pause_code
+    if code not in CATALOGUE:
         return None
     said = connection.last_error or {}
-    if said.get("code") == connection.pause_reason:
-        return said
-    return ConnectorError(connection.pause_reason).as_json()
+    return said if said.get("code") == code else ConnectorError(code).as_json()

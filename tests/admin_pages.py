@@ -196,10 +196,10 @@ def _connections(actor: User) -> None:
     ]
     at = {"at": timezone.now().isoformat()}
     states: dict[str, dict[str, Any]] = {
-        "untested": {"paused_at": Now(), "pause_reason": "NEVER_TESTED"},
+        "untested": {"paused_at": Now(), "pause_code": "NEVER_TESTED"},
         "suspicious": {
             "paused_at": Now(),
-            "pause_reason": "HOST_KEY_CHANGED",
+            "pause_code": "HOST_KEY_CHANGED",
             "last_error": failure | at,
             "last_test_at": Now(),
             "last_test_success": False,

@@ -6,6 +6,7 @@ from typing import Any
 
 from accounts.models import Membership, Org, User
 from connectors import circuit_breaker, configuring
+from connectors.errors import ConnectorError
 from connectors.models import ErpConnection
 from exports.models import ErpExport
 from exports.pushing.push import push_order
@@ -67,6 +68,11 @@ def a_connection(org: Org, config: dict[str, Any], *, paused: bool = False) -> E
         circuit_breaker.resume(connection.id)
         connection.refresh_from_db()
     return connection
+
+
+def pause_by_system(connection: ErpConnection, code: str) -> None:
+    """Pause a connection as an error with this code does."""
+    circuit_breaker.record_failure(connection, ConnectorError(code))
 
 
 def some_exports(

@@ -24,7 +24,7 @@ from exports.pushing.push import retry_order
 from kernel.db import db_now
 from orders.models import DraftOrder
 from tests.admins import a_member, logged_in, messages
-from tests.builders import a_connection, a_user, an_org, some_exports
+from tests.builders import a_connection, a_user, an_org, pause_by_system, some_exports
 from tests.dropzones import Dropzone, dropzone_of
 
 pytestmark = pytest.mark.django_db
@@ -270,7 +270,7 @@ def test_check_acks_now(erp: ErpConnection, operator: Client, org: Org) -> None:
     assert messages(operator.post(there, follow=True)) == ["A worker looks for acks now."]
     (task,) = OrmQ.objects.all()
     assert (task.task["func"], task.task["args"]) == ("worker.tasks.poll_acks", (str(erp.id),))
-    circuit_breaker.pause(erp.id, reason="AUTH_FAILED", actor=None)
+    pause_by_system(erp, "AUTH_FAILED")
     for ask in (operator.get, operator.post):
         assert "The dropzone cannot be reached." in text(ask(there))
     assert OrmQ.objects.count() == 1

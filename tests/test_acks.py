@@ -25,7 +25,7 @@ from exports.pushing.push import retry_order
 from kernel.db import db_now
 from kernel.errors import Refused
 from orders.models import DraftOrder
-from tests.builders import a_connection, a_user, an_org, some_exports
+from tests.builders import a_connection, a_user, an_org, pause_by_system, some_exports
 from tests.dropzones import Dropzone, dropzone_of
 
 pytestmark = [pytest.mark.django_db, pytest.mark.ledger]
@@ -534,7 +534,7 @@ def test_a_poll_waits_for_its_turn(erp: ErpConnection) -> None:
 
 
 @pytest.mark.parametrize(
-    ("reason", "reads"),
+    ("code", "reads"),
     [
         ("PERMISSION", True),
         ("NO_RENAME", True),
@@ -543,23 +543,51 @@ def test_a_poll_waits_for_its_turn(erp: ErpConnection) -> None:
     ],
 )
 def test_answers_are_read_while_the_connection_is_paused(
-    dropzone: Dropzone, erp: ErpConnection, sent: ErpExport, reason: str, reads: bool
+    dropzone: Dropzone, erp: ErpConnection, sent: ErpExport, code: str, reads: bool
 ) -> None:
-    circuit_breaker.pause(erp.id, reason=reason, actor=None)
+    pause_by_system(erp, code)
     accept(dropzone, sent)
     poll(erp.id)
     assert state(sent)[0] == ("ACKED" if reads else "SENT")
 
 
-def test_a_persons_pause_does_not_uncover_a_wrong_password(
-    dropzone: Dropzone, erp: ErpConnection, sent: ErpExport, ann: User
+def test_a_refused_login_during_a_pause_is_not_repeated(
+    dropzone: Dropzone, erp: ErpConnection, sent: ErpExport
 ) -> None:
-    ErpConnection.objects.update(last_error={"code": "AUTH_FAILED"})
-    circuit_breaker.pause(erp.id, reason="Holiday", actor=ann)
+    """The pause lets acks be read, until a poll meets an error that locks accounts."""
+    pause_by_system(erp, "DIR_MISSING")
+    erp.refresh_from_db()
+    assert circuit_breaker.may_read(erp)
+    pause_by_system(erp, "AUTH_FAILED")
+    erp.refresh_from_db()
+    assert erp.pause_code == "AUTH_FAILED"
     accept(dropzone, sent)
     poll(erp.id)
     assert state(sent)[0] == "SENT"
-    ErpConnection.objects.update(last_error=None)
+    # No later error hides it.
+    pause_by_system(erp, "PERMISSION")
+    erp.refresh_from_db()
+    assert erp.pause_code == "AUTH_FAILED"
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+def test_a_persons_pause_does_not_uncover_a_wrong_password(
+    dropzone: Dropzone, erp: ErpConnection, sent: ErpExport, ann: User, is_first: bool
+) -> None:
+    if is_first:
+        pause_by_system(erp, "AUTH_FAILED")
+        circuit_breaker.pause(erp.id, reason="Holiday", actor=ann)
+    else:
+        circuit_breaker.pause(erp.id, reason="Holiday", actor=ann)
+        pause_by_system(erp, "AUTH_FAILED")
+    erp.refresh_from_db()
+    assert (erp.pause_code, erp.pause_text, erp.paused_by) == ("AUTH_FAILED", "Holiday", ann)
+    accept(dropzone, sent)
+    poll(erp.id)
+    assert state(sent)[0] == "SENT"
+    assert circuit_breaker.run_test(erp).success
+    erp.refresh_from_db()
+    assert (erp.pause_code, erp.pause_text, erp.paused_by) == ("BY_PERSON", "Holiday", ann)
     poll(erp.id)
     assert state(sent)[0] == "ACKED"
 

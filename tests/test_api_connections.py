@@ -76,6 +76,7 @@ def test_a_connection_is_set_up_and_waits_for_its_test(operator: APIClient) -> N
     assert shown["config"] == SFTP | {"password": MASK}
     assert (shown["active"], shown["ack_deadline_seconds"]) == (False, 90_000)
     assert (shown["pause_reason"], shown["last_test_success"]) == ("NEVER_TESTED", None)
+    assert shown["pause_code"] == "NEVER_TESTED"
     assert stored() == SFTP
 
 
@@ -246,6 +247,7 @@ def test_pause_and_resume(operator: APIClient, dropzone: ErpConnection) -> None:
     assert error_at(post(operator, f"{path}/pause")).keys() == {"/reason"}
     paused = post(operator, f"{path}/pause", {"reason": "stocktaking"}).json()
     assert (paused["pause_reason"], paused["paused_by"]) == ("stocktaking", "oscar@acme.example")
+    assert paused["pause_code"] == "BY_PERSON"
     assert operator.get(f"{CONNECTIONS}?paused=true&active=true").json()["results"] == [paused]
     assert operator.get(f"{CONNECTIONS}?paused=false").json()["results"] == []
     refusal(post(operator, f"{path}/pause", {"reason": "again"}), 409, "PAUSED")

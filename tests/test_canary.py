@@ -171,7 +171,7 @@ def test_no_secret_comes_out(
     assert connection.config["password"] == WRONG
     order = create_approved(api, external_order_number="PO-2")
     failed = post(api, f"{order}/push")["Location"]
-    ErpConnection.objects.update(paused_at=None, pause_reason="")
+    ErpConnection.objects.update(paused_at=None, pause_code="")
     assert deliver(connection.id).errors == {"AUTH_FAILED": 1}
     assert not outcome_of_test(api, path)["success"]
     with_key = {"config": {"ssh_key": key, "key_passphrase": PASSPHRASE}}

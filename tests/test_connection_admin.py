@@ -74,7 +74,7 @@ def test_a_new_connection_is_saved_and_paused(org: Org, operator: User) -> None:
         "atomic_write": True,
     }
     assert connection.ack_deadline == timedelta(days=1)
-    assert connection.pause_reason == NEVER_TESTED
+    assert connection.pause_code == NEVER_TESTED
     assert CANARY not in text(response)
     assert "was not tested" in text(response)
 
@@ -326,7 +326,8 @@ def test_an_untested_connection_is_not_resumed(connection: ErpConnection, operat
     page = client.post(page_url("connectors_erpconnection_resume", connection.id), follow=True)
     assert "resumes by itself when its test passes" in messages(page)[-1]
     connection.refresh_from_db()
-    assert (connection.pause_reason, connection.paused_by) == (NEVER_TESTED, None)
+    assert (connection.pause_code, connection.pause_text) == (NEVER_TESTED, "")
+    assert connection.paused_by is None
     assert circuit_breaker.run_test(connection).success
     connection.refresh_from_db()
     assert not connection.is_paused

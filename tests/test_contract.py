@@ -130,9 +130,11 @@ class World:
             case "erp_connection_test":
                 RateWindow.objects.all().delete()
             case "erp_connection_resume":
-                ErpConnection.objects.update(paused_at=Now(), pause_reason="by hand")
+                ErpConnection.objects.update(paused_at=Now(), pause_code="AUTH_FAILED")
             case "erp_connection_pause":
-                ErpConnection.objects.update(paused_at=None, pause_reason="", paused_by=None)
+                ErpConnection.objects.update(
+                    paused_at=None, pause_code="", paused_by=None, pause_text=""
+                )
             case "erp_connection_test_result":
                 RateWindow.objects.all().delete()
                 return {"id": self.erp.id, "test": request_test(self.erp, actor=self.user).id}

@@ -12,13 +12,19 @@ from django.test.utils import CaptureQueriesContext
 from accounts.models import User
 from backoffice.lists import BoundedPaginator
 from backoffice.start import figures as dashboard
-from connectors import circuit_breaker
 from exports.delivery import heartbeat
 from exports.models import ErpAck, ErpExport, ErpExportEvent
 from exports.pushing.push import cancel_export, push_order
 from kernel.db import db_now
 from orders.models import Customer, DraftOrder
-from tests.builders import a_connection, a_user, an_approved_order, an_order, an_org
+from tests.builders import (
+    a_connection,
+    a_user,
+    an_approved_order,
+    an_order,
+    an_org,
+    pause_by_system,
+)
 
 pytestmark = [pytest.mark.django_db, pytest.mark.ledger]
 
@@ -79,7 +85,7 @@ class Shop:
                 self.ack(verdict)
             self.ack("LATE", decided_at=db_now())
         type(self.erp).objects.filter(id=self.erp.id).update(last_poll_at=db_now())
-        circuit_breaker.pause(self.erp.id, reason="HOST_KEY_CHANGED", actor=None)
+        pause_by_system(self.erp, "HOST_KEY_CHANGED")
 
     def client(self, *, without: tuple[str, ...] = ()) -> Client:
         """Somebody who may look at everything but what `without` names."""
@@ -153,7 +159,7 @@ def test_what_is_not_there_is_not_shown(acme: Shop) -> None:
 
 
 def test_an_inactive_connection_needs_nobody(acme: Shop) -> None:
-    circuit_breaker.pause(acme.erp.id, reason="AUTH_FAILED", actor=None)
+    pause_by_system(acme.erp, "AUTH_FAILED")
     type(acme.erp).objects.update(active=False)
     assert waiting(acme.client()) == {}
 
@@ -248,7 +254,7 @@ def test_a_connection_says_when_it_was_last_heard_of(acme: Shop) -> None:
 
 
 def test_connections_that_deliver_nothing_come_first(acme: Shop, other: Shop, root: Client) -> None:
-    circuit_breaker.pause(other.erp.id, reason="AUTH_FAILED", actor=None)
+    pause_by_system(other.erp, "AUTH_FAILED")
     rows = root.get(INDEX).context["connections"]
     assert [row["connection"] for row in rows] == [other.erp, acme.erp]
     assert "The server" in rows[0]["state"]

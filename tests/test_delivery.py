@@ -436,7 +436,7 @@ def test_a_missing_folder_pauses_and_a_passing_test_resumes(
     dropzone.exports.rmdir()
     deliver(connection.id)
     connection.refresh_from_db()
-    assert connection.pause_reason == "DIR_MISSING"
+    assert connection.pause_code == "DIR_MISSING"
     assert {code(e) for e in exports} == {"DIR_MISSING"}
     error = reloaded(exports[0]).error_json
     assert error and dropzone.config["export_path"] in error["message"]
@@ -470,7 +470,7 @@ def test_what_may_lock_an_account_is_never_retested(
 ) -> None:
     a_connection(org, folder.config, paused=True)
     long_ago = db_now() - timedelta(days=1)
-    ErpConnection.objects.update(pause_reason=reason, paused_at=long_ago)
+    ErpConnection.objects.update(pause_code=reason, paused_at=long_ago)
     assert circuit_breaker.retest_due() == 0
 
 
@@ -488,7 +488,7 @@ def test_a_passing_test_does_not_lift_a_persons_pause(
 
 def test_a_new_connection_waits_for_its_first_test(org: Org, ann: User, folder: Dropzone) -> None:
     connection = a_connection(org, folder.config, paused=True)
-    assert connection.pause_reason == "NEVER_TESTED"
+    assert connection.pause_code == "NEVER_TESTED"
     some_exports(org, ann)
     assert deliver(connection.id).sent == 0
     circuit_breaker.run_test(connection)
@@ -502,7 +502,7 @@ def test_a_wrong_password_pauses_and_its_correction_resumes(
     (export,) = some_exports(org, ann)
     deliver(connection.id)
     connection.refresh_from_db()
-    assert connection.pause_reason == code(export) == "AUTH_FAILED"
+    assert connection.pause_code == code(export) == "AUTH_FAILED"
     assert "canary-4711" not in str(reloaded(export).error_json) + str(connection.last_error)
     configuring.change_config(connection, asyncssh_config(asyncssh_server))
     assert circuit_breaker.run_test(connection).success
@@ -564,7 +564,7 @@ def test_a_read_only_server_pauses_until_it_is_mended(
         (export,) = some_exports(org, ann)
         deliver(connection.id)
         connection.refresh_from_db()
-        assert connection.pause_reason == code(export) == "PERMISSION"
+        assert connection.pause_code == code(export) == "PERMISSION"
         server.restart(sftp_server_args=[])
         assert circuit_breaker.run_test(connection).success
         assert deliver(connection.id).sent == 1
@@ -579,7 +579,7 @@ def test_a_changed_host_key_pauses_until_the_new_one_is_pinned(
         server.restart(host_keys=[new_key()])
         deliver(connection.id)
         connection.refresh_from_db()
-        assert connection.pause_reason == code(export) == "HOST_KEY_CHANGED"
+        assert connection.pause_code == code(export) == "HOST_KEY_CHANGED"
         assert not circuit_breaker.run_test(connection).success
         connection.refresh_from_db()
         configuring.pin_host_key(connection, connection.host_key_seen)
@@ -624,7 +624,7 @@ def test_an_unreadable_config_pauses(org: Org, ann: User, folder: Dropzone) -> N
     ErpConnection.objects.filter(id=connection.id).update(config_encrypted=other.config_encrypted)
     deliver(connection.id)
     connection.refresh_from_db()
-    assert connection.pause_reason == code(export) == "CONFIG_UNREADABLE"
+    assert connection.pause_code == code(export) == "CONFIG_UNREADABLE"
 
 
 def test_a_defect_of_ours_neither_loses_nor_hammers(org: Org, ann: User, folder: Dropzone) -> None:
@@ -834,7 +834,7 @@ def test_the_dropzone_of_staged_exports_is_locked(org: Org, ann: User, folder: D
     assert deliver(connection.id).sent == 1
     change_config(connection, moved)
     connection.refresh_from_db()
-    assert connection.pause_reason == "NEVER_TESTED"
+    assert connection.pause_code == "NEVER_TESTED"
 
 
 def test_a_config_that_changed_meanwhile_elects_nothing(

@@ -137,7 +137,7 @@ def test_no_connection_is_tested(
 
 def test_a_paused_connection_is_not_tested_again(foreign: None, erp: ErpConnection) -> None:
     long_ago = erp.created_at.replace(year=2020)
-    ErpConnection.objects.update(paused_at=long_ago, pause_reason="DIR_MISSING")
+    ErpConnection.objects.update(paused_at=long_ago, pause_code="DIR_MISSING")
     assert circuit_breaker.retest_due() == 0
     ownership.claim()
     assert circuit_breaker.retest_due() == 1

@@ -22,7 +22,7 @@ from kernel import db
 from kernel.db import db_now
 from notifications.models import EventType, Notification, Webhook
 from notifications.webhooks import create_webhook
-from tests.builders import a_connection, a_user, an_org, some_exports
+from tests.builders import a_connection, a_user, an_org, pause_by_system, some_exports
 from tests.processes import ROOT
 
 pytestmark = [pytest.mark.django_db, pytest.mark.ledger]
@@ -163,7 +163,7 @@ def test_connections_in_use_say_how_they_do(erp: ErpConnection) -> None:
     ErpConnection.objects.update(failures=4, last_poll_at=db_now() - HOUR)
     assert value("orderflow_connection_failures", erp) == 4
     assert (value("orderflow_connection_poll_age_seconds", erp) or 0) >= 3600
-    circuit_breaker.pause(erp.id, reason="AUTH_FAILED", actor=None)
+    pause_by_system(erp, "AUTH_FAILED")
     assert value("orderflow_connection_paused", erp, reason="AUTH_FAILED") == 1
     circuit_breaker.pause(erp.id, reason="Ms Private is ill", actor=a_user(erp.org))
     assert value("orderflow_connection_paused", erp, reason="PERSON") == 1

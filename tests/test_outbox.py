@@ -150,6 +150,7 @@ def test_what_becomes_of_a_connection(webhook: Webhook, erp: ErpConnection, ann:
     [(event_type, data)] = noted()
     assert (event_type, data["connection_id"]) == ("connection.paused", str(erp.id))
     assert (data["pause_reason"], data["paused_by"]) == ("AUTH_FAILED", None)
+    assert data["pause_code"] == "AUTH_FAILED"
     assert data["error"]["message"] == "The server refuses the key."
     # Somebody takes the pause over, which is no other one.
     assert circuit_breaker.pause(erp.id, reason="holiday", actor=ann)
@@ -160,7 +161,9 @@ def test_what_becomes_of_a_connection(webhook: Webhook, erp: ErpConnection, ann:
     assert not circuit_breaker.resume(erp.id)
     assert circuit_breaker.pause(erp.id, reason="holiday", actor=ann)
     assert not circuit_breaker.pause(erp.id, reason="again", actor=ann)
-    assert types() == ["connection.paused"]
+    [(event_type, data)] = noted()
+    assert (event_type, data["paused_by"]) == ("connection.paused", "ann@acme.example")
+    assert (data["pause_reason"], data["pause_code"]) == ("holiday", "BY_PERSON")
     circuit_breaker.resume(erp.id)
     noted()
     configuring.change_config(erp, {**erp.config, "export_path": erp.config["ack_path"]})

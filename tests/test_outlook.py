@@ -12,7 +12,7 @@ from django.test.utils import CaptureQueriesContext
 
 from accounts.models import Org, User
 from connectors.errors import ConnectorError
-from connectors.models import DeliveryInstance, ErpConnection
+from connectors.models import BY_PERSON, DeliveryInstance, ErpConnection
 from exports.delivery import heartbeat
 from exports.models import ErpExport
 from exports.reporting.outlook import Circumstances, Code, Outlook, outlook
@@ -54,7 +54,7 @@ class Case:
 
 def _cases() -> list[Case]:
     """The first of several reasons counts, so each case but the last of a status has the later."""
-    paused = {"paused_at": -HOUR, "pause_reason": "NEVER_TESTED"}
+    paused = {"paused_at": -HOUR, "pause_code": "NEVER_TESTED"}
     failing = {"failures": 1, "retry_at": HOUR, "last_error": ERROR}
     elsewhere = {"is_elsewhere": True, "has_worker": False}
     later = {"next_attempt_at": 2 * HOUR}
@@ -80,7 +80,7 @@ def _cases() -> list[Case]:
             text=f"Waiting: the connection is paused. Reason: "
             f"{ConnectorError('HOST_KEY_CHANGED').message}",
             label="connection paused",
-            connection={**paused, "pause_reason": "HOST_KEY_CHANGED"},
+            connection={**paused, "pause_code": "HOST_KEY_CHANGED"},
         ),
         Case(
             code=Code.CONNECTION_FAILING,
@@ -198,7 +198,7 @@ def test_the_cases_have_every_code() -> None:
 
 @each_case
 def test_the_first_reason_counts(case: Case) -> None:
-    working = {"paused_at": None, "pause_reason": ""}
+    working = {"paused_at": None, "pause_code": ""}
     connection = ErpConnection(**at({**working, **case.connection}, NOW))
     due = {"next_attempt_at": timedelta()}
     export = ErpExport(erp_connection=connection, **at({**due, **case.export}, NOW))
@@ -209,7 +209,9 @@ def test_the_first_reason_counts(case: Case) -> None:
 
 def test_a_pause_by_a_person_names_the_person() -> None:
     ann = User(username="ann")
-    connection = ErpConnection(paused_at=NOW, pause_reason="Stocktaking", paused_by=ann)
+    connection = ErpConnection(
+        paused_at=NOW, pause_code=BY_PERSON, pause_text="Stocktaking", paused_by=ann
+    )
     export = ErpExport(erp_connection=connection, next_attempt_at=NOW)
     found = outlook(export, Known(CASES[0], connection))
     assert found.text == "Waiting: the connection is paused. Reason: Stocktaking (ann)"
@@ -313,5 +315,7 @@ def test_it_takes_two_queries_for_any_number_of_exports(
     some_exports(acme, vera, 4, first=20)
     assert [after - count for after, count in zip(one, before, strict=True)] == [2, 2, 2]
     assert queries() == one
-    ErpConnection.objects.update(paused_at=db_now(), pause_reason="Stocktaking", paused_by=vera)
+    ErpConnection.objects.update(
+        paused_at=db_now(), pause_code=BY_PERSON, pause_text="Stocktaking", paused_by=vera
+    )
     assert queries() == before

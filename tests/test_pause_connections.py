@@ -9,7 +9,7 @@ from accounts.models import User
 from connectors import circuit_breaker
 from connectors.models import NEVER_TESTED, ErpConnection
 from exports.delivery.protocol import deliver
-from tests.builders import a_connection, a_user, an_org, some_exports
+from tests.builders import a_connection, a_user, an_org, pause_by_system, some_exports
 
 pytestmark = [pytest.mark.django_db, pytest.mark.ledger]
 
@@ -27,7 +27,7 @@ def connection(slug: str, folder: Path, *, paused: bool = False) -> ErpConnectio
 
 
 def reasons() -> dict[str, str]:
-    return dict(ErpConnection.objects.values_list("org__slug", "pause_reason"))
+    return {c.org.slug: c.pause_reason for c in ErpConnection.objects.select_related("org")}
 
 
 def pause(*which: str) -> None:
@@ -53,7 +53,7 @@ def test_nothing_is_delivered_until_they_are_resumed(
 
 def test_a_pause_by_the_system_is_taken_over(ann: User, dropzone_root: Path) -> None:
     erp = connection("acme", dropzone_root)
-    circuit_breaker.pause(erp.id, reason="DIR_MISSING", actor=None)
+    pause_by_system(erp, "DIR_MISSING")
     pause("--all")
     assert circuit_breaker.retest_due() == 0
     assert reasons() == {"acme": REASON}

@@ -105,7 +105,7 @@ def test_rows_written_by_plain_sql_get_the_defaults() -> None:
         """
         INSERT INTO erp_connection (org_id, connector_type, config_encrypted)
         VALUES (%s, 'DROPZONE_JSON_V1', 'x')
-        RETURNING active, last_test_success, pause_reason
+        RETURNING active, last_test_success, pause_code
         """,
         org,
     )

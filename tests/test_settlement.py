@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from accounts.models import Org, User
-from connectors import circuit_breaker, lease
+from connectors import lease
 from connectors.configuring import change_config, masked_config
 from connectors.dropzone.sftp.folder import SftpFolder
 from connectors.models import ErpConnection
@@ -19,7 +19,7 @@ from exports.models import ErpExport, ErpExportEvent
 from exports.resolution import manual
 from exports.resolution.manual import Outcome, settle
 from kernel.errors import Refused
-from tests.builders import a_connection, a_user, an_org, some_exports
+from tests.builders import a_connection, a_user, an_org, pause_by_system, some_exports
 from tests.dropzones import Dropzone, dropzone_of
 
 pytestmark = [pytest.mark.django_db, pytest.mark.ledger]
@@ -195,7 +195,7 @@ def test_a_dropzone_that_is_gone_does_not_hold_an_order_for_ever(
     dropzone: Dropzone, org: Org, ann: User
 ) -> None:
     export = a_staged_export(dropzone, org, ann)
-    circuit_breaker.pause(export.erp_connection_id, reason="AUTH_FAILED", actor=None)
+    pause_by_system(export.erp_connection, "AUTH_FAILED")
     settle(export.id, Outcome.NOT_DELIVERED, actor=ann, reason="The server is gone")
     event = export.events.last()
     assert event and "not reached" in event.detail["dropzone"]

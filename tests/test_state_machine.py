@@ -640,7 +640,9 @@ class Deliveries(RuleBasedStateMachine):
             # Janitors of later examples must not look here.
             ErpConnection.objects.filter(org=self.org).update(
                 paused_at=Now(),
-                pause_reason="the example is over",
+                pause_code="THE_EXAMPLE_IS_OVER",
+                pause_text="",
+                paused_by=None,
                 # It is served no more: leases would fill the slow lane of later examples.
                 lease_until=None,
                 updated_at=Now(),

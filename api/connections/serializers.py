@@ -106,7 +106,12 @@ class ErpConnectionSerializer(
         allow_null=True,
         help_text="How long the ERP may take to answer before an order counts as overdue.",
     )
-    pause_reason = Text(read_only=True)
+    pause_code = Text(
+        read_only=True, help_text="Why it is paused: an error code, `NEVER_TESTED` or `BY_PERSON`."
+    )
+    pause_reason = Text(
+        read_only=True, help_text="What the person wrote who has paused it; else the code."
+    )
     last_error = ErrorReport()
     ack_error = ErrorReport()
     capabilities = serializers.DictField(read_only=True)
@@ -128,6 +133,7 @@ class ErpConnectionSerializer(
             "ack_deadline_seconds",
             "paused_at",
             "paused_by",
+            "pause_code",
             "pause_reason",
             "failures",
             "failing_since",

@@ -28,7 +28,7 @@ class ConnectionState(OrgScopedAdmin):
     def state(self, connection: ErpConnection) -> SafeString:
         """What the connection does now, and why."""
         if connection.is_paused:
-            tone = Tone.BUSY if connection.pause_reason == NEVER_TESTED else Tone.BAD
+            tone = Tone.BUSY if connection.system_pause_code == NEVER_TESTED else Tone.BAD
             return _badge_and("paused", tone, circuit_breaker.pause_sentence(connection))
         if connection.failures and connection.retry_at:
             return _badge_and("failing", Tone.BAD, f"next try at {localize(connection.retry_at)}")
@@ -48,9 +48,9 @@ class ConnectionState(OrgScopedAdmin):
         return {
             "connection": connection,
             "state": self.state(connection),
-            "is_untested": connection.pause_reason == NEVER_TESTED and not connection.paused_by,
+            "is_untested": connection.system_pause_code == NEVER_TESTED,
             "last_test": self.last_test(connection),
-            "pause_spec": None if connection.paused_by else CATALOGUE.get(connection.pause_reason),
+            "pause_spec": CATALOGUE.get(connection.system_pause_code),
             "config_error": config_error(connection),
             "last_error": _last_error(connection),
             "reads_acks": connection.reads_acks,
@@ -99,7 +99,7 @@ def unpinned_key(connection: ErpConnection) -> HostKey | None:
 def _last_error(connection: ErpConnection) -> dict[str, Any] | None:
     """The last error, unless it is why the connection is paused and so is said already."""
     error = connection.last_error
-    return None if error and error["code"] == connection.pause_reason else _dated(error)
+    return None if error and error["code"] == connection.system_pause_code else _dated(error)
 
 
 def _dated(error: dict[str, Any] | None) -> dict[str, Any] | None:

@@ -14,7 +14,9 @@ from connectors.fields import EncryptedConfigField
 from connectors.port import ConfigError, ERPConnectorPort
 from kernel.db import Now, RandomUUID
 
+# Codes of pauses that no error has caused.
 NEVER_TESTED = "NEVER_TESTED"
+BY_PERSON = "BY_PERSON"
 
 
 class ErpConnection(models.Model):
@@ -36,13 +38,14 @@ class ErpConnection(models.Model):
     created_at = models.DateTimeField(db_default=Now(), editable=False)
     updated_at = models.DateTimeField(db_default=Now(), editable=False)
 
-    # A paused connection delivers nothing. The system pauses with an error code as the reason,
-    # a person (`paused_by`) with a sentence.
+    # A paused connection delivers nothing. `pause_code` is why: an error code, NEVER_TESTED or
+    # BY_PERSON. A person (`paused_by`) adds `pause_text`; the code of the system's pause stays.
     paused_at = models.DateTimeField(null=True, db_default=Now(), editable=False)
     paused_by = models.ForeignKey(
         User, on_delete=models.PROTECT, null=True, related_name="+", editable=False
     )
-    pause_reason = models.TextField(blank=True, db_default=NEVER_TESTED, editable=False)
+    pause_code = models.TextField(blank=True, db_default=NEVER_TESTED, editable=False)
+    pause_text = models.TextField(blank=True, db_default="", editable=False)
 
     # Failures to reach the server, and when to try again.
     failures = models.PositiveIntegerField(db_default=0, editable=False)
@@ -86,9 +89,13 @@ class ErpConnection(models.Model):
                 violation_error_message="This organisation has a connection of this type.",
             ),
             models.CheckConstraint(
-                condition=Q(paused_at=None, pause_reason="", paused_by=None)
-                | Q(paused_at__isnull=False) & ~Q(pause_reason=""),
-                name="erp_connection_pause_has_reason",
+                condition=Q(paused_at=None, pause_code="", paused_by=None, pause_text="")
+                | Q(paused_at__isnull=False, paused_by=None, pause_text="")
+                & ~Q(pause_code__in=["", BY_PERSON])
+                | Q(paused_at__isnull=False, paused_by__isnull=False)
+                & ~Q(pause_code="")
+                & ~Q(pause_text=""),
+                name="erp_connection_pause_has_code",
             ),
         ]
 
@@ -128,3 +135,13 @@ class ErpConnection(models.Model):
     @property
     def is_paused(self) -> bool:
         return self.paused_at is not None
+
+    @property
+    def pause_reason(self) -> str:
+        """Why the connection is paused: what a person wrote, else the code; empty if it is not."""
+        return self.pause_text or self.pause_code
+
+    @property
+    def system_pause_code(self) -> str:
+        """The code of a pause by the system; empty if a person has paused the connection."""
+        return "" if self.paused_by_id else self.pause_code

@@ -126,7 +126,7 @@ def _connections(active: Iterable[ErpConnection], names: Names, now: datetime) -
 
 def _pause_reason(connection: ErpConnection) -> str:
     # What a person wrote stays out: labels are for few, short values.
-    return "PERSON" if connection.paused_by_id else connection.pause_reason
+    return "PERSON" if connection.paused_by_id else connection.pause_code
 
 
 def _history(names: Names) -> Iterator[Metric]:

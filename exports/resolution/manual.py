@@ -151,7 +151,7 @@ def _look(export: ErpExport, held: Lease, outcome: Outcome, *, actor: User) -> s
     config = connection.parse_config()
     if export.staged_in and not leads_to(connection, export.staged_in):
         return "the connection leads to another dropzone by now"
-    if connection.pause_reason == "AUTH_FAILED":
+    if connection.pause_code == "AUTH_FAILED":
         # One more refused login could lock the account.
         raise ConnectorError("AUTH_FAILED")
     with connection.connector.open(config) as session:

@@ -16,9 +16,8 @@ class Command(BaseCommand):
         parser.add_argument("--reason", required=True, help="as it was given when they were paused")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        paused = ErpConnection.objects.filter(
-            paused_by__isnull=False, pause_reason=options["reason"].strip()
-        )
+        reason = options["reason"].strip()
+        paused = ErpConnection.objects.filter(pause_text=reason, paused_by__isnull=False)
         connections = list(paused.select_related("org").order_by("org__name", "id"))
         if not connections:
             raise CommandError("No connection is paused for that reason.")
