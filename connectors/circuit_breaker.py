@@ -221,6 +221,18 @@ def retest_due() -> int:
     return sum(run_test(connection).success for connection in due)
 
 
+def require_test(connection_id: UUID) -> None:
+    """Pause a connection that leads to another dropzone now until a test has passed."""
+    changed = ErpConnection.objects.filter(id=connection_id)
+    changed.update(last_test_success=None)
+    changed.filter(paused_by=None).update(paused_at=Now(), pause_code=NEVER_TESTED)
+
+
+def note_slow(connection_id: UUID) -> None:
+    """Note that the server may take long to answer: the connection is served in the slow lane."""
+    ErpConnection.objects.filter(id=connection_id).update(slow_since=Now())
+
+
 def note_missing_folder(connection_id: UUID) -> None:
     """Note that a folder of this dropzone is missing: an absent file proves nothing from now on."""
     ErpConnection.objects.filter(id=connection_id).update(folder_missing_at=db_now())

@@ -11,9 +11,9 @@ from django.db import transaction
 from accounts import audit, history
 from accounts.audit import Action
 from accounts.models import Org, User
-from connectors import signals
+from connectors import circuit_breaker, signals
 from connectors.errors import ConnectorError
-from connectors.models import NEVER_TESTED, ErpConnection
+from connectors.models import CONFIGURATION, ErpConnection
 from connectors.port import ConfigError, Destination, HostKey
 from connectors.secrets import MASK
 from kernel.db import Now, db_now
@@ -109,9 +109,7 @@ def change_config(
         if actor and (told := "; ".join(_differences(row, old, new))):
             history.note(row, f"{told}.", actor=actor)
         if changed:
-            changing = ErpConnection.objects.filter(id=row.id)
-            changing.update(last_test_success=None)
-            changing.filter(paused_by=None).update(paused_at=Now(), pause_code=NEVER_TESTED)
+            circuit_breaker.require_test(row.id)
         before, after = (_masked(row, values) for values in audit.differences(old, new))
         if before or after:
             audit.record(action, row, actor=actor, before=before, after=after)
@@ -121,7 +119,9 @@ def change_config(
 
 
 def change_settings(connection_id: UUID, *, actor: User, **fields: Any) -> None:
-    """Set what is not configuration: `active`, `ack_deadline`."""
+    """Set what the connector does not know of: `active`, `ack_deadline`."""
+    if foreign := fields.keys() - CONFIGURATION:
+        raise TypeError(f"These are not set by people: {', '.join(sorted(foreign))}")
     with transaction.atomic():
         row = ErpConnection.objects.select_for_update(no_key=True).get(id=connection_id)
         ErpConnection.objects.filter(id=row.id).update(**fields, updated_at=Now())

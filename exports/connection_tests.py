@@ -48,7 +48,7 @@ def request_test(connection: ErpConnection, *, actor: User) -> ConnectionTest:
             audit.record(Action.CONNECTION_TESTED, connection, actor=actor)
             if not row.last_test_success:
                 # It may be as silent as it was: that must not hold up others.
-                ErpConnection.objects.filter(id=row.id).update(slow_since=Now())
+                circuit_breaker.note_slow(row.id)
         key = test.id
         transaction.on_commit(lambda: ring_waiting(key), robust=True)
     return test

@@ -13,13 +13,13 @@ from uuid import UUID
 
 from django.db.models import Q, QuerySet
 
-from connectors import lease
+from connectors import circuit_breaker, lease
 from connectors.errors import ConnectorError, Kind
 from connectors.lease import Lease
 from connectors.models import ErpConnection
 from connectors.port import Session
 from exports.delivery import heartbeat
-from kernel.db import Now, db_now
+from kernel.db import db_now
 
 logger = logging.getLogger(__name__)
 
@@ -77,7 +77,7 @@ def _reach(stack: ExitStack, connection: ErpConnection) -> Session:
         if e.kind is not Kind.REACH or waited < patience:
             raise
         logger.info("connection %s: not reached in %.1f s", connection.id, waited)
-        ErpConnection.objects.filter(id=connection.id).update(slow_since=Now())
+        circuit_breaker.note_slow(connection.id)
         if _served_slowly().count() > width():
             raise TooSlow from e
     return stack.enter_context(connector.open(config))
