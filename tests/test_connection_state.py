@@ -24,6 +24,7 @@ from exports.connections import change_config
 from exports.delivery import dispatch
 from exports.delivery.protocol import deliver
 from tests.admins import a_member, logged_in, page_url
+from tests.api import client, send
 from tests.builders import a_connection, an_org, some_exports
 
 pytestmark = [pytest.mark.django_db, pytest.mark.ledger]
@@ -127,7 +128,13 @@ def by_page(erp: ErpConnection, ann: User) -> None:
     assert logged_in(ann).post(url, form).status_code == 302
 
 
-@pytest.mark.parametrize("way", [by_object, by_deferring_object, by_service, by_page])
+def by_api(erp: ErpConnection, ann: User) -> None:
+    change = {"config": {"file_mode": "0640"}, "active": False}
+    answer = send(client(ann, erp.org), "PATCH", f"/api/v1/erp-connections/{erp.id}", change)
+    assert answer.status_code == 200, answer.content
+
+
+@pytest.mark.parametrize("way", [by_object, by_deferring_object, by_service, by_page, by_api])
 def test_saving_a_configuration_leaves_the_state_alone(
     erp: ErpConnection, ann: User, way: Callable[[ErpConnection, User], None]
 ) -> None:

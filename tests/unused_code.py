@@ -172,6 +172,7 @@ _.WorkerConfig  # Django, by INSTALLED_APPS
 _.OrderflowAdminSite  # Django, by orderflow/apps.py
 _.OrderflowAdminConfig  # Django, by settings
 _.process_exception  # Django, of a middleware
+_.abstract  # Django, of a model's Meta
 _.constraints  # Django, of a model's Meta
 _.default_permissions  # Django, of a model's Meta
 _.indexes  # Django, of a model's Meta
