@@ -118,6 +118,10 @@ bench: .venv/installed ## Measure; ONLY=steps,engine,ledger,fairness,acks,api,da
 chaos: .venv/installed ## Deliver while everything breaks; MODE, ORDERS, KILLS, SEED, SOAK=1
 	@exec $(BIN)/python -m chaos
 
+.PHONY: mutate
+mutate: .venv/installed programs ## Break the code in 300 places and see which no test notices; SEED, SAMPLE
+	@exec $(BIN)/python -m mutate
+
 .PHONY: image
 image: .venv/installed ## Build the images and try them; ENGINE=podman, BASE=another base image
 	@export BUILDAH_FORMAT=docker IMAGE_ENGINE=$${ENGINE:-docker}

@@ -1,0 +1,140 @@
+"""A run: try a sample of mutants on two copies of the tree, record each result at once, sum up."""
+
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any, TypeVar
+
+from mutate.baseline import Baseline
+from mutate.copies import Copy, copies, tree_hash
+from mutate.journal import append, records
+from mutate.mutants import Mutant, Plan, sample
+
+GOAL = 85
+_NOTICED = ("killed", "timeout")
+
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """`minutes`: after that no further mutant is begun."""
+
+    seed: int
+    sample: int = 300
+    minutes: float = 60
+    workers: int = 2
+
+
+def run(root: Path, settings: Settings) -> bool:
+    """Whether all of the sample was tried, the goal is reached and each named change noticed."""
+    deadline = time.monotonic() + settings.minutes * 60
+    plan = Plan.read(root / "mutate" / "plan.toml")
+    mutants = sample(root, plan, size=settings.sample, seed=settings.seed)
+    folder = root / "var" / "mutate"
+    folder.mkdir(parents=True, exist_ok=True)
+    tree = tree_hash(root, plan.test_files)
+    log = folder / f"{tree}-{settings.seed}.jsonl"
+    results = {result["key"]: result for result in records(log)}
+    _say(f"SEED={settings.seed}: {len(mutants)} mutants of tree {tree}, results in {log}")
+    todo = [mutant for mutant in mutants if mutant.key not in results]
+    if todo:
+        with copies(root, settings.workers) as made:
+            pool = _Pool(made)
+            baseline = Baseline.read_or_record(folder / f"{tree}.jsonl", plan, pool.do_all)
+            for test in baseline.failed:
+                _say(f"not used, for it fails without any change: {test}")
+            for mutant, result in pool.map(_tried(root, plan, baseline, deadline), todo):
+                if result is None:
+                    continue
+                results[mutant.key] = result
+                append(log, {"key": mutant.key, **result})
+                _say(
+                    f"{len(results)}/{len(mutants)} {result['outcome']} in {result['seconds']} s "
+                    f"{mutant.path}:{mutant.line} {result['by']}"
+                )
+    return _sum_up(mutants, results, settings.seed)
+
+
+class _Pool:
+    """As many jobs at a time as there are copies."""
+
+    def __init__(self, made: Sequence[Copy]) -> None:
+        self._size = len(made)
+        self._free: SimpleQueue[Copy] = SimpleQueue()
+        for copy in made:
+            self._free.put(copy)
+
+    def do_all(self, jobs: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+        """Yield the answer of each job, in the order in which they are ready."""
+        for _, answer in self.map(Copy.do, jobs):
+            yield answer
+
+    def map(
+        self, work: Callable[[Copy, _Item], _Result], items: Sequence[_Item]
+    ) -> Iterator[tuple[_Item, _Result]]:
+        """Yield each item with its result, in the order in which they are ready."""
+
+        def on_a_copy(item: _Item) -> _Result:
+            copy = self._free.get()
+            try:
+                return work(copy, item)
+            finally:
+                self._free.put(copy)
+
+        with ThreadPoolExecutor(self._size) as threads:
+            futures = {threads.submit(on_a_copy, item): item for item in items}
+            try:
+                for future in as_completed(futures):
+                    yield futures[future], future.result()
+            finally:
+                # After Ctrl-C or an error no further one is begun.
+                threads.shutdown(wait=False, cancel_futures=True)
+
+
+def _tried(
+    root: Path, plan: Plan, baseline: Baseline, deadline: float
+) -> Callable[[Copy, Mutant], dict[str, Any] | None]:
+    """What tries a mutant; it answers None after the deadline."""
+
+    def work(copy: Copy, mutant: Mutant) -> dict[str, Any] | None:
+        if time.monotonic() > deadline:
+            return None
+        result: dict[str, Any] = {"outcome": "survived", "by": "", "seconds": 0.0}
+        for limits in baseline.rounds(mutant, plan, (root / mutant.path).read_text()):
+            answer = copy.do({"path": mutant.path, "source": mutant.source, "limits": limits})
+            result = {**answer, "seconds": round(result["seconds"] + answer["seconds"], 1)}
+            if result["outcome"] != "survived":
+                break
+        return result
+
+    return work
+
+
+def _sum_up(mutants: list[Mutant], results: dict[str, dict[str, Any]], seed: int) -> bool:
+    tried = [(mutant, results[mutant.key]) for mutant in mutants if mutant.key in results]
+    unnoticed = [(m, r) for m, r in tried if r["outcome"] not in _NOTICED]
+    for mutant, result in unnoticed:
+        _say(f"\n{result['outcome']}: {mutant.path}:{mutant.line} {mutant.name}\n{mutant.diff}")
+    count = Counter(result["outcome"] for _, result in tried)
+    share = 100 * (len(tried) - len(unnoticed)) / len(tried) if tried else 0
+    _say(
+        f"\n{dict(count)}: the tests notice {share:.1f} %, and are to notice {GOAL} % (SEED={seed})"
+    )
+    if len(tried) < len(mutants):
+        _say(f"{len(mutants) - len(tried)} are not tried yet. Go on with: make mutate SEED={seed}")
+    named = [mutant.name for mutant, _ in unnoticed if mutant.name]
+    for name in named:
+        _say(f"A named change must be noticed: {name}")
+    return len(tried) == len(mutants) and share >= GOAL and not named
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
