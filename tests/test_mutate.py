@@ -99,7 +99,7 @@ def test_it_kills_what_a_test_notices_and_shows_what_none_does(
 
     # The same seed has nothing left to do. Enough is noticed now, and it says so.
     monkeypatch.setattr("mutate.run.copies", None)
-    monkeypatch.setattr("mutate.run.GOAL", 83)
+    monkeypatch.setattr("mutate.run.GOAL", 80)
     assert run(tiny, settings)
 
     # A named change that survives counts, however many others are noticed.
