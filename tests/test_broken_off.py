@@ -10,7 +10,8 @@ from django.db import OperationalError, connection, transaction
 from accounts.models import Org, User
 from connectors.models import ErpConnection
 from exports.delivery.protocol import deliver
-from exports.models import ErpExport
+from exports.models import BatchItem, ErpExport
+from exports.pushing.batches import create_batch
 from exports.pushing.push import cancel_export, deliver_again, push_order, retry_order
 from orders import approval
 from orders.models import DraftOrder
@@ -79,6 +80,10 @@ def test_what_a_person_does_is_done_at_the_third_try(
     again = retry_order(order.id, actor=ann)
     assert kinds(export) == ["CREATED", "REQUESTED", "CANCELLED"]
     assert kinds(again) == ["CREATED"]
+    breaks_off("batch", sqlstate=sqlstate)
+    orders = DraftOrder.objects.filter(org=org)
+    create_batch(org, action="push", orders=orders, actor=ann)
+    assert BatchItem.objects.count() == 1
 
 
 def test_it_is_not_tried_for_ever(org: Org, ann: User, breaks_off: Callable[..., None]) -> None:

@@ -63,6 +63,7 @@ def preview_batch(*, action: str, orders: QuerySet[DraftOrder]) -> BatchPreview:
     )
 
 
+@retried
 def create_batch(
     org: Org,
     *,
