@@ -32,9 +32,20 @@ from tests.servers import openssh as sshd
 from tests.servers import pgbouncer as bouncer
 from tests.servers import proftpd as proftpd_server
 
-# How long an example takes says more about the machine than about the code.
-hypothesis.settings.register_profile("unhurried", deadline=None)
-hypothesis.settings.load_profile("unhurried")
+# The same examples in each run; tests.explore looks for new ones. How long an example takes says
+# more about the machine than about the code.
+hypothesis.settings.register_profile(
+    "repeatable",
+    derandomize=True,
+    database=None,
+    deadline=None,
+    print_blob=True,
+    suppress_health_check=list(hypothesis.HealthCheck),
+)
+hypothesis.settings.register_profile(
+    "explore", hypothesis.settings.get_profile("repeatable"), derandomize=False
+)
+hypothesis.settings.load_profile("repeatable")
 
 pytest_plugins = ["tests.admins", "tests.api", "tests.storages", "tests.web_server"]
 

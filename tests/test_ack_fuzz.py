@@ -14,7 +14,7 @@ from uuid import uuid4
 
 import pytest
 from django.db.models import F
-from hypothesis import HealthCheck, given, note, settings
+from hypothesis import given, note, settings
 from hypothesis import strategies as st
 
 from exports.acks.poller import poll
@@ -131,14 +131,7 @@ def check(erp: Erp, exports: list[ErpExport]) -> None:
 @pytest.mark.parametrize("examples", [12, pytest.param(200, marks=pytest.mark.long)])
 def test_nothing_is_lost_whatever_is_written(request: pytest.FixtureRequest, examples: int) -> None:
     rounds = st.lists(st.lists(files(), min_size=1, max_size=4), min_size=1, max_size=3)
-    settings(
-        max_examples=examples,
-        # The same files in each run; EXPLORE=1 looks for new ones.
-        derandomize="EXPLORE" not in os.environ,
-        database=None,
-        print_blob=True,
-        suppress_health_check=list(HealthCheck),
-    )(given(st.just(request), rounds)(write_and_poll))()
+    settings(max_examples=examples)(given(st.just(request), rounds)(write_and_poll))()
 
 
 def write_and_poll(

@@ -182,10 +182,13 @@ def is_beyond_schemas(case: schemathesis.Case) -> bool:
     )
 
 
+EXPLORES = hypothesis.settings.get_current_profile_name() == "explore"
 CONFIG = SchemathesisConfig.from_dict(
     {
-        "seed": 1,
-        "generation": {"deterministic": True, "database": "none", "max-examples": 10},
+        "seed": hypothesis.core.global_force_seed if EXPLORES else 1,
+        "generation": {"deterministic": not EXPLORES, "database": "none", "max-examples": 10},
+        # It tries the same requests whatever the seed is.
+        "phases": {"coverage": {"enabled": not EXPLORES}},
         # A version is looked at before the rest of a request.
         "checks": {
             "negative_data_rejection": {

@@ -8,7 +8,6 @@ worker with the whole of a delivery. What the ERP could ever see is noted beside
 
 import itertools
 import logging
-import os
 import posixpath
 import sys
 from collections import Counter, defaultdict
@@ -28,7 +27,7 @@ from django.conf import settings
 from django.db import OperationalError
 from django.db import connection as database
 from django.test import override_settings
-from hypothesis import HealthCheck, note
+from hypothesis import note
 from hypothesis import settings as Settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -712,14 +711,5 @@ def quiet() -> Iterator[None]:
 @pytest.mark.parametrize("examples", [20, pytest.param(300, marks=pytest.mark.long)])
 def test_no_promise_is_broken_whatever_happens(examples: int) -> None:
     run_state_machine_as_test(
-        Deliveries,
-        settings=Settings(
-            max_examples=examples,
-            stateful_step_count=8,
-            # The same moves in each run; EXPLORE=1 looks for new ones.
-            derandomize="EXPLORE" not in os.environ,
-            database=None,
-            print_blob=True,
-            suppress_health_check=list(HealthCheck),
-        ),
+        Deliveries, settings=Settings(max_examples=examples, stateful_step_count=8)
     )
