@@ -122,6 +122,10 @@ chaos: .venv/installed ## Deliver while everything breaks; MODE, ORDERS, KILLS, 
 mutate: .venv/installed programs ## Break the code in 300 places and see which no test notices; SEED, SAMPLE
 	@exec $(BIN)/python -m mutate
 
+.PHONY: explore
+explore: .venv/installed programs ## Look for new failures; MINUTES, SEED, ONLY=state,acks,contract,servers,people
+	@exec $(BIN)/python -m tests.explore
+
 .PHONY: image
 image: .venv/installed ## Build the images and try them; ENGINE=podman, BASE=another base image
 	@export BUILDAH_FORMAT=docker IMAGE_ENGINE=$${ENGINE:-docker}
