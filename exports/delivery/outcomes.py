@@ -1,5 +1,6 @@
 """What a delivery notes of an export: it is sent, an attempt has failed, it is given up."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from uuid import UUID
@@ -10,10 +11,12 @@ from accounts.models import User
 from connectors.errors import ConnectorError, Kind
 from connectors.port import Evidence
 from exports import lifecycle
-from exports.lifecycle import Columns, Event
+from exports.lifecycle import Columns, Event, ids_of
 from exports.models import ErpExport, ErpExportEvent
 from kernel.backoff import wait_after
 from kernel.db import db_now
+
+logger = logging.getLogger(__name__)
 
 
 def mark_sent(
@@ -47,6 +50,9 @@ def mark_sent(
 
 def note_failure(export: ErpExport, error: ConnectorError, *, stage: str) -> None:
     """Note an export's own error: when it is tried again, or that it is given up."""
+    logger.warning(
+        "export %s: %s: %s", export.id, stage, error.log_line, exc_info=error, extra=ids_of(export)
+    )
     now = db_now()
     attempt = export.attempts + 1
     wait: timedelta | None = wait_after(attempt)
@@ -61,7 +67,7 @@ def note_failure(export: ErpExport, error: ConnectorError, *, stage: str) -> Non
     failures = export.events.filter(kind=ErpExportEvent.Kind.ATTEMPT_FAILED, at__lt=oldest)
     is_too_old = export.created_at < oldest and failures.exists()
     is_hopeless = error.kind is Kind.ORDER or (is_too_old and error.kind is Kind.FILE)
-    # Given up only while nothing is staged: an elected export rolls forward for ever.
+    # Given up only while nothing is staged: a claimed export rolls forward for ever.
     if is_hopeless and fail(export, report):
         return
     lifecycle.apply(

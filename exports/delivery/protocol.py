@@ -1,16 +1,18 @@
 """Delivery: each export becomes visible to the ERP exactly once, through any crash.
 
 No transaction spans the database and the dropzone. The staged file is a token that can be used
-once: the database elects exactly one staged file of an export, and the rename that makes it
-visible consumes it. From the election on an export only rolls forward. docs/delivery.md has the
+once: exactly one staged file of an export is claimed in the database, and the rename that makes it
+visible consumes it. From the claim on an export only rolls forward. docs/delivery.md has the
 protocol with its reasons; the names of the steps here are those there.
+
+`deliver` takes the lease, `deliver_batches` the session, and `_deliver_batch` goes step by step.
 """
 
-import logging
 import time
 import uuid
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from uuid import UUID
 
@@ -24,13 +26,11 @@ from connectors.models import ErpConnection
 from connectors.port import Delivery, Destination, Evidence, Session
 from exports import lifecycle
 from exports.delivery import bulkhead, outcomes
-from exports.lifecycle import Event, ids_of
+from exports.lifecycle import Event
 from exports.models import ErpExport
 from kernel.db import db_now, retried
 from kernel.failpoints import failpoint
 from kernel.logs import about
-
-logger = logging.getLogger(__name__)
 
 BATCH_FILES = 64
 BATCH_BYTES = 4 * 1024 * 1024
@@ -46,45 +46,91 @@ class Summary:
     is_busy: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class _Attempt:
+    """An export with its file, and the final name that the ERP will find it under."""
+
+    export: ErpExport
+    file: Delivery
+    final_path: str
+
+    @property
+    def is_staged_apart(self) -> bool:
+        """Whether the file is written under a name of its own; not without `atomic_write`."""
+        return self.file.staged_path != self.final_path
+
+
+_Failure = tuple[_Attempt, ConnectorError]
+
+
 def deliver(connection_id: UUID) -> Summary:
     """Send what is due on a connection, for a bounded time. Raises only django.db.Error."""
     summary = Summary()
     # The bell has been heard: the next ring is for what comes from now on.
     ErpConnection.objects.filter(id=connection_id).update(rung_at=None)
-    held = bulkhead.acquire(connection_id)
-    if held is None:
+    lease = bulkhead.acquire(connection_id)
+    if lease is None:
         summary.is_busy = True
         return summary
     try:
-        _Run(held, summary).run()
+        connection = ErpConnection.objects.get(id=connection_id)
+        with about(connection_id=connection.id, org_id=connection.org_id):
+            _LeasedDelivery(connection, lease, summary).deliver_batches()
     finally:
-        held.release()
+        lease.release()
     return summary
 
 
-class _Run:
-    """One worker serving one connection under its lease."""
+class _LeasedDelivery:
+    """One worker delivering on one connection, under its lease."""
 
-    def __init__(self, held: Lease, summary: Summary) -> None:
-        self._lease = held
+    def __init__(self, connection: ErpConnection, lease: Lease, summary: Summary) -> None:
+        self._connection = connection
+        self._lease = lease
         self._summary = summary
-        self._connection = ErpConnection.objects.get(id=held.connection_id)
-        self._opened = self._connection.config_encrypted
+        self._opened = connection.config_encrypted
         # What comes later has rung for itself: one by one it would cost many times as much.
         self._began = db_now()
         self._batch: list[ErpExport] = []
         self._is_reached = False
 
-    def run(self) -> None:
-        with about(connection_id=self._connection.id, org_id=self._connection.org_id):
-            if self._may_deliver() and self._take_batch():
-                self._serve()
+    def deliver_batches(self) -> None:
+        """Open a session, and deliver batch by batch while there is something due and time."""
+        if not (self._may_deliver() and self._read_batch()):
+            return
+        ends = time.monotonic() + RUN_SECONDS
+        with (
+            self._failure_noted_on_connection(),
+            bulkhead.open_session(self._connection) as session,
+        ):
+            self._is_reached = True
+            while self._deliver_batch(session) and time.monotonic() < ends:
+                if not (self._may_go_on() and self._read_batch()):
+                    return
 
-    def _serve(self) -> None:
+    def _deliver_batch(self, session: Session) -> bool:
+        """Take the batch through the steps; False if the connection needs a rest or a person."""
+        here = session.destination()
+        resumed = self._resume(session)
+        is_healthy = self._record(self._publish(session, resumed, is_resumed=True))
+        if is_healthy:
+            staged, failed = self._stage(session, here)
+            claimed = self._claim(session, staged, here)
+            is_healthy = self._note_failures(failed, "stage")
+            published = self._publish(session, claimed, is_resumed=False)
+            is_healthy = self._record(published) and is_healthy
+        if is_healthy:
+            circuit_breaker.record_success(self._connection.id)
+            self._connection.failures = 0
+        return is_healthy
+
+    @contextmanager
+    def _failure_noted_on_connection(self) -> Iterator[None]:
+        """Let the connection and the batch show that the dropzone was not reached, or lost."""
         try:
-            self._run()
+            yield
         except ConnectorError as e:
-            self._connection_failed(e)
+            self._note_connection_failure(e)
         except bulkhead.TooSlow:
             # Nothing was tried yet, so nothing failed.
             return
@@ -92,35 +138,30 @@ class _Run:
             raise
         except SystemExit as e:
             # The queue's time limit: without a note nobody would know where the time goes.
-            self._connection_failed(_caused(ConnectorError("CONNECT_TIMEOUT"), e))
+            self._note_connection_failure(ConnectorError("CONNECT_TIMEOUT"), e)
             raise
         except Exception as e:  # noqa: BLE001  whatever it is, see below
             # A defect of ours: it must neither be tried again every second nor stop the others.
-            self._connection_failed(_caused(ConnectorError("INTERNAL"), e))
-
-    def _run(self) -> None:
-        ends = time.monotonic() + RUN_SECONDS
-        with bulkhead.open_session(self._connection) as session:
-            self._is_reached = True
-            while self._batch and self._deliver(session, self._batch) and time.monotonic() < ends:
-                if not self._lease.renew():
-                    return
-                self._connection.refresh_from_db()
-                if not self._may_deliver() or not self._is_as_opened(self._connection):
-                    return
-                self._take_batch()
+            self._note_connection_failure(ConnectorError("INTERNAL"), e)
 
     def _may_deliver(self) -> bool:
         connection = self._connection
         is_put_off = connection.retry_at is not None and connection.retry_at > db_now()
         return not connection.is_paused and not is_put_off
 
+    def _may_go_on(self) -> bool:
+        """Whether another batch may be delivered in this session."""
+        if not self._lease.renew():
+            return False
+        self._connection.refresh_from_db()
+        return self._may_deliver() and self._is_as_opened(self._connection)
+
     def _is_as_opened(self, connection: ErpConnection) -> bool:
-        """Whether the configuration is still the one this run's session was opened with."""
+        """Whether the configuration is still the one that the session was opened with."""
         return connection.config_encrypted.is_same(self._opened)
 
-    def _take_batch(self) -> bool:
-        """Load the oldest due exports, within the bounds of a batch; False if none is due.
+    def _read_batch(self) -> bool:
+        """Step 1: load the oldest due exports, within the bounds of a batch; False if none is due.
 
         After a failure one goes ahead: the least tried, for the failure may be its own.
         """
@@ -142,30 +183,20 @@ class _Run:
         self._batch = list(due.filter(id__in=chosen).order_by(*order))
         return bool(self._batch)
 
-    def _deliver(self, session: Session, batch: Sequence[ErpExport]) -> bool:
-        """Bring a batch forward; False if the connection needs a rest or a person."""
-        here = session.destination()
-        staged = [export for export in batch if export.staged_path is not None]
-        unstaged = [export for export in batch if export.staged_path is None]
-        is_healthy = self._resume(session, staged)
-        is_healthy = is_healthy and self._send(session, unstaged, here)
-        if is_healthy:
-            circuit_breaker.record_success(self._connection.id)
-            self._connection.failures = 0
-        return is_healthy
-
-    def _resume(self, session: Session, exports: Sequence[ErpExport]) -> bool:
-        """Step 4 for exports that an earlier attempt has staged."""
-        counted = lifecycle.apply(Event.RESUMED, [e.id for e in exports])
-        exports = [e for e in exports if e.id in counted]
-        deliveries = [_delivery(e, e.staged_path or "", self._staged_in(e)) for e in exports]
-        results = session.publish(deliveries, is_resumed=True) if deliveries else []
-        return self._record(session, exports, results)
+    def _resume(self, session: Session) -> list[_Attempt]:
+        """Take up what earlier attempts have staged and claimed: it goes to step 4."""
+        staged = [export for export in self._batch if export.staged_path is not None]
+        resumed = lifecycle.apply(Event.RESUMED, [export.id for export in staged])
+        return [
+            _attempt(session, export, export.staged_path or "", self._staged_in(export))
+            for export in staged
+            if export.id in resumed
+        ]
 
     def _staged_in(self, export: ErpExport) -> Destination | None:
         """Where an export was staged; None if its staged file may be gone for another reason.
 
-        A folder was missing since, and perhaps made anew, or a person has begun to settle it.
+        Its folder was missing since, and perhaps made anew, or a person has begun to resolve it.
         """
         if export.settling_since:
             return None
@@ -173,53 +204,48 @@ class _Run:
         was_missing = missing_at and export.staged_at and missing_at >= export.staged_at
         return None if was_missing else export.staged_in
 
-    def _send(self, session: Session, exports: Sequence[ErpExport], here: Destination) -> bool:
-        """Steps 2 to 5 for exports of which nothing is staged."""
-        attempt = uuid.uuid4().hex[:8]
-        paths = {e.id: session.staging_path(e.filename, attempt) for e in exports}
-        # Noted before it exists: whatever happens, the janitor knows the name.
+    def _stage(self, session: Session, here: Destination) -> tuple[list[_Attempt], list[_Failure]]:
+        """Step 2: write the new files under names of this attempt; return the whole, the failed."""
+        suffix = uuid.uuid4().hex[:8]
+        attempts = [
+            _attempt(session, export, session.staging_path(export.filename, suffix), here)
+            for export in self._batch
+            if export.staged_path is None
+        ]
+        # Noted before the files exist: whatever happens, the clean-up knows their names.
         noted = lifecycle.apply(
             Event.STAGING,
-            list(paths),
+            [a.export.id for a in attempts],
             details={
-                e.id: {"tmp": paths[e.id]}
-                for e in exports
-                if paths[e.id] != session.final_path(e.filename)
+                a.export.id: {"tmp": a.file.staged_path} for a in attempts if a.is_staged_apart
             },
         )
-        exports = [e for e in exports if e.id in noted]
         failpoint("noted")
-        if not exports:
-            return True
-        failures = session.stage([_delivery(e, paths[e.id], here) for e in exports])
+        attempts = [a for a in attempts if a.export.id in noted]
+        if not attempts:
+            return [], []
+        errors = session.stage([a.file for a in attempts])
         failpoint("staged")
-        refused = {e.id: f for e, f in zip(exports, failures, strict=True) if f}
-        whole = [e for e in exports if e.id not in refused]
-        elected = self._elect([e.id for e in whole], paths, here)
+        results = list(zip(attempts, errors, strict=True))
+        return [a for a, e in results if e is None], [(a, e) for a, e in results if e]
+
+    def _claim(
+        self, session: Session, staged: Sequence[_Attempt], here: Destination
+    ) -> list[_Attempt]:
+        """Step 3: let the database decide which staged files become visible; remove the others."""
+        if not staged:
+            return []
+        claimed = self._record_claims(staged, here)
         failpoint("elected")
-        # Another attempt was elected, so these files are not needed. If the answer of the election
-        # is unknown, an exception passes by here: removing them then would lose orders.
-        session.discard(
-            [
-                paths[e.id]
-                for e in whole
-                if e.id not in elected and paths[e.id] != session.final_path(e.filename)
-            ]
-        )
-        winners = [e for e in whole if e.id in elected]
-        is_healthy = self._fail([(e, refused[e.id]) for e in exports if e.id in refused], "stage")
-        if not winners:
-            return is_healthy
-        deliveries = [_delivery(e, paths[e.id], here) for e in winners]
-        results = session.publish(deliveries, is_resumed=False)
-        failpoint("published")
-        return self._record(session, winners, results) and is_healthy
+        # Another attempt has the claim, so these files are not needed. If the database's answer is
+        # unknown, an exception passes by here: removing them then would lose orders.
+        lost = [a for a in staged if a.export.id not in claimed and a.is_staged_apart]
+        session.discard([a.file.staged_path for a in lost])
+        return [a for a in staged if a.export.id in claimed]
 
     @retried
-    def _elect(
-        self, ids: Sequence[UUID], paths: Mapping[UUID, str], here: Destination
-    ) -> set[UUID]:
-        """Step 3: from now on these staged files, and no others, are the exports."""
+    def _record_claims(self, staged: Sequence[_Attempt], here: Destination) -> set[UUID]:
+        """From now on these staged files, and no others, are the exports; return whose are."""
         with transaction.atomic():
             connection = ErpConnection.objects.select_for_update(no_key=True).get(
                 id=self._connection.id
@@ -229,75 +255,75 @@ class _Run:
                 return set()
             return lifecycle.apply(
                 Event.CLAIMED,
-                ids,
-                details={key: {"path": paths[key]} for key in ids},
-                each={key: {"staged_path": paths[key]} for key in ids},
+                [a.export.id for a in staged],
+                details={a.export.id: {"path": a.file.staged_path} for a in staged},
+                each={a.export.id: {"staged_path": a.file.staged_path} for a in staged},
                 destination=here.as_json(),
             )
 
-    def _record(
-        self,
-        session: Session,
-        exports: Sequence[ErpExport],
-        results: Sequence[Evidence | ConnectorError],
-    ) -> bool:
-        """Step 5: what was published is sent."""
-        by_evidence: dict[Evidence, list[ErpExport]] = defaultdict(list)
-        failed: list[tuple[ErpExport, ConnectorError]] = []
-        for export, result in zip(exports, results, strict=True):
+    def _publish(
+        self, session: Session, claimed: Sequence[_Attempt], *, is_resumed: bool
+    ) -> list[tuple[_Attempt, Evidence | ConnectorError]]:
+        """Step 4: rename the claimed files to their final names; return what came of each."""
+        if not claimed:
+            return []
+        results = session.publish([a.file for a in claimed], is_resumed=is_resumed)
+        failpoint("published")
+        return list(zip(claimed, results, strict=True))
+
+    def _record(self, published: Sequence[tuple[_Attempt, Evidence | ConnectorError]]) -> bool:
+        """Step 5: note what is sent, and what failed; False if that concerns the connection."""
+        if not published:
+            return True
+        sent: dict[Evidence, list[_Attempt]] = defaultdict(list)
+        failed: list[_Failure] = []
+        for attempt, result in published:
             if isinstance(result, Evidence):
-                by_evidence[result].append(export)
+                sent[result].append(attempt)
             else:
-                failed.append((export, result))
-        for evidence, published in by_evidence.items():
-            paths = {e.id: session.final_path(e.filename) for e in published}
-            deadline = self._connection.ack_deadline
+                failed.append((attempt, result))
+        for evidence, attempts in sent.items():
             self._summary.sent += outcomes.mark_sent(
-                published, evidence, paths, ack_deadline=deadline
+                [a.export for a in attempts],
+                evidence,
+                {a.export.id: a.final_path for a in attempts},
+                ack_deadline=self._connection.ack_deadline,
             )
         failpoint("recorded")
-        return self._fail(failed, "publish")
+        return self._note_failures(failed, "publish")
 
-    def _fail(self, failed: Sequence[tuple[ErpExport, ConnectorError]], stage: str) -> bool:
+    def _note_failures(self, failed: Sequence[_Failure], stage: str) -> bool:
         """Note each export's own error; False if one of them concerns the whole connection."""
         is_healthy = True
-        for export, error in failed:
+        for attempt, error in failed:
             self._summary.errors[error.code] += 1
-            logger.warning(
-                "export %s: %s: %s",
-                export.id,
-                stage,
-                error.log_line,
-                exc_info=error,
-                extra=ids_of(export),
-            )
             if error.code == "FOLDER_CHANGED":
                 circuit_breaker.note_missing_folder(self._connection.id)
             if error.kind in (Kind.DESTINATION, Kind.REACH):
                 if is_healthy:
                     circuit_breaker.record_failure(self._connection, error)
                 is_healthy = False
-            outcomes.note_failure(export, error, stage=stage)
+            outcomes.note_failure(attempt.export, error, stage=stage)
         return is_healthy
 
-    def _connection_failed(self, error: ConnectorError) -> None:
-        """The dropzone was not reached, or lost: the connection and the batch show it."""
+    def _note_connection_failure(
+        self, error: ConnectorError, cause: BaseException | None = None
+    ) -> None:
+        if cause:
+            error.__cause__, error.detail = cause, type(cause).__name__
         self._summary.errors[error.code] += 1
         circuit_breaker.record_failure(self._connection, error)
         outcomes.note_connection_failure(self._batch, error, is_reached=self._is_reached)
 
 
-def _caused(error: ConnectorError, cause: BaseException) -> ConnectorError:
-    error.__cause__ = cause
-    error.detail = type(cause).__name__
-    return error
-
-
-def _delivery(export: ErpExport, path: str, staged_in: Destination | None) -> Delivery:
+def _attempt(
+    session: Session, export: ErpExport, path: str, staged_in: Destination | None
+) -> _Attempt:
     assert export.payload is not None
-    return Delivery(
+    file = Delivery(
         filename=export.filename,
         content=bytes(export.payload),
         staged_path=path,
         staged_in=staged_in,
     )
+    return _Attempt(export, file, session.final_path(export.filename))
