@@ -79,7 +79,7 @@ def match(connection: ErpConnection, files: Sequence[AckFile]) -> dict[str, UUID
 def record(connection: ErpConnection, read: Sequence[ReadAck]) -> Recorded:
     """Decide and commit; one ack to an export at most. One bad ack fails no other."""
     try:
-        return _decide(connection, read)
+        return _record_in_one_transaction(connection, read)
     except DataError as e:
         if len(read) == 1:
             error = ConnectorError("INTERNAL", detail=read[0].file.name)
@@ -105,7 +105,7 @@ def record_moved(connection: ErpConnection, read: ReadAck) -> None:
 
 @retried
 @transaction.atomic
-def _decide(connection: ErpConnection, read: Sequence[ReadAck]) -> Recorded:
+def _record_in_one_transaction(connection: ErpConnection, read: Sequence[ReadAck]) -> Recorded:
     # Two pollers take turns, and a push of the same order waits: it then sees the ack.
     exports = lock_exports([one.export_id for one in read])
     live = application.other_live_exports(exports.values())

@@ -7,10 +7,9 @@ Of what left no trace only the ERP knows.
 
 import hashlib
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
-from typing import Final, TypeVar
+from typing import Final
 from uuid import UUID
 
 from connectors.errors import ConnectorError
@@ -23,9 +22,8 @@ from exports.acks.recording import ReadAck
 from exports.delivery.outcomes import mark_sent
 from exports.lifecycle import Event
 from exports.models import ErpExport
+from kernel.batching import batched
 from kernel.db import db_now
-
-T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
@@ -64,10 +62,10 @@ def look(connection: ErpConnection, session: Session) -> Findings:
     )
     waiting = {export.id: export for export in pending}
     answered: set[UUID] = set()
-    for files in _chunks(session.list_acks()):
+    for files in batched(session.list_acks(), _AT_ONCE):
         found = _uncounted(connection, files, findings)
         answered |= {key for _, key in found}
-    for files in _chunks(session.list_settled_acks()):
+    for files in batched(session.list_settled_acks(), _AT_ONCE):
         found = _uncounted(connection, files, findings)
         answered |= {key for _, key in found}
         findings.put_away += found
@@ -76,10 +74,10 @@ def look(connection: ErpConnection, session: Session) -> Findings:
         e.filename: e for key, e in waiting.items() if key not in answered and not e.staged_path
     }
     there: set[str] = set()
-    for names in _chunks(session.listing()):
+    for names in batched(session.listing(), _AT_ONCE):
         there |= unstaged.keys() & set(names)
         findings.unknown += _unknown(connection, names)
-    for some in _chunks(e for name, e in unstaged.items() if name in there):
+    for some in batched((e for name, e in unstaged.items() if name in there), _AT_ONCE):
         _compare(session, some, findings)
     findings.untraced = [e for name, e in unstaged.items() if name not in there]
     return findings
@@ -142,12 +140,12 @@ def apply(
         (findings.lying, Evidence.OBSERVED),
         (findings.answered, Evidence.INFERRED),
     ):
-        for sent in _chunks(exports):
+        for sent in batched(exports, _AT_ONCE):
             paths = {e.id: session.final_path(e.filename) for e in sent}
             mark_sent(sent, evidence, paths, ack_deadline=connection.ack_deadline)
     # In the order in which the ERP wrote them: the first answer counts.
     put_away = sorted(findings.put_away, key=lambda found: found[0].modified_at or 0)
-    for some in _chunks(put_away):
+    for some in batched(put_away, _AT_ONCE):
         contents = session.read_acks([file for file, _ in some])
         for (file, key), content in zip(some, contents, strict=True):
             if isinstance(content, ConnectorError):
@@ -155,7 +153,7 @@ def apply(
             # One that was malformed stays so; the file in `error/` tells.
             if content and isinstance(connection.connector.read_ack(file.name, content), Ack):
                 recording.record_moved(connection, ReadAck(file, key, content))
-    for untraced in _chunks(findings.untraced):
+    for untraced in batched(findings.untraced, _AT_ONCE):
         ids = [export.id for export in untraced]
         if sends_untraced:
             lifecycle.apply(Event.RELEASED, ids)
@@ -172,12 +170,6 @@ def _hold(ids: Sequence[UUID]) -> None:
 
 def unknown_documents() -> Iterator[str]:
     """The keys of the archive that the ledger does not know. Raises ConnectorError."""
-    for keys in _chunks(DjangoObjectStorage().keys("exports/")):
+    for keys in batched(DjangoObjectStorage().keys("exports/"), _AT_ONCE):
         known = ErpExport.objects.filter(export_storage_key__in=keys)
         yield from sorted(set(keys).difference(known.values_list("export_storage_key", flat=True)))
-
-
-def _chunks(items: Iterable[T]) -> Iterator[list[T]]:
-    items = iter(items)
-    while chunk := list(islice(items, _AT_ONCE)):
-        yield chunk
