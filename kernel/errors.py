@@ -1,6 +1,6 @@
 """The error of a service when its rules do not allow what a person or program asks for."""
 
-from typing import Any
+from uuid import UUID
 
 
 class Refused(Exception):
@@ -9,7 +9,7 @@ class Refused(Exception):
     `extra` holds what a client may need besides, such as the id of what stands in the way.
     """
 
-    def __init__(self, code: str, message: str, **extra: Any) -> None:
+    def __init__(self, code: str, message: str, **extra: UUID | int | None) -> None:
         super().__init__(message)
         self.code = code
         self.message = message

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from types import MappingProxyType
+from uuid import UUID
 
 from kernel.request_context import request_id
 
@@ -12,7 +13,7 @@ _ids: ContextVar[Mapping[str, str]] = ContextVar("ids", default=MappingProxyType
 
 
 @contextmanager
-def about(**ids: object) -> Iterator[None]:
+def about(**ids: UUID) -> Iterator[None]:
     """Let the lines that are written meanwhile carry these ids as well."""
     token = _ids.set({**_ids.get(), **{name: str(value) for name, value in ids.items()}})
     try:

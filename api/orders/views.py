@@ -1,6 +1,5 @@
 """The API of draft orders: create, replace, approve, push."""
 
-from typing import Any
 from uuid import UUID
 
 from django.db.models import Prefetch, QuerySet
@@ -174,8 +173,8 @@ class DraftOrderViewSet(OrgViewSet):
             replace_order(order.id, actor=self.token.user, **body.validated_data)
         return self._shown(order.id)
 
-    def _shown(self, order_id: UUID, **answer: Any) -> Response:
-        return self.tagged(self.get_queryset().get(id=order_id), **answer)
+    def _shown(self, order_id: UUID, *, status: int = 200, **headers: str) -> Response:
+        return self.tagged(self.get_queryset().get(id=order_id), status=status, **headers)
 
 
 def _accepted(export: ErpExport) -> Response:

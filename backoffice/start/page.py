@@ -124,7 +124,7 @@ class StartPage(ThrottledLoginSite):
             yield _figure(figures.count_overdue(user), *_OVERDUE, ErpExport, overdue="yes")
         if self._may_see(request, ErpConnection):
             paused = figures.count_paused(user)
-            yield _figure(paused, *_PAUSED, ErpConnection, active__exact=1, paused="yes")
+            yield _figure(paused, *_PAUSED, ErpConnection, active__exact="1", paused="yes")
         if self._may_see(request, ErpAck):
             verdicts = figures.count_open_acks(user)
             for verdict, texts in _ACKS.items():
@@ -166,7 +166,7 @@ class StartPage(ThrottledLoginSite):
         }
 
 
-def _figure(count: int, one: str, many: str, model: type[Model], **filters: object) -> Figure:
+def _figure(count: int, one: str, many: str, model: type[Model], **filters: str) -> Figure:
     meta = model._meta
     url = reverse(f"admin:{meta.app_label}_{meta.model_name}_changelist")
     return Figure(count=count, text=one if count == 1 else many, url=f"{url}?{urlencode(filters)}")

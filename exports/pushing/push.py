@@ -163,7 +163,7 @@ def _check_retry(order: DraftOrder) -> None:
             f"The latest export of order {order} is "
             f"{latest.get_status_display() if latest else 'missing'}; "
             "only a failed one can be retried.",
-            export=latest and latest.id,
+            export=latest.id if latest else None,
         )
     if not may_happen(OrderEvent.RETRIED, order.status):
         raise Refused(
