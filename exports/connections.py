@@ -27,7 +27,7 @@ def change_config(
     Raises ConfigError; then nothing is changed. For secrets see connectors.configuring.
     """
     with transaction.atomic():
-        # An election takes the same lock: nothing is staged between the look and the change.
+        # A claim takes the same lock: nothing is staged between the look and the change.
         ErpConnection.objects.select_for_update().get(id=connection.id)
         staged = ErpExport.objects.filter(
             erp_connection=connection,

@@ -26,7 +26,7 @@ _AT_ONCE = 500
 def sweep(*, settled_after: timedelta = SETTLED_AFTER) -> int:
     """Remove the staging files that no export needs; return of how many exports.
 
-    Only names that a STAGING event noted are removed, the elected one once its export is sent.
+    Only names that a STAGING event noted are removed, the claimed one once its export is sent.
     """
     before = db_now() - settled_after
     dirty = ErpExport.objects.filter(TO_CLEAN_UP, updated_at__lt=before)

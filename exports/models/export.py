@@ -73,7 +73,7 @@ class ErpExport(models.Model):
         "SHA-256 of the approved content", max_length=64, blank=True, db_default=""
     )
 
-    # Set once, by the election of the staged file.
+    # Set once, by the claim of the staged file.
     staged_path = models.TextField(null=True)
     staged_at = models.DateTimeField(null=True)
     # Since a person began to settle it: the absence of its staged file proves nothing from then on.

@@ -87,7 +87,7 @@ def cancel_export(export_id: UUID, *, actor: User, reason: str = "") -> None:
 def deliver_again(export_id: UUID, *, actor: User) -> None:
     """Try a waiting export again now, for instance after a person has removed what was in its way.
 
-    Safe at any time: what was elected only rolls forward. Raises Refused (NOT_WAITING).
+    Safe at any time: what was claimed only rolls forward. Raises Refused (NOT_WAITING).
     """
     with transaction.atomic():
         if not lifecycle.apply(Event.REQUESTED, [export_id], actor=actor):
