@@ -106,6 +106,7 @@ def record_moved(connection: ErpConnection, read: ReadAck) -> None:
 @retried
 @transaction.atomic
 def _record_in_one_transaction(connection: ErpConnection, read: Sequence[ReadAck]) -> Recorded:
+    """Classify acks, save them, and apply those that count."""
     # Two pollers take turns, and a push of the same order waits: it then sees the ack.
     exports = lock_exports([one.export_id for one in read])
     live = application.other_live_exports(exports.values())
@@ -135,7 +136,11 @@ def _record_in_one_transaction(connection: ErpConnection, read: Sequence[ReadAck
         if ack.is_settled:
             recorded.movable.append((one.file, ack))
     ErpAck.objects.filter(id__in=overwritten).delete()
-    _save(connection, recorded.acks)
+    _save(recorded.acks)
+    application.apply([ack for ack in recorded.acks if ack.verdict == Verdict.APPLIED])
+    _note_contradictions(connection, recorded.acks)
+    if any(ack.export and ack.export.status == ErpExport.Status.PENDING for ack in recorded.acks):
+        ring_after_commit(connection.id)
     return recorded
 
 
@@ -181,12 +186,14 @@ def _classified(
     return ack
 
 
-def _save(connection: ErpConnection, acks: Sequence[ErpAck]) -> None:
-    """Save acks and all that they change: exports, orders, events."""
+def _save(acks: Sequence[ErpAck]) -> None:
     again = [ack for ack in acks if not ack._state.adding]
     ErpAck.objects.bulk_update(again, ErpAck.LOOKED_AT_AGAIN)
     ErpAck.objects.bulk_create(ack for ack in acks if ack._state.adding)
-    application.apply([ack for ack in acks if ack.verdict == Verdict.APPLIED])
+
+
+def _note_contradictions(connection: ErpConnection, acks: Sequence[ErpAck]) -> None:
+    """Note in the history of exports which acks contradict what counts, or come late."""
     notable = [ack for ack in acks if ack.verdict in (Verdict.CONFLICT, Verdict.LATE)]
     lifecycle.note(
         Event.CONTRADICTED,
@@ -200,5 +207,3 @@ def _save(connection: ErpConnection, acks: Sequence[ErpAck]) -> None:
     announce_conflicts(
         connection.org_id, [ack for ack in notable if ack.verdict == Verdict.CONFLICT]
     )
-    if any(ack.export and ack.export.status == ErpExport.Status.PENDING for ack in acks):
-        ring_after_commit(connection.id)
