@@ -9,15 +9,17 @@ import itertools
 import logging
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
+from types import ModuleType
 from typing import Any
 from unittest import mock
+from uuid import UUID
 
 import pytest
+from django.db import DatabaseError, connections
 from django.db import connection as database
-from django.db import connections
 from django.db.models import Q
 from hypothesis import given, note
 from hypothesis import settings as Settings
@@ -25,7 +27,10 @@ from hypothesis import strategies as st
 
 from accounts.audit import Action
 from accounts.models import AuditEntry
+from exports.acks import recording
 from exports.models import BatchItem, ErpAck, ErpExport
+from exports.pushing import push
+from orders import lifecycle
 from orders.models import DraftOrder
 from tests.invariants import LEGAL, assert_order_fits
 from tests.people import Click, Move, Office, content_of_payload, is_refused, succeed
@@ -100,16 +105,17 @@ class Person:
                 if cursor.fetchone():
                     return
 
-    def end(self) -> None:
+    def end(self) -> str:
+        """How it ended. Raises what no click may raise."""
         try:
-            note(f"    {self._click.result(30)}")
+            return repr(self._click.result(30))
         except BaseException as e:
             if not is_refused(e):
                 raise
-            note(f"    {e!r}")
+            return repr(e)
 
 
-def interleave(people: Sequence[Person], clicks: Sequence[Click], at: int) -> None:
+def interleave(people: Sequence[Person], clicks: Sequence[Click], at: int) -> list[str]:
     """Stop the first click before its step number `at`, and let the second be done meanwhile.
 
     Where one has to wait for the other, it goes on when that has come to rest: so the same happens
@@ -135,8 +141,7 @@ def interleave(people: Sequence[Person], clicks: Sequence[Click], at: int) -> No
     one_goes_on.set()
     one.comes_to_rest()
     other_goes_on.set()
-    for person in people:
-        person.end()
+    return [person.end() for person in people]
 
 
 def stepping(step: Callable[[], object]) -> ExitStack:
@@ -197,12 +202,62 @@ def work_together(data: st.DataObject, people: list[Person]) -> None:
             first = data.draw(moves, label="one does")
             percent = data.draw(st.integers(0, 99), label="until percent")
             second = data.draw(moves, label="meanwhile another does")
-            office.time_passes()
-            clicks = [office.prepare(first), office.prepare(second)]
-            # What comes after a commit is no part of a dry run.
-            at = (count_steps(office, clicks[0]) + 3) * percent // 100
-            interleave(people, clicks, at)
-            check(office)
+            note(f"    {meet(office, people, first, second, percent)}")
+
+
+def meet(
+    office: Office, people: list[Person], first: Move, second: Move, percent: int
+) -> list[str]:
+    """Stop the first move at so many percent of its steps, for the second one; then look."""
+    office.time_passes()
+    clicks = [office.prepare(first), office.prepare(second)]
+    # What comes after a commit is no part of a dry run.
+    at = (count_steps(office, clicks[0]) + 3) * percent // 100
+    ended = interleave(people, clicks, at)
+    check(office)
+    return ended
+
+
+def unlocked_orders(order_ids: Collection[UUID]) -> dict[UUID, str]:
+    return dict(DraftOrder.objects.filter(id__in=order_ids).values_list("id", "status"))
+
+
+def unlocked_exports(ids: Collection[UUID]) -> dict[UUID, ErpExport]:
+    return ErpExport.objects.in_bulk(ids)
+
+
+@pytest.mark.parametrize(
+    ("module", "rule", "without", "scene", "first", "second"),
+    [
+        (lifecycle, "lock", unlocked_orders, "approved", "push_order", "edit_order"),
+        (
+            recording,
+            "lock_exports",
+            unlocked_exports,
+            "refused, then accepted",
+            "poll",
+            "retry_order",
+        ),
+        (push, "open_conflicts", lambda ids: {}, "conflict", "retry_order", "deliver"),
+    ],
+)
+def test_a_missing_rule_is_noticed(
+    people: list[Person],
+    module: ModuleType,
+    rule: str,
+    without: Callable[..., object],
+    scene: str,
+    first: str,
+    second: str,
+) -> None:
+    def meets(percent: int) -> None:
+        office = Office()
+        with office.opened():
+            succeed(office, *SCENES[scene])
+            meet(office, people, Move(first), Move(second, who=1), percent)
+
+    with mock.patch.object(module, rule, without), pytest.raises((AssertionError, DatabaseError)):
+        all(meets(percent) is None for percent in range(0, 100, 5))
 
 
 def check(office: Office) -> None:
