@@ -9,8 +9,8 @@ from mutate.journal import append, records
 from mutate.mutants import Mutant, Plan, statement_lines
 
 # Tests are taken while their sum is below: what only slower ones notice counts as survived.
-_OWN_SECONDS = 40
-_OTHER_SECONDS = 30
+_OWN_SECONDS = 30
+_OTHER_SECONDS = 20
 
 
 # The first test in a process may also start a server.

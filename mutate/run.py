@@ -40,14 +40,16 @@ def run(root: Path, settings: Settings) -> bool:
     folder = root / "var" / "mutate"
     folder.mkdir(parents=True, exist_ok=True)
     tree = tree_hash(root, plan.test_files)
-    log = folder / f"{tree}-{settings.seed}.jsonl"
+    log = folder / f"{tree}-results.jsonl"
+    # A change that another seed has chosen too is not tried again.
     results = {result["key"]: result for result in records(log)}
     _say(f"SEED={settings.seed}: {len(mutants)} mutants of tree {tree}, results in {log}")
     todo = [mutant for mutant in mutants if mutant.key not in results]
+    done = len(mutants) - len(todo)
     if todo:
         with copies(root, settings.workers) as made:
             pool = _Pool(made)
-            baseline = Baseline.read_or_record(folder / f"{tree}.jsonl", plan, pool.do_all)
+            baseline = Baseline.read_or_record(folder / f"{tree}-baseline.jsonl", plan, pool.do_all)
             for test in baseline.failed:
                 _say(f"not used, for it fails without any change: {test}")
             for mutant, result in pool.map(_tried(root, plan, baseline, deadline), todo):
@@ -55,8 +57,9 @@ def run(root: Path, settings: Settings) -> bool:
                     continue
                 results[mutant.key] = result
                 append(log, {"key": mutant.key, **result})
+                done += 1
                 _say(
-                    f"{len(results)}/{len(mutants)} {result['outcome']} in {result['seconds']} s "
+                    f"{done}/{len(mutants)} {result['outcome']} in {result['seconds']} s "
                     f"{mutant.path}:{mutant.line} {result['by']}"
                 )
     return _sum_up(mutants, results, settings.seed)

@@ -69,7 +69,7 @@ def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def outcomes(tree: Path, settings: Settings) -> dict[str, str]:
     """What a run has recorded: the outcome by the line that a change puts in."""
-    (log,) = (tree / "var" / "mutate").glob(f"*-{settings.seed}.jsonl")
+    (log,) = (tree / "var" / "mutate").glob("*-results.jsonl")
     by_key = {record["key"]: record["outcome"] for record in records(log)}
     plan = Plan.read(tree / "mutate" / "plan.toml")
     made = sample(tree, plan, size=settings.sample, seed=settings.seed)
@@ -111,7 +111,7 @@ def test_it_kills_what_a_test_notices_and_shows_what_none_does(
 
 def test_it_goes_on_where_it_stopped(tiny: Path) -> None:
     run(tiny, Settings(seed=1, sample=2, workers=1))
-    (log,) = (tiny / "var" / "mutate").glob("*-1.jsonl")
+    (log,) = (tiny / "var" / "mutate").glob("*-results.jsonl")
     before = log.read_text()
     # The process was killed while it wrote.
     log.write_text(before + '\n{"key": "3f')
