@@ -120,6 +120,21 @@ def test_it_goes_on_where_it_stopped(tiny: Path) -> None:
     assert len(records(log)) == 3
 
 
+def test_a_test_that_fails_by_chance_notices_nothing(tiny: Path) -> None:
+    (tiny / "mutate" / "plan.toml").write_text(PLAN.format(find="return 11"))
+    by_chance = """
+def test_every_second_time():
+    import pathlib
+    runs = pathlib.Path("runs")
+    runs.write_text(runs.read_text() + "x" if runs.exists() else "x")
+    assert len(runs.read_text()) % 2
+"""
+    (tiny / "test_tiny.py").write_text(TESTS + by_chance)
+    settings = Settings(seed=1, sample=1, workers=1)
+    run(tiny, settings)
+    assert outcomes(tiny, settings) == {"return 20": "survived"}
+
+
 def test_it_stops_at_the_deadline(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert not run(tiny, Settings(seed=1, sample=3, minutes=0, workers=1))
     assert "3 are not tried yet. Go on with: make mutate SEED=1" in capsys.readouterr().out
