@@ -12,7 +12,7 @@ import signal
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -47,11 +47,15 @@ class Selection:
     def __init__(self, limits: dict[str, float]) -> None:
         self._limits = limits
 
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+    @pytest.hookimpl(wrapper=True)
+    def pytest_collection_modifyitems(
+        self, items: list[pytest.Item]
+    ) -> Generator[None, None, None]:
+        # Before the yield, so that pytest-django sorts what is in order here.
         order = {nodeid: place for place, nodeid in enumerate(self._limits)}
         chosen = [item for item in items if item.nodeid in order]
         items[:] = sorted(chosen, key=lambda item: order[item.nodeid])
+        return (yield)
 
     def pytest_runtest_logstart(self, nodeid: str) -> None:
         _NOTE.write_text(nodeid)
