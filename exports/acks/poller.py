@@ -26,7 +26,7 @@ from exports.acks import recording, unmatched
 from exports.acks.recording import ReadAck
 from exports.delivery import bulkhead, pickup
 from exports.events import announce_overdue
-from exports.models import ErpAck
+from exports.models import ErpAck, ErpExport
 from kernel.batching import batched
 from kernel.db import Now, db_now
 from kernel.failpoints import failpoint
@@ -104,8 +104,8 @@ class _Poll:
             reads_acks = connection.connector.reads_acks(connection.parse_config())
             if reads_acks or pickup.outstanding(connection).exists():
                 with bulkhead.open_session(connection) as session:
-                    is_delivering = connection.exports.filter(status="PENDING").exists()
-                    circuit_breaker.record_poll(connection.id, is_delivering=is_delivering)
+                    pending = connection.exports.filter(status=ErpExport.Status.PENDING)
+                    circuit_breaker.record_poll(connection.id, is_delivering=pending.exists())
                     with self._error_noted():
                         self._read_folder(session)
                         self._summary.picked_up = pickup.detect(connection, session)
