@@ -93,9 +93,12 @@ def apply(
 def note(event: Event, exports: Sequence[ErpExport], *, details: Details) -> None:
     """Write an event that changes nothing into the history of locked exports.
 
-    Raises IllegalChange if one of them has a status in which the event cannot happen.
+    Raises IllegalChange if one of them has a status in which the event cannot happen, or if a person
+    has to cause it.
     """
     transition = TRANSITIONS[event]
+    check_cause(event, transition.causes, None)
+    assert transition.target is None, "an event that changes a status is applied"
     for export in exports:
         if export.status not in transition.sources:
             raise IllegalChange(f"{event} of an export that is {export.status}")
