@@ -112,7 +112,6 @@ _IS_SENT = Columns(
     # clean-up looks where there was more than one attempt.
     swept_at=None,
 )
-_IS_REFUSED = Columns(erp_order_id=None, acked_at=None)
 
 TRANSITIONS: Final[dict[Event, Transition]] = {
     Event.CREATED: Transition(
@@ -252,7 +251,7 @@ TRANSITIONS: Final[dict[Event, Transition]] = {
         causes=_BY_PERSON,
         when="a person gives it up: it was sent, and the ERP will not process it",
         kind=Kind.SETTLED,
-        sets=Columns(next_attempt_at=None, attempts=F("attempts") + 1),
+        sets=Columns(attempts=F("attempts") + 1),
         order=lifecycle.Event.GIVEN_UP,
         notifies=EventType.EXPORT_FAILED,
     ),
@@ -270,7 +269,6 @@ TRANSITIONS: Final[dict[Event, Transition]] = {
         causes=_BY_ERP,
         when="the ERP accepts it",
         kind=Kind.ACKED,
-        sets=Columns(error_json=None),
         order=lifecycle.Event.ACCEPTED,
         notifies=EventType.EXPORT_ACKED,
     ),
@@ -280,7 +278,6 @@ TRANSITIONS: Final[dict[Event, Transition]] = {
         causes=_BY_ERP,
         when="the ERP refuses it",
         kind=Kind.REFUSED,
-        sets=_IS_REFUSED,
         order=lifecycle.Event.REFUSED,
         notifies=EventType.EXPORT_FAILED,
     ),
@@ -308,7 +305,6 @@ TRANSITIONS: Final[dict[Event, Transition]] = {
         causes=_BY_PERSON,
         when="a person accepts an ack by which the ERP gives it another number",
         kind=Kind.ACKED,
-        sets=Columns(error_json=None),
         notifies=EventType.EXPORT_ACKED,
     ),
     Event.REVOKED: Transition(
@@ -317,7 +313,7 @@ TRANSITIONS: Final[dict[Event, Transition]] = {
         causes=_BY_PERSON,
         when="a person accepts an ack by which the ERP refuses it after all",
         kind=Kind.REFUSED,
-        sets=_IS_REFUSED,
+        sets=Columns(erp_order_id=None, acked_at=None),
         order=lifecycle.Event.REFUSED,
         notifies=EventType.EXPORT_FAILED,
     ),
