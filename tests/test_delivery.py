@@ -128,6 +128,8 @@ def test_a_crash_between_two_steps(org: Org, ann: User, dropzone: Dropzone, step
     exports = some_exports(org, ann, 3)
     with crash_after(step):
         deliver(connection.id)
+    is_recorded = step == "recorded"
+    assert {reloaded(e).status for e in exports} == {"SENT" if is_recorded else "PENDING"}
     deliver(connection.id)
     assert dropzone.files() == payloads(exports)
     assert {reloaded(e).status for e in exports} == {"SENT"}
