@@ -2,8 +2,9 @@
 
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
+from datetime import timedelta
 from textwrap import shorten
-from typing import Any, Final
+from typing import Any, Final, TypedDict, Unpack
 from uuid import UUID
 
 from django.db import transaction
@@ -13,7 +14,7 @@ from accounts.audit import Action
 from accounts.models import Org, User
 from connectors import circuit_breaker, signals
 from connectors.errors import ConnectorError
-from connectors.models import CONFIGURATION, ErpConnection
+from connectors.models import ErpConnection
 from connectors.port import ConfigError, Destination, HostKey
 from connectors.secrets import MASK
 from kernel.db import Now, db_now
@@ -22,19 +23,29 @@ from kernel.db import Now, db_now
 _SHOWN: Final = 80
 
 
+class Settings(TypedDict, total=False):
+    """What is set of a connection beside its configuration, of which the connector knows nothing.
+
+    `ack_deadline` is how long the ERP may take to answer; None: for ever.
+    """
+
+    active: bool
+    ack_deadline: timedelta | None
+
+
 def create_connection(
     org: Org,
     *,
     connector_type: str,
     config: Mapping[str, Any],
     actor: User | None = None,
-    **fields: Any,
+    **settings: Unpack[Settings],
 ) -> ErpConnection:
     """Return a new connection; it is paused until its test passes.
 
     Raises ConfigError, and IntegrityError if the org has one of this type.
     """
-    connection = ErpConnection(org=org, connector_type=connector_type, **fields)
+    connection = ErpConnection(org=org, connector_type=connector_type, **settings)
     parsed = connection.connector.parse_config(config)
     kept = _without_empty(config)
     connection.seal(kept)
@@ -45,7 +56,7 @@ def create_connection(
             Action.CONNECTION_CREATED,
             connection,
             actor=actor,
-            after={**fields, **_masked(connection, kept)},
+            after={**settings, **_masked(connection, kept)},
         )
     connection.refresh_from_db()
     return connection
@@ -118,14 +129,14 @@ def change_config(
             signals.paused.send(ErpConnection, connection=connection)
 
 
-def change_settings(connection_id: UUID, *, actor: User, **fields: Any) -> None:
-    """Set what the connector does not know of: `active`, `ack_deadline`."""
-    if foreign := fields.keys() - CONFIGURATION:
+def change_settings(connection_id: UUID, *, actor: User, **settings: Unpack[Settings]) -> None:
+    """Set what is set of a connection beside its configuration."""
+    if foreign := settings.keys() - Settings.__annotations__:
         raise TypeError(f"These are not set by people: {', '.join(sorted(foreign))}")
     with transaction.atomic():
         row = ErpConnection.objects.select_for_update(no_key=True).get(id=connection_id)
-        ErpConnection.objects.filter(id=row.id).update(**fields, updated_at=Now())
-        before, after = audit.differences({name: getattr(row, name) for name in fields}, fields)
+        ErpConnection.objects.filter(id=row.id).update(**settings, updated_at=Now())
+        before, after = audit.differences({name: getattr(row, name) for name in settings}, settings)
         if before:
             audit.record(Action.CONNECTION_CHANGED, row, actor=actor, before=before, after=after)
 

@@ -93,8 +93,8 @@ def apply(
 def note(event: Event, exports: Sequence[ErpExport], *, details: Details) -> None:
     """Write an event that changes nothing into the history of locked exports.
 
-    Raises IllegalChange if one of them has a status in which the event cannot happen, or if a person
-    has to cause it.
+    Raises IllegalChange if one of them has a status in which the event cannot happen, or if a
+    person has to cause it.
     """
     transition = TRANSITIONS[event]
     check_cause(event, transition.causes, None)
