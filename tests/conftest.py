@@ -127,6 +127,14 @@ def dropzone_root() -> Iterator[Path]:
 
 
 @pytest.fixture
+def world(db: None, dropzone_root: Path) -> Any:
+    """tests.lifecycle_rows.World: an org with a dropzone, people and an ERP."""
+    from tests.lifecycle_rows import World
+
+    return World(dropzone_root)
+
+
+@pytest.fixture
 def pgbouncer() -> type[PgBouncer]:
     """What starts a PgBouncer in front of the PostgreSQL of a URL."""
     if not bouncer.available():
