@@ -490,3 +490,14 @@ def test_a_late_refusal_is_only_dismissed(
     cancel_export(newer(sent).id, actor=ann)
     review.dismiss(ack.id, actor=ann, reason="Known")
     assert retry_order(sent.draft_order_id, actor=ann)
+
+
+@pytest.mark.parametrize("again", [push_order, retry_order])
+def test_a_late_refusal_holds_up_no_push(
+    sent: ErpExport, answer: Answer, ann: User, again: Callable[..., ErpExport]
+) -> None:
+    """The ERP does not have the order, so it cannot get it twice."""
+    bring(Status.PUSHING, sent, answer, ann)
+    assert answer("error", sent, number="E2").verdict == "LATE"
+    cancel_export(newer(sent).id, actor=ann)
+    assert again(sent.draft_order_id, actor=ann).status == "PENDING"
