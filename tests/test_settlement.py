@@ -10,6 +10,7 @@ import pytest
 from accounts.models import Org, User
 from connectors import lease
 from connectors.configuring import change_config, masked_config
+from connectors.dropzone.session import DropzoneSession
 from connectors.dropzone.sftp.folder import SftpFolder
 from connectors.models import ErpConnection
 from connectors.port import Evidence
@@ -18,6 +19,7 @@ from exports.delivery.protocol import deliver
 from exports.models import ErpExport, ErpExportEvent
 from exports.resolution import manual
 from exports.resolution.manual import Outcome, settle
+from kernel.db import db_now
 from kernel.errors import Refused
 from tests.builders import a_connection, a_user, an_org, pause_by_system, some_exports
 from tests.dropzones import Dropzone, dropzone_of
@@ -189,6 +191,31 @@ def test_a_worker_is_not_overtaken(dropzone: Dropzone, org: Org, ann: User) -> N
     assert refused.value.code == "BUSY"
     held.release()
     settle(export.id, Outcome.NOT_DELIVERED, actor=ann, reason="?")
+
+
+def test_a_person_whose_lease_ran_out_removes_nothing(
+    dropzone: Dropzone, org: Org, ann: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The dropzone answers so slowly that a worker takes the connection over."""
+    export = a_staged_export(dropzone, org, ann)
+    visible = DropzoneSession.visible
+    workers: list[lease.Lease | None] = []
+
+    def slow(session: DropzoneSession, filenames: Sequence[str]) -> Any:
+        if not workers:
+            ErpConnection.objects.update(lease_until=db_now() - timedelta(seconds=1))
+            workers.append(lease.acquire(export.erp_connection_id))
+        return visible(session, filenames)
+
+    monkeypatch.setattr(DropzoneSession, "visible", slow)
+    with pytest.raises(Refused) as refused:
+        settle(export.id, Outcome.NOT_DELIVERED, actor=ann, reason="?")
+    assert refused.value.code == "NOT_SETTLEABLE"
+    assert len(dropzone.leftovers()) == 1
+    (worker,) = workers
+    assert worker and worker.renew(), "the worker still has the connection"
+    worker.release()
+    assert deliver(export.erp_connection_id).sent == 1
 
 
 def test_a_dropzone_that_is_gone_does_not_hold_an_order_for_ever(
