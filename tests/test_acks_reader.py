@@ -303,6 +303,7 @@ NESTED = b'{"status": "ACKED", "x": %s}'
         (NESTED % b"-Infinity", "ACK_NOT_JSON"),
         (NESTED % b'"a\nb"', "ACK_NOT_JSON"),
         (NESTED % (b"[" * 32 + b"]" * 32), "ACK_TOO_DEEP"),
+        (NESTED % (b"[" + b"[]," * 40 + b"[" * 31 + b"]" * 32), "ACK_TOO_DEEP"),
         (b"[" * 500_000, "ACK_TOO_DEEP"),
         (b'{"":' * 200_000, "ACK_TOO_DEEP"),
         (b'{"status": "ACKED", "status": "FAILED"}', "ACK_DUPLICATE_KEY"),
