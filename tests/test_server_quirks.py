@@ -31,7 +31,7 @@ from tests.erp import Erp
 from tests.invariants import assert_kept
 from tests.servers import AsyncSSHServer, Faults, TcpProxy
 
-pytestmark = pytest.mark.django_db
+pytestmark = pytest.mark.django_db(transaction=True)
 
 # A login is some 4,000 bytes in each direction; an export that is written, some 1,000 more.
 BYTES = st.integers(0, 10_000)

@@ -54,7 +54,7 @@ from kernel.db import Now, db_now
 from kernel.errors import Refused
 from orders import approval
 from orders.models import DraftOrder, DraftOrderLine
-from tests.builders import a_connection, a_user, an_approved_order, an_org
+from tests.builders import a_connection, a_user, an_approved_order, an_org, pause_by_system
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -465,8 +465,10 @@ class Deliveries(RuleBasedStateMachine):
                 with override_settings(EXPORT_GIVE_UP_HOURS=0):
                     cleanup.give_up()
             case Act.PAUSE:
-                actor = luck.choice((self.ann, None))
-                circuit_breaker.pause(self.connection.id, reason="stock-taking", actor=actor)
+                if luck.randrange(2):
+                    circuit_breaker.pause(self.connection.id, reason="stock", actor=self.ann)
+                else:
+                    pause_by_system(self.reloaded(), "PERMISSION")
             case Act.RECONFIGURE:
                 config = luck.choice(CONFIGS)
                 with suppress(ConfigError):
