@@ -654,8 +654,31 @@ def test_what_waits_too_long_is_given_up_unless_staged(
     ErpConnection.objects.update(failures=3, failing_since=db_now())
     assert cleanup.give_up() == 1
     assert [reloaded(e).status for e in (staged, unstaged)] == ["PENDING", "FAILED"]
-    assert reloaded(unstaged).draft_order.status == DraftOrder.Status.ERROR
+    failed = reloaded(unstaged)
+    assert failed.draft_order.status == DraftOrder.Status.ERROR
+    assert failed.error_json and failed.error_json["code"] == "GIVEN_UP"
+    assert failed.events.last().detail == failed.error_json
     assert connection
+
+
+@override_settings(EXPORT_GIVE_UP_HOURS=1)
+@pytest.mark.parametrize(
+    ("hours", "expected"), [(0.5, "PENDING"), (2, "FAILED")], ids=["so far", "too long"]
+)
+def test_an_export_fails_once_its_file_was_refused_for_too_long(
+    org: Org, ann: User, folder: Dropzone, hours: float, expected: str
+) -> None:
+    connection = a_connection(org, folder.config)
+    (export,) = some_exports(org, ann)
+    with mock.patch.object(
+        DropzoneSession, "stage", lambda _, files: [ConnectorError("NO_SPACE") for _ in files]
+    ):
+        deliver(connection.id)
+        ErpExport.objects.update(created_at=db_now() - timedelta(hours=3))
+        export.events.update(at=db_now() - timedelta(hours=hours))
+        make_due()
+        deliver(connection.id)
+    assert reloaded(export).status == expected
 
 
 def test_an_export_that_breaks_the_connection_does_not_block_the_others(

@@ -27,7 +27,7 @@ from orders import approval
 from orders.models import DraftOrder
 from tests.admins import a_member, logged_in, messages, page_url
 from tests.api import ORDERS, client, person
-from tests.builders import a_connection, a_user, an_org, some_exports
+from tests.builders import a_connection, a_user, an_approved_order, an_org, some_exports
 from tests.dropzones import Dropzone, dropzone_of
 from tests.invariants import assert_order_fits
 
@@ -501,3 +501,13 @@ def test_a_late_refusal_holds_up_no_push(
     assert answer("error", sent, number="E2").verdict == "LATE"
     cancel_export(newer(sent).id, actor=ann)
     assert again(sent.draft_order_id, actor=ann).status == "PENDING"
+
+
+def test_an_ack_of_another_order_holds_up_no_push(
+    sent: ErpExport, answer: Answer, ann: User
+) -> None:
+    bring(Status.ERROR, sent, answer, ann)
+    assert answer("ack", sent, number="SO-2").verdict == "CONFLICT"
+    assert review.open_conflicts([sent.draft_order_id]).keys() == {sent.draft_order_id}
+    other = an_approved_order(sent.org, ann, "PO-other")
+    assert review.open_conflicts([other.id]) == {}
