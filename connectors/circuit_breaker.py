@@ -52,7 +52,7 @@ def record_failure(connection: ErpConnection, error: ConnectorError) -> None:
         if error.kind is Kind.DESTINATION:
             if not row.is_paused:
                 row.paused_at, row.pause_code, row.failing_since = now, error.code, None
-            elif row.pause_code in _READABLE:
+            elif row.pause_code in _READABLE - {NEVER_TESTED}:
                 # Acks are read during such a pause. This error may forbid that: a login that was
                 # refused must not be repeated by each poll.
                 row.pause_code = error.code
@@ -84,7 +84,12 @@ def may_read(connection: ErpConnection) -> bool:
         return False
     if not connection.is_paused:
         return True
-    return connection.last_test_success is not None and connection.pause_code in _READABLE
+    cause = connection.pause_code
+    if cause == NEVER_TESTED and connection.last_error:
+        cause = connection.last_error["code"]
+    spec = CATALOGUE.get(cause)
+    is_barred = cause not in _READABLE and spec is not None and spec.kind is Kind.DESTINATION
+    return connection.last_test_success is not None and not is_barred
 
 
 def record_success(connection_id: UUID) -> None:
@@ -226,6 +231,8 @@ def require_test(connection_id: UUID) -> None:
     changed = ErpConnection.objects.filter(id=connection_id)
     changed.update(last_test_success=None)
     changed.filter(paused_by=None).update(paused_at=Now(), pause_code=NEVER_TESTED)
+    # What was found out about the former dropzone says nothing of this one.
+    changed.filter(paused_by__isnull=False).update(pause_code=BY_PERSON)
 
 
 def note_slow(connection_id: UUID) -> None:

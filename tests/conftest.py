@@ -96,11 +96,16 @@ def _let_tests_empty_the_audit_log() -> None:
 
 
 @pytest.fixture
-def roles(transactional_db: None) -> None:
+def groups(db: None) -> None:
     """The groups that migrations have made: a test that commits leaves an empty database."""
     for group, permissions in _roles.items():
         group.save()
         group.permissions.set(Permission.objects.get_by_natural_key(*key) for key in permissions)
+
+
+@pytest.fixture
+def roles(transactional_db: None, groups: None) -> None:
+    """The same for tests that commit."""
 
 
 @pytest.fixture
@@ -127,7 +132,7 @@ def dropzone_root() -> Iterator[Path]:
 
 
 @pytest.fixture
-def world(db: None, dropzone_root: Path) -> Any:
+def world(groups: None, dropzone_root: Path) -> Any:
     """tests.lifecycle_rows.World: an org with a dropzone, people and an ERP."""
     from tests.lifecycle_rows import World
 

@@ -8,7 +8,6 @@ import pytest
 from django.core.management import call_command
 from django.test import override_settings
 
-from connectors import circuit_breaker
 from connectors.dropzone.session import DropzoneSession
 from connectors.models import ErpConnection
 from exports import lifecycle
@@ -23,6 +22,7 @@ from kernel.errors import Refused
 from orders.models import DraftOrder
 from tests.admins import messages, page_url
 from tests.api import EXPORTS, ORDERS, post
+from tests.builders import pause_by_system
 from tests.lifecycle_rows import (
     NEW,
     Crash,
@@ -479,7 +479,7 @@ def test_nothing_is_removed_of_what_is_not_staged(world: World) -> None:
 @refuses("exports.RESOLVED_NOT_DELIVERED")
 def test_what_waits_is_cancelled_and_not_resolved(world: World) -> None:
     """Also where the dropzone is not asked, for fear of locking the account."""
-    circuit_breaker.pause(world.connection_id, reason="AUTH_FAILED", actor=None)
+    pause_by_system(ErpConnection.objects.get(id=world.connection_id), "AUTH_FAILED")
     assert refusal(world.pending(), Outcome.NOT_DELIVERED, world) == "NOT_SETTLEABLE"
 
 

@@ -94,7 +94,7 @@ def test_what_becomes_of_an_export_is_logged_with_its_ids(
     erp = a_connection(acme, {"mode": "filesystem", "export_path": str(dropzone_root)})
     (export,) = some_exports(acme, ann)
     deliver(erp.id)
-    lines = log.of("exports.lifecycle.changes")
+    lines = log.of("exports.lifecycle")
     assert [line["message"] for line in lines] == [
         f"export {export.id}: CREATED",
         f"export {export.id}: SENT",
@@ -113,7 +113,7 @@ def test_an_error_that_nothing_raised_is_found_by_its_correlation_id(
     cancel_export(export.id, actor=ann)
     export.refresh_from_db()
     correlation_id = export.error_json["correlation_id"]
-    line = log.of("exports.lifecycle.changes")[-1]
+    line = log.of("exports.lifecycle")[-1]
     assert line["message"] == f"export {export.id}: CANCELLED [{correlation_id}]"
 
 
@@ -125,7 +125,7 @@ def test_what_is_taken_back_is_not_logged(log: Log, acme: Org, dropzone_root: Pa
     with transaction.atomic():
         push_order(order.id, actor=ann)
         transaction.set_rollback(True)
-    assert log.of("exports.lifecycle.changes") == []
+    assert log.of("exports.lifecycle") == []
 
 
 @pytest.mark.usefixtures("roles")
@@ -134,7 +134,7 @@ def test_a_push_by_a_service_leads_to_its_export(
     owner: APIClient, dropzone: ErpConnection, log: Log
 ) -> None:
     response = post(owner, f"{create_approved(owner)}/push")
-    (line,) = log.of("exports.lifecycle.changes")
+    (line,) = log.of("exports.lifecycle")
     assert line["request_id"] == response["X-Request-ID"]
     assert f"{EXPORTS}/{line['export_id']}" == response["Location"]
 

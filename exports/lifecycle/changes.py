@@ -20,7 +20,7 @@ from kernel.db import Now, retried
 from orders import lifecycle
 from orders.lifecycle import IllegalChange, check_cause
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("exports.lifecycle")
 
 Details = Mapping[UUID, Mapping[str, Any]]
 """What the history says of an event, as JSON, for each export."""
@@ -82,7 +82,7 @@ def apply(
         assert count == len(changed), "a locked export changed under its lock"
         for export in exports:
             export.status = transition.target or export.status
-            export.error_json = (each or {}).get(export.id, columns).get("error_json")
+            export.error_json = {**columns, **(each or {}).get(export.id, {})}.get("error_json")
         _write_history(transition, exports, actor=actor, details=details)
         if transition.order:
             lifecycle.apply(transition.order, [e.draft_order_id for e in exports], actor=actor)
