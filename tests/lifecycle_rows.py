@@ -351,7 +351,7 @@ def _statuses(order_id: UUID, export: ErpExport | None) -> tuple[str, str]:
 @contextmanager
 def _logged(lines: list[str]) -> Iterator[None]:
     """Catch what the lifecycle says in the log, without the ids of exports and errors."""
-    logger = logging.getLogger("exports.lifecycle.changes")
+    logger = logging.getLogger("exports.lifecycle")
 
     class Catch(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
