@@ -147,6 +147,18 @@ def test_a_change_names_only_what_changes(operator: APIClient) -> None:
     assert stored() == SFTP | {"connect_timeout": 5.5}
 
 
+def test_a_change_may_name_the_connector_type_it_has(operator: APIClient) -> None:
+    path = set_up(operator)
+    same = {"connector_type": "DROPZONE_JSON_V1"}
+    history = LogEntry.objects.count()
+    assert send(operator, "PATCH", path, same).status_code == 200
+    assert LogEntry.objects.count() == history
+    response = send(operator, "PATCH", path, same | {"active": False})
+    assert response.status_code == 200
+    assert response.json()["active"] is False
+    assert LogEntry.objects.latest("id").change_message == "Changed active."
+
+
 def test_a_secret_does_not_follow_to_another_server(operator: APIClient) -> None:
     path = set_up(operator)
     response = send(operator, "PATCH", path, {"config": {"host": "evil.example"}})

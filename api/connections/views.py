@@ -99,6 +99,7 @@ class ErpConnectionViewSet(OrgViewSet):
             body = self.get_serializer(connection, data=document(request), partial=True)
             body.is_valid(raise_exception=True)
             changes = dict(body.validated_data)
+            changes.pop("connector_type", None)  # Validated: it is the one it has.
             if (given := changes.pop("config", None)) is not None:
                 config, cleared = merged_config(connection, given)
                 with _config_errors():
