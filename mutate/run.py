@@ -111,8 +111,9 @@ def _tried(
             return None
         began = time.monotonic()
         result: dict[str, Any] = {"outcome": "survived", "by": ""}
-        for limits in baseline.rounds(mutant, plan, (root / mutant.path).read_text()):
-            result = _notice(copy, mutant, limits)
+        unchanged = (root / mutant.path).read_text()
+        for limits in baseline.rounds(mutant, plan, unchanged):
+            result = _notice(copy, mutant, unchanged, limits)
             if result["outcome"] != "survived":
                 break
         return {**result, "seconds": round(time.monotonic() - began, 1)}
@@ -120,15 +121,26 @@ def _tried(
     return work
 
 
-def _notice(copy: Copy, mutant: Mutant, limits: dict[str, float]) -> dict[str, Any]:
-    """Run tests against a mutant. A failure counts if that test, alone, fails again."""
+def _notice(copy: Copy, mutant: Mutant, unchanged: str, limits: dict[str, float]) -> dict[str, Any]:
+    """Run tests against a mutant.
+
+    A failure counts if that test, alone, fails again; a failure before the first test, if the
+    unchanged module comes to its first test. Raises RuntimeError if that does not either.
+    """
     job = {"path": mutant.path, "source": mutant.source}
     while limits:
         result = copy.do({**job, "limits": limits})
         by = result["by"]
-        if by not in limits:
+        first = by if by in limits else next(iter(limits))
+        again = {"limits": {first: limits[first]}}
+        if result["outcome"] == "survived":
             return result
-        if copy.do({**job, "limits": {by: limits[by]}})["outcome"] != "survived":
+        if by not in limits:
+            control = copy.do({"path": mutant.path, "source": unchanged, **again})
+            if control["by"] not in ("", first):
+                raise RuntimeError(f"no test begins, even without a change: {control}")
+            return result
+        if copy.do({**job, **again})["outcome"] != "survived":
             return result
         # A busy machine, say: the other tests decide.
         _say(f"{by} failed by chance")

@@ -1,8 +1,8 @@
 """`make explore`: the randomised tests with fresh seeds, until the time is over.
 
-MINUTES=15 is how long; ONLY=state,acks,contract,servers,people chooses parts; SEED is the first
-seed. The parts share the time and the processors. A round of a part is a run of its test with a
-seed of its own; what breaks the test is printed with that seed, and the exit code is 1.
+MINUTES=15 is how long (0: one round); ONLY=state,acks,contract,servers,people chooses parts; SEED
+is the first seed. The parts share the time and the processors. A round of a part is a run of its
+test with a seed of its own; what breaks the test is printed with that seed, and the exit code is 1.
 """
 
 import os
@@ -17,6 +17,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
+
+import pytest
 
 from tests.servers import Postgres
 from tests.servers.postgres import URL_VARIABLE
@@ -80,7 +82,7 @@ class Exploration:
 def finding(part: str, seed: int) -> str:
     return (
         f"FOUND by {part} with seed {seed}; the minimal case is above.\n"
-        f"Repeat it: make explore ONLY={part} SEED={seed}\n"
+        f"Repeat it: make explore ONLY={part} SEED={seed} MINUTES=0\n"
         f"Write it as a named test in {PARTS[part][1]}, see it fail, then mend the cause."
     )
 
@@ -111,6 +113,9 @@ def run(test: str, seed: int, env: dict[str, str]) -> str | None:
         text=True,
         check=False,
     )
+    if done.returncode not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
+        # Not a finding: the test could not be run.
+        raise RuntimeError(f"pytest ended with {done.returncode}:\n{done.stdout}")
     return None if done.returncode == 0 else done.stdout
 
 
