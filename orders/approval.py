@@ -59,12 +59,12 @@ def customer_changed(customer: Customer) -> None:
     """Recompute the readiness of the orders that wait for this customer's data.
 
     Approved orders keep their approval until a push or retry compares the content and refuses what
-    has changed; approving them again puts that right.
+    has changed; approving them again puts that right. To be called within a transaction.
     """
     waiting = (Status.NEEDS_REVIEW, Status.READY)
     orders = customer.draft_orders.filter(status__in=waiting)
     # Locked first: one of them may just have been approved.
-    for order_id, status in lifecycle.lock(orders.values("id")).items():
+    for order_id, status in lifecycle.lock_orders(orders.values("id")).items():
         if status in waiting:
             recompute_readiness(order_id)
 

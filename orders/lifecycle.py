@@ -194,7 +194,7 @@ def check_cause(event: StrEnum, causes: Collection[Cause], actor: User | None) -
         raise IllegalChange(f"{event} {'without' if actor is None else 'by'} a person")
 
 
-def lock(order_ids: Collection[UUID] | QuerySet[Any, Any]) -> dict[UUID, str]:
+def lock_orders(order_ids: Collection[UUID] | QuerySet[Any, Any]) -> dict[UUID, str]:
     """Lock orders, which are about to change with their exports; return the status of each.
 
     Every writer locks orders before exports and both by their ids, so that no two writers wait for

@@ -298,7 +298,7 @@ class Office:
 
         return self._work(deliver)
 
-    def die_after_staging(self, move: Move) -> Click:
+    def die_after_claiming(self, move: Move) -> Click:
         return self._die_at("elected")
 
     def die_after_publishing(self, move: Move) -> Click:
@@ -407,7 +407,7 @@ def _offered_for(order: DraftOrder) -> Iterator[str]:
 
 def _offered_about(export: ErpExport) -> Iterator[str]:
     if export.status == ErpExport.Status.PENDING:
-        yield from ("deliver_again", "die_after_staging", "die_after_publishing")
+        yield from ("deliver_again", "die_after_claiming", "die_after_publishing")
         if export.staged_path is None:
             yield "cancel_export"
         else:

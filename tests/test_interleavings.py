@@ -51,7 +51,7 @@ SCENES: dict[str, tuple[str | Move, ...]] = {
     "batch to approve": ("batch_approve",),
     "batch to push": ("approve_order", "batch_push"),
     "pending": ("approve_order", "push_order"),
-    "staged": ("approve_order", "push_order", "die_after_staging"),
+    "staged": ("approve_order", "push_order", "die_after_claiming"),
     "published": ("approve_order", "push_order", "die_after_publishing", "erp_picks_up"),
     "sent": SENT,
     "two answers": (*SENT, "erp_accepts", "erp_refuses"),
@@ -234,7 +234,7 @@ def unlocked_exports(ids: Collection[UUID]) -> dict[UUID, ErpExport]:
 @pytest.mark.parametrize(
     ("module", "rule", "without", "scene", "first", "second"),
     [
-        (push, "lock", unlocked_orders, "approved", "push_order", "edit_order"),
+        (push, "lock_orders", unlocked_orders, "approved", "push_order", "edit_order"),
         (
             recording,
             "lock_exports",

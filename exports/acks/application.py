@@ -14,7 +14,7 @@ from exports.acks.classification import event_of
 from exports.lifecycle import Columns, Event
 from exports.models import ErpAck, ErpExport
 from kernel.db import db_now
-from orders import lifecycle as orders
+from orders.lifecycle import lock_orders
 from orders.models import DraftOrder
 
 OrderStatus = DraftOrder.Status
@@ -53,7 +53,7 @@ def other_live_exports(exports: Iterable[ErpExport]) -> dict[UUID, ErpExport]:
 
 def _accept(event: Event, acks: Mapping[UUID, ErpAck], actor: User | None) -> None:
     """The order is in the ERP, whatever a person has done with it here since it was sent."""
-    before = orders.lock([ack.export.draft_order_id for ack in acks.values() if ack.export])
+    before = lock_orders([ack.export.draft_order_id for ack in acks.values() if ack.export])
     accepted = lifecycle.apply(
         event,
         list(acks),

@@ -7,7 +7,7 @@ from connectors.errors import ConnectorError
 from connectors.models import ErpConnection
 from connectors.port import Session
 from exports import lifecycle
-from exports.lifecycle import Event, may_happen
+from exports.lifecycle import Event, eligible_for
 from exports.models import ErpExport
 
 # More than that are looked for in one listing of the folder instead of one by one.
@@ -17,7 +17,7 @@ _AT_ONCE = 5000
 
 def outstanding(connection: ErpConnection) -> QuerySet[ErpExport]:
     """The exports of which it is not known whether the ERP has taken them."""
-    return ErpExport.objects.filter(may_happen(Event.PICKED_UP), erp_connection=connection)
+    return ErpExport.objects.filter(eligible_for(Event.PICKED_UP), erp_connection=connection)
 
 
 def detect(connection: ErpConnection, session: Session) -> int:

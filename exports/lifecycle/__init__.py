@@ -10,8 +10,8 @@ from exports.lifecycle.transitions import (
     Event,
     Transition,
     allows,
+    eligible_for,
     legal_steps,
-    may_happen,
 )
 
 __all__ = [
@@ -25,9 +25,9 @@ __all__ = [
     "allows",
     "apply",
     "create",
+    "eligible_for",
     "ids_of",
     "legal_steps",
     "lock_exports",
-    "may_happen",
     "note",
 ]

@@ -14,7 +14,7 @@ from django.db.models import Case, QuerySet, Value, When
 
 from accounts.models import User
 from exports.events import announce_exports
-from exports.lifecycle.transitions import TRANSITIONS, Columns, Event, Transition, may_happen
+from exports.lifecycle.transitions import TRANSITIONS, Columns, Event, Transition, eligible_for
 from exports.models import ErpExport, ErpExportEvent
 from kernel.db import Now, retried
 from orders import lifecycle
@@ -67,8 +67,8 @@ def apply(
         return set()
     with transaction.atomic():
         if transition.order:
-            lifecycle.lock(_orders_of(ids))
-        rows = ErpExport.objects.filter(may_happen(event), id__in=ids)
+            lifecycle.lock_orders(_orders_of(ids))
+        rows = ErpExport.objects.filter(eligible_for(event), id__in=ids)
         # In one order, so that two workers with overlapping batches cannot block each other.
         locked = rows.select_for_update(no_key=True).order_by("id")
         exports = list(locked.only("id", "draft_order", "erp_connection", "org", "status"))
@@ -110,7 +110,7 @@ def lock_exports(ids: Collection[UUID]) -> dict[UUID, ErpExport]:
 
     Their payloads are left unread.
     """
-    lifecycle.lock(_orders_of(ids))
+    lifecycle.lock_orders(_orders_of(ids))
     rows = ErpExport.objects.filter(id__in=ids).order_by("id")
     return {export.id: export for export in rows.select_for_update(no_key=True).defer("payload")}
 

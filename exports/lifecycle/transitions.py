@@ -334,7 +334,7 @@ TRANSITIONS: Final[dict[Event, Transition]] = {
 }
 
 
-def may_happen(event: Event) -> Q:
+def eligible_for(event: Event) -> Q:
     """The condition under which the table lets an event change an export."""
     transition = TRANSITIONS[event]
     return Q(status__in=transition.sources) & transition.requires

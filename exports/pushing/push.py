@@ -22,7 +22,7 @@ from exports.pushing.rendering import render_order, with_content
 from kernel.db import db_now, retried
 from kernel.errors import Refused
 from orders.lifecycle import Event as OrderEvent
-from orders.lifecycle import lock, may_happen
+from orders.lifecycle import lock_orders, may_happen
 from orders.models import DraftOrder
 
 OrderStatus = DraftOrder.Status
@@ -228,7 +228,7 @@ def _lock(order_ids: Collection[UUID]) -> list[DraftOrder]:
     """Lock orders and load them with all that decides whether they may be exported."""
     orders = DraftOrder.objects.filter(id__in=order_ids).order_by("id")
     # Lock only here, and read in the next query: one that waited for a lock sees old joined rows.
-    lock(order_ids)
+    lock_orders(order_ids)
     past = Prefetch("exports", ErpExport.objects.defer("payload").order_by(*ErpExport.LIVE_FIRST))
     return list(with_content(orders).prefetch_related(past))
 

@@ -16,7 +16,7 @@ from connectors.lease import Lease
 from connectors.port import Evidence, Session
 from exports import lifecycle
 from exports.delivery.outcomes import mark_sent
-from exports.lifecycle import Event, may_happen
+from exports.lifecycle import Event, eligible_for
 from exports.models import ErpExport
 from exports.pushing.push import retry_order
 from kernel.db import retried
@@ -46,7 +46,7 @@ _GIVEN_UP = "A person gave the export up: it was sent, but the ERP did not proce
 def possible_outcomes(export: ErpExport) -> list[Outcome]:
     """What a person may say of an export in its present state."""
     this = ErpExport.objects.filter(id=export.id)
-    return [outcome for outcome, event in _EVENTS.items() if this.filter(may_happen(event))]
+    return [outcome for outcome, event in _EVENTS.items() if this.filter(eligible_for(event))]
 
 
 def settle(
