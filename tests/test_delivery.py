@@ -497,6 +497,15 @@ def test_a_new_connection_waits_for_its_first_test(org: Org, ann: User, folder: 
     assert deliver(connection.id).sent == 1
 
 
+def test_a_failed_poll_does_not_end_the_wait_for_a_test(org: Org, folder: Dropzone) -> None:
+    connection = a_connection(org, folder.config, paused=True)
+    ErpConnection.objects.update(last_test_success=False)
+    circuit_breaker.record_failure(connection, ConnectorError("AUTH_FAILED"))
+    connection.refresh_from_db()
+    assert connection.pause_code == "NEVER_TESTED"
+    assert not circuit_breaker.may_read(connection)
+
+
 def test_a_wrong_password_pauses_and_its_correction_resumes(
     org: Org, ann: User, asyncssh_server: AsyncSSHServer
 ) -> None:

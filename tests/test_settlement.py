@@ -17,6 +17,7 @@ from connectors.port import Evidence
 from exports.delivery import cleanup
 from exports.delivery.protocol import deliver
 from exports.models import ErpExport, ErpExportEvent
+from exports.pushing.push import deliver_again
 from exports.resolution import manual
 from exports.resolution.manual import Outcome, settle
 from kernel.db import db_now
@@ -273,6 +274,27 @@ def test_a_push_that_would_be_refused_is_refused_before_anything_is_touched(
     assert refused.value.code == "NO_CONNECTION"
     assert len(dropzone.leftovers()) == 1
     assert deliver(export.erp_connection_id).sent == 1
+
+
+def test_an_export_that_somebody_lets_be_tried_again_is_not_taken_for_delivered(
+    org: Org, ann: User, dropzone_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a_connection(org, {"mode": "filesystem", "export_path": str(dropzone_root / "exports")})
+    (export,) = some_exports(org, ann)
+    ErpExport.objects.update(next_attempt_at=None)
+    confirm = manual._confirm
+
+    def confirm_too_late(*args: Any, **kwargs: Any) -> None:
+        deliver_again(export.id, actor=ann)
+        confirm(*args, **kwargs)
+
+    monkeypatch.setattr(manual, "_confirm", confirm_too_late)
+    with pytest.raises(Refused) as refused:
+        settle(export.id, Outcome.DELIVERED, actor=ann, reason="?")
+    assert refused.value.code == "NOT_SETTLEABLE"
+    assert "meanwhile" in refused.value.message
+    export.refresh_from_db()
+    assert export.status == ErpExport.Status.PENDING
 
 
 def test_a_worker_that_was_quicker_is_seen(
