@@ -107,7 +107,9 @@ class ErpConnectionSerializer(
         help_text="How long the ERP may take to answer before an order counts as overdue.",
     )
     pause_code = Text(
-        read_only=True, help_text="Why it is paused: an error code, `NEVER_TESTED` or `BY_PERSON`."
+        read_only=True,
+        help_text="Why it is paused: an error code, `NEVER_TESTED` or `BY_PERSON`. A person who "
+        "pauses a connection that is paused already keeps its code: `paused_by` says who paused.",
     )
     pause_reason = Text(
         read_only=True, help_text="What the person wrote who has paused it; else the code."
