@@ -10,7 +10,7 @@ from typing import Any
 
 from django.db.models import Model, TextChoices
 
-from accounts.models import AuditEntry, Org, User
+from accounts.models import FORMER_ACTIONS, AuditEntry, Org, User
 from kernel.request_context import Origin, origin
 
 
@@ -29,11 +29,11 @@ class Action(TextChoices):
     ORDER_ACCEPTED_LATE = "order.accepted_late", "The ERP accepted late what was sent of an order"
 
     EXPORT_CANCELLED = "export.cancelled", "An export was taken back before it was sent"
-    EXPORT_SETTLED = "export.settled", "A person said what became of an export"
+    EXPORT_RESOLVED = "export.resolved", "A person said what became of an export"
     EXPORT_REQUESTED = "export.delivery_requested", "A waiting export was to be tried again at once"
 
     ACK_ASSIGNED = "ack.assigned", "A person said which export an answer is about"
-    ACK_TAKEN = "ack.taken", "A person accepted a conflicting or late ack"
+    ACK_ACCEPTED = "ack.accepted", "A person accepted a conflicting or late ack"
     ACK_DISMISSED = "ack.dismissed", "An answer was made to mean nothing"
 
     BATCH_CREATED = "batch.created", "A decision about many orders was made"
@@ -69,6 +69,11 @@ class Action(TextChoices):
 
     SECRET_REENCRYPTED = "secret.reencrypted", "A stored secret was encrypted with the first key"
     DATABASE_CLAIMED = "database.claimed", "An installation was made the one that delivers"
+
+
+def codes_of(action: str) -> list[str]:
+    """All codes under which entries of an action may be stored."""
+    return [action, *(old for old, new in FORMER_ACTIONS.items() if new == action)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

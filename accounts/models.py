@@ -1,6 +1,7 @@
 """Organisations, their members, API tokens, the audit log, and counts of attempts."""
 
 import uuid
+from typing import Final
 
 from django.contrib.auth.models import AbstractUser
 from django.core.serializers.json import DjangoJSONEncoder
@@ -123,6 +124,10 @@ class ApiToken(models.Model):
         return f"{self.prefix}… ({self.name})"
 
 
+# Actions that former releases have recorded under another code. Entries are never rewritten.
+FORMER_ACTIONS: Final = {"export.settled": "export.resolved", "ack.taken": "ack.accepted"}
+
+
 class AuditEntry(models.Model):
     """What somebody did, as `accounts.audit` has recorded it. The database refuses to change it.
 
@@ -160,7 +165,12 @@ class AuditEntry(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.action} {self.object_label}".strip()
+        return f"{self.present_action} {self.object_label}".strip()
+
+    @property
+    def present_action(self) -> str:
+        """What the action is called now."""
+        return FORMER_ACTIONS.get(self.action, self.action)
 
 
 class IdempotencyKey(models.Model):

@@ -12,7 +12,7 @@ from rest_framework import exceptions
 from rest_framework.response import Response
 
 from kernel.db import is_timeout
-from kernel.errors import Refused
+from kernel.errors import RuleViolation
 from kernel.limits import MAX_ERROR_LENGTH, MAX_ERRORS
 from kernel.problems import CONTENT_TYPE, Problem, WrongParameter, problem
 
@@ -32,7 +32,7 @@ def problem_details(error: Exception, context: dict[str, Any]) -> Response | Non
         error = exceptions.NotFound()
     elif isinstance(error, PermissionDenied):
         error = exceptions.PermissionDenied()
-    elif isinstance(error, Refused):
+    elif isinstance(error, RuleViolation):
         status = refusal_status(error.code)
         error = Problem(status, error.code, error.message, **error.extra)
     elif is_timeout(error):

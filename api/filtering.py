@@ -13,7 +13,7 @@ from django_filters.filterset import BaseFilterSet
 from rest_framework.filters import BaseFilterBackend
 from rest_framework.request import Request
 
-from api.pagination import NOT_A_MOMENT, SINCE, moment
+from api.pagination import NOT_A_DATETIME, SINCE, parse_iso_datetime
 from kernel.problems import WrongParameter
 
 M = TypeVar("M", bound=Model)
@@ -47,7 +47,7 @@ def narrowed(
     repeated = [
         name
         for name, values in given.lists()
-        if len(values) > 1 and not isinstance(filterset.filters.get(name), AnyOfFilter)
+        if len(values) > 1 and not isinstance(filterset.filters.get(name), MultipleChoiceFilter)
     ]
     if repeated:
         raise WrongParameter(dict.fromkeys(repeated, "Give it one value."))
@@ -81,7 +81,7 @@ class StrictFilterBackend(BaseFilterBackend):
 def _value(declared: filters.Filter) -> dict[str, Any]:
     """What a filter takes, as JSON Schema."""
     match declared:
-        case TrueOrFalseFilter():
+        case BooleanFilter():
             return {"type": "boolean"}
         case filters.MultipleChoiceFilter():
             return {"type": "array", "items": _one_of(declared)}
@@ -98,7 +98,7 @@ def _one_of(declared: filters.ChoiceFilter | filters.MultipleChoiceFilter) -> di
     return {"type": "string", "enum": [choice for choice, _ in declared.extra["choices"]]}
 
 
-class AnyOfFilter(filters.MultipleChoiceFilter):
+class MultipleChoiceFilter(filters.MultipleChoiceFilter):
     """One of several words, each given by a parameter of its own: `status=READY&status=ERROR`."""
 
     def __init__(self, **kwargs: Any) -> None:
@@ -106,7 +106,7 @@ class AnyOfFilter(filters.MultipleChoiceFilter):
         super().__init__(distinct=False, **kwargs)
 
 
-class TrueOrFalseFilter(filters.TypedChoiceFilter):
+class BooleanFilter(filters.TypedChoiceFilter):
     def __init__(self, **kwargs: Any) -> None:
         words = {"true": True, "false": False}
         super().__init__(choices=[(word, word) for word in words], coerce=words.get, **kwargs)
@@ -115,9 +115,9 @@ class TrueOrFalseFilter(filters.TypedChoiceFilter):
 class MomentField(forms.Field):
     def to_python(self, value: str | None) -> datetime | None:
         try:
-            return moment(value) if value else None
+            return parse_iso_datetime(value) if value else None
         except ValueError as e:
-            raise ValidationError(NOT_A_MOMENT) from e
+            raise ValidationError(NOT_A_DATETIME) from e
 
 
 class MomentFilter(filters.Filter):

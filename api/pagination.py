@@ -14,14 +14,14 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.utils.urls import replace_query_param
 
-from kernel.db import settled_before
+from kernel.db import committed_before
 from kernel.keyset import Key, after
 from kernel.problems import WrongParameter
 
 PAGE_SIZE: Final = 50
 MAX_PAGE_SIZE: Final = 200
 SINCE: Final = "updated_since"
-NOT_A_MOMENT: Final = "Enter a time with its zone, like 2025-12-01T08:00:00Z."
+NOT_A_DATETIME: Final = "Enter a time with its zone, like 2025-12-01T08:00:00Z."
 
 # Of a row: its value of the field by which the list is ordered, and its key.
 Position = tuple[Any, Any]
@@ -42,10 +42,10 @@ class KeysetPagination(BasePagination):
         self._is_feed = view.has_changes and SINCE in given
         if self._is_feed:
             try:
-                since = moment(given[SINCE])
+                since = parse_iso_datetime(given[SINCE])
             except ValueError as e:
-                raise WrongParameter({SINCE: NOT_A_MOMENT}) from e
-            queryset = queryset.filter(updated_at__gte=since, updated_at__lt=settled_before())
+                raise WrongParameter({SINCE: NOT_A_DATETIME}) from e
+            queryset = queryset.filter(updated_at__gte=since, updated_at__lt=committed_before())
             self._order = _choice(given.get("ordering", "updated_at"), ["updated_at"])
         else:
             self._order = _choice(given.get("ordering", view.orderings[0]), view.orderings)
@@ -124,7 +124,7 @@ def _position(model: type[Model], order: str, cursor: str | None) -> Position | 
         value, _, key = urlsafe_b64decode(padded).decode().partition(" ")
         field = _field(model, order)
         is_time = isinstance(field, DateTimeField)
-        at = moment(value) if is_time else field.to_python(value)
+        at = parse_iso_datetime(value) if is_time else field.to_python(value)
         return at, _field(model, "id").to_python(key)
     except (ValueError, ValidationError) as e:
         raise WrongParameter({"cursor": "Take it from `next` as it stands."}) from e
@@ -137,7 +137,7 @@ def _field(model: type[Model], order: str) -> "Field[Any, Any]":
     return field
 
 
-def moment(text: str) -> datetime:
+def parse_iso_datetime(text: str) -> datetime:
     """Return a time in UTC: databases do not take every offset. Raises ValueError."""
     # A plus sign that was not escaped has become a blank.
     at = parse_datetime(text.replace(" ", "+"))

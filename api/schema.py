@@ -42,7 +42,7 @@ def part(kind: str, name: str) -> Schema:
     return {"$ref": f"#/components/{kind}/{name}"}
 
 
-def refuses(*codes: str) -> Callable[[F], F]:
+def may_violate(*codes: str) -> Callable[[F], F]:
     """Name the codes by which the rules may refuse an action."""
 
     def declare(action: F) -> F:

@@ -35,7 +35,7 @@ class Text(serializers.CharField):
         return super().to_representation(value) or None
 
 
-class TrueOrFalse(serializers.BooleanField):
+class Boolean(serializers.BooleanField):
     """True or false, and no word or number that stands for it."""
 
     def to_internal_value(self, data: Any) -> bool:
@@ -111,7 +111,7 @@ class StrictModelSerializer(StrictSerializer[M], serializers.ModelSerializer[M])
         **serializers.ModelSerializer.serializer_field_mapping,
         models.CharField: Text,
         models.TextField: Text,
-        models.BooleanField: TrueOrFalse,
+        models.BooleanField: Boolean,
     }
 
 

@@ -48,14 +48,14 @@ class OrgViewSet(GenericViewSet[Any]):
         """The part of an object's data that its entity tag covers."""
         return data
 
-    def tagged(self, obj: Any, *, status: int = 200, **headers: str) -> Response:
+    def with_etag(self, obj: Any, *, status: int = 200, **headers: str) -> Response:
         """An answer that shows an object under its entity tag."""
         data = self.get_serializer(obj).data
         tag = entity_tag(self.versioned(data))
         return Response(data, status=status, headers={"ETag": tag, **headers})
 
     @contextmanager
-    def as_read(self, *, lock: bool = False) -> Iterator[Any]:
+    def with_if_match(self, *, lock: bool = False) -> Iterator[Any]:
         """The object; locked for the block if the client says by If-Match what it has read.
 
         Raises Http404, Problem (412).

@@ -27,11 +27,11 @@ _EXPORTS = {
     ErpExport.Status.ACKED: Tone.GOOD,
     ErpExport.Status.FAILED: Tone.BAD,
 }
-_VERDICTS = {
-    ErpAck.Verdict.APPLIED: Tone.GOOD,
-    ErpAck.Verdict.WAITING: Tone.BUSY,
-    ErpAck.Verdict.DUPLICATE: Tone.QUIET,
-    ErpAck.Verdict.DISMISSED: Tone.QUIET,
+_CLASSIFICATIONS = {
+    ErpAck.Classification.APPLIED: Tone.GOOD,
+    ErpAck.Classification.WAITING: Tone.BUSY,
+    ErpAck.Classification.DUPLICATE: Tone.QUIET,
+    ErpAck.Classification.DISMISSED: Tone.QUIET,
 }
 _STATES = {
     Batch.State.WAITING: Tone.BUSY,
@@ -79,13 +79,13 @@ def _codes(error: Mapping[str, Any]) -> str:
     return " ".join(code for name in ("code", "erp_code") if (code := error.get(name)))
 
 
-def verdict_badge(verdict: str) -> SafeString:
-    verdict = ErpAck.Verdict(verdict)
+def classification_badge(classification: str) -> SafeString:
+    classification = ErpAck.Classification(classification)
     # One word fits into a list; beside it, or on the ack's page, stands the reason.
-    return badge(verdict.lower(), _VERDICTS.get(verdict, Tone.BAD))
+    return badge(classification.lower(), _CLASSIFICATIONS.get(classification, Tone.BAD))
 
 
-def answer_badge(ack: ErpAck) -> SafeString:
+def ack_badge(ack: ErpAck) -> SafeString:
     """What an answer says about its order."""
     if ack.is_accepted is None:
         return badge("not understood", Tone.QUIET)

@@ -16,7 +16,7 @@ from django.template.response import TemplateResponse
 from accounts import audit, throttling
 from accounts.audit import Action
 from accounts.models import User
-from kernel.durations import in_words
+from kernel.durations import humanize
 
 WINDOW: Final = timedelta(minutes=15)
 _BY_ADDRESS = "logins by address"
@@ -81,7 +81,7 @@ class ThrottledLoginSite(AdminSite):
                 {
                     **self.each_context(request),
                     "title": "Too many failed logins",
-                    "wait": in_words(timedelta(seconds=e.seconds)),
+                    "wait": humanize(timedelta(seconds=e.seconds)),
                 },
                 status=429,
                 headers={"Retry-After": str(e.seconds)},

@@ -48,7 +48,7 @@ class OrderflowAdminSite(StartPage):
     def each_context(self, request: HttpRequest) -> dict[str, Any]:
         context = super().each_context(request)
         if context["has_permission"]:
-            context["other_instance"] = ownership.objection()
+            context["other_instance"] = ownership.denial_reason()
         return context
 
     def search_view(self, request: HttpRequest) -> HttpResponse:

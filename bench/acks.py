@@ -25,7 +25,7 @@ from tests.builders import a_connection, a_user, an_org, some_exports
 from tests.dropzones import openssh_config
 from tests.servers import OpenSSHServer, TcpProxy
 
-from .copies import copy_answers, copy_exports, settle
+from .copies import copy_acks, copy_exports, settle
 from .measuring import report
 
 ACKS = 10_000
@@ -83,7 +83,7 @@ class Site:
             payload="NULL",
             archived_at="now()",
         )
-        copy_answers(self.id)
+        copy_acks(self.id)
         settle()
 
     def _next(self, count: int) -> range:
@@ -112,8 +112,8 @@ def _poll(connection_id: UUID, rounds: int) -> Polled:
         summary = poll(connection_id)
         took = time.perf_counter() - began
         assert not summary.errors, summary
-        applied += summary.verdicts["APPLIED"]
-        if not rounds and seconds and not summary.verdicts["APPLIED"]:
+        applied += summary.classifications["APPLIED"]
+        if not rounds and seconds and not summary.classifications["APPLIED"]:
             break
         seconds.append(took)
         if len(seconds) == rounds:

@@ -5,8 +5,8 @@ answered, and each is timed from the moment it was due. They are compared with a
 same run: `bench.bare.BareViewSet`, which asks for a token and a permission like every view of the
 API and answers `{}`. What Django takes for a view that asks for nothing stands beside it.
 
-No worker runs: it would take turns with the web server on the processors. So the bell, which hangs
-in the queue until a worker hears it, is rung by one push a minute only.
+No worker runs: it would take turns with the web server on the processors. So only one push a
+minute enqueues a delivery, which stays in the queue.
 """
 
 import os
@@ -33,7 +33,7 @@ from tests.builders import a_connection, an_approved_order, an_org, some_exports
 from tests.processes import web
 from tests.servers.process import HOST, free_port, kill_tree
 
-from .copies import copy_answers, copy_exports, settle
+from .copies import copy_acks, copy_exports, settle
 from .measuring import report
 
 FEW, MANY = 10_000, 1_000_000  # exports in the table
@@ -94,7 +94,7 @@ class Shop:
             acked_at=_AT,
             **times,
         )
-        copy_answers(self.connection.id)
+        copy_acks(self.connection.id)
         ErpConnection.objects.filter(id=self.connection.id).update(last_poll_at=Now())
 
     def questions(self, exports: int) -> dict[str, str]:

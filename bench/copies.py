@@ -33,12 +33,12 @@ def copy_exports(
     _copy(pattern, numbers, **names, **changes)
 
 
-def copy_answers(connection_id: UUID) -> None:
+def copy_acks(connection_id: UUID) -> None:
     """Insert an applied answer to each copy that was archived as acknowledged."""
     with _loading() as cursor:
         cursor.execute(
             "INSERT INTO erp_ack (org_id, erp_connection_id, export_id, filename, sha256, size,"
-            " raw, is_accepted, erp_order_id, verdict, reason, seen_at)"
+            " raw, is_accepted, erp_order_id, findings, reason, seen_at)"
             " SELECT org_id, erp_connection_id, id, 'ack_' || filename, md5(filename), 60,"
             " '{}', true, 'SO-1', 'APPLIED', '', acked_at FROM erp_export"
             " WHERE erp_connection_id = %s AND status = 'ACKED' AND archived_at IS NOT NULL"

@@ -15,13 +15,13 @@ from django.test import Client, override_settings
 
 from accounts.models import User
 from connectors.models import ErpConnection
-from exports.models import ErpExport, TallyProgress
+from exports.models import CounterProgress, ErpExport
 from exports.reporting import counters
-from kernel.db import Now, settled_before
+from kernel.db import Now, committed_before
 from orders.models import Customer
 from tests.builders import a_connection, a_user, an_org, some_exports
 
-from .copies import copy_answers, copy_exports, settle
+from .copies import copy_acks, copy_exports, settle
 from .measuring import report, timed
 
 FEW, MANY = 10_000, 1_000_000  # exports in the table
@@ -105,7 +105,7 @@ class Shop:
                 " created_at FROM erp_export WHERE erp_connection_id = %s AND status <> 'PENDING'",
                 [self.connection.id],
             )
-        copy_answers(self.connection.id)
+        copy_acks(self.connection.id)
         ErpConnection.objects.filter(id=self.connection.id).update(last_poll_at=Now())
 
 
@@ -164,14 +164,14 @@ def _fastest_answer(client: Client, path: str) -> float:
 
 
 def _count_events(exports: int) -> None:
-    """Let the tallies catch up, as a worker does once a minute."""
+    """Let the counters catch up, as a worker does once a minute."""
     counters.count_events()
-    noted = TallyProgress.objects.get()
-    while settled_before() <= noted.noted_at:
+    before = CounterProgress.objects.get()
+    while committed_before() <= before.high_watermark_at:
         time.sleep(0.1)
     began = time.perf_counter()
     while counters.count_events():
         pass
     seconds = time.perf_counter() - began
-    events = TallyProgress.objects.get().counted - noted.counted
+    events = CounterProgress.objects.get().position - before.position
     report(f"count the events of {exports} exports", events_per_s=round(events / seconds))

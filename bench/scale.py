@@ -20,7 +20,7 @@ from django.test import Client, override_settings
 from django.test.utils import CaptureQueriesContext
 
 from exports.acks.poller import poll
-from exports.delivery.dispatch import due_connections, ring_due_connections
+from exports.delivery.dispatch import due_connections, wake_due_connections
 from exports.delivery.protocol import deliver
 from exports.models import ErpExport
 from tests.api import EXPORTS, client, person
@@ -28,7 +28,7 @@ from tests.builders import a_connection, a_user, an_org, some_exports
 from tests.dropzones import openssh_config
 from tests.servers import OpenSSHServer
 
-from .copies import copy_answers, copy_exports, settle
+from .copies import copy_acks, copy_exports, settle
 from .measuring import report, seconds_of
 from .plans import found_by, write_page
 from .workers import working
@@ -64,7 +64,7 @@ def _workers() -> None:
             settle()
             most = waiting.count()
             with working(WORKERS=str(workers)):
-                ring_due_connections()
+                wake_due_connections()
                 # From the first batches on, so that the start of the workers is not in it.
                 while (left := waiting.count()) > 0.9 * most:
                     time.sleep(0.01)
@@ -119,7 +119,7 @@ class _Ledger:
             archived_at="now()",
             next_attempt_at="NULL",
         )
-        copy_answers(self.connection.id)
+        copy_acks(self.connection.id)
         settle()
 
     def wait(self) -> None:
@@ -139,7 +139,7 @@ class _Ledger:
         assert deliver(self.connection.id).sent == AT_ONCE
 
     def poll(self) -> None:
-        assert poll(self.connection.id).verdicts["APPLIED"] == AT_ONCE
+        assert poll(self.connection.id).classifications["APPLIED"] == AT_ONCE
 
     @override_settings(ALLOWED_HOSTS=["testserver"])
     def list(self) -> None:

@@ -1,4 +1,4 @@
-"""The processes of a run: workers that die, freeze and are replaced; the clerk and the ERP."""
+"""The processes of a run: workers that die, freeze and are replaced; the generator and the ERP."""
 
 import ctypes
 import multiprocessing
@@ -14,8 +14,8 @@ from pathlib import Path
 
 import psutil
 
-from chaos.clerk import push_in_a_trickle
 from chaos.erp import consume
+from chaos.generator import push_in_a_trickle
 from chaos.plan import Plan
 from chaos.worker import LIFETIME_SECONDS, work
 
@@ -37,17 +37,19 @@ class Crew:
         self._plan = plan
         self._chance = random.Random(plan.seed)
         self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload(["chaos.nursery"])
+        self._context.set_forkserver_preload(["chaos.fixtures"])
         self._workers: list[_Worker] = []
         self._born = 0
         self.kills = self.stops = self.crashed = 0
-        self.diary, self.ledger, self.record = (notes / n for n in ("diary", "ledger", "record"))
-        for path in (self.diary, self.ledger, self.record):
+        self.history, self.ledger, self.record = (
+            notes / n for n in ("history", "ledger", "record")
+        )
+        for path in (self.history, self.ledger, self.record):
             path.touch()
         self._erp = self._start(consume, folders, self.record, plan.seed)
         while not self.record.read_text():
             time.sleep(0.01)
-        self._clerk = self._start(push_in_a_trickle, plan, slugs, self.ledger)
+        self._generator = self._start(push_in_a_trickle, plan, slugs, self.ledger)
 
     def tend(self, *, is_struck: bool = True) -> None:
         """Replace the dead, wake those that were stopped long enough, end those of old age."""
@@ -70,7 +72,7 @@ class Crew:
                 worker.process.kill()
         while len(self._workers) < self._plan.workers:
             self._born += 1
-            arguments = (self._plan, self._born, self.diary)
+            arguments = (self._plan, self._born, self.history)
             process = self._start(work, *arguments, is_struck=is_struck)
             self._workers.append(_Worker(process, now))
 
@@ -87,10 +89,10 @@ class Crew:
             os.kill(worker.process.pid or 0, signal.SIGSTOP)
 
     def close_the_office(self) -> None:
-        """Let the clerk finish the order at hand; nothing is pushed any more."""
-        self._clerk.terminate()
-        self._clerk.join()
-        self.crashed += self._clerk.exitcode != 0
+        """Let the generator finish the order at hand; nothing is pushed any more."""
+        self._generator.terminate()
+        self._generator.join()
+        self.crashed += self._generator.exitcode != 0
 
     def dismiss(self) -> None:
         """Kill all workers; these kills are not counted."""
@@ -102,7 +104,7 @@ class Crew:
     def end(self) -> None:
         """Kill everybody."""
         self.dismiss()
-        for process in (self._clerk, self._erp):
+        for process in (self._generator, self._erp):
             process.kill()
             process.join()
 

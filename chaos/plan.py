@@ -12,7 +12,7 @@ MODES = ("posix", "plain", "filesystem")
 class Plan:
     """One run. It goes on until `orders` are sent and `kills` have hit, at most `seconds` long.
 
-    `chance`: how likely a worker is struck at each of the moments of chaos/strikes.py.
+    `chance`: how likely a worker is struck at each of the moments of chaos/faults.py.
     `at`: the only such moment, say "published"; empty: all of them.
     `protocol`: "delivery" is the service's own, "obvious" the wrong one of chaos/obvious.py.
     `is_soak`: one worker that is not struck, for as long as it takes.

@@ -1,4 +1,4 @@
-"""One run: build, push, break, mend, wait, judge."""
+"""One run: build, push, break, mend, wait, check."""
 
 import random
 import time
@@ -13,12 +13,12 @@ from typing import Any, TypeVar
 from django.db import DatabaseError, connection
 
 from accounts.models import User
+from chaos.checker import check, watch_the_database
 from chaos.crew import Crew
+from chaos.nemesis import Nemesis
 from chaos.plan import Plan
 from chaos.site import Site, a_site
 from chaos.soak import Gauge
-from chaos.verdict import judge, watch_the_database
-from chaos.weather import Weather
 from connectors import circuit_breaker
 from connectors.models import ErpConnection
 from exports.delivery import cleanup
@@ -27,7 +27,7 @@ from tests.builders import a_connection, a_user, an_org
 from tests.servers import Postgres
 from tests.servers.process import scratch_folder
 
-_SETTLING_SECONDS = 60
+_RESOLVING_SECONDS = 60
 _KILL_EVERY = 0.25
 _STOP_EVERY = 1.5
 T = TypeVar("T")
@@ -42,23 +42,23 @@ def run(plan: Plan, postgres: Postgres, dropzone_root: Path) -> dict[str, Any]:
         slugs = _clients(plan, site)
         crew = Crew(plan, slugs, site.exports, scratch_folder("notes"))
         stack.callback(crew.end)
-        weather = Weather(plan, site, postgres)
-        grown = _soak(plan, crew, weather, slugs) if plan.is_soak else []
+        nemesis = Nemesis(plan, site, postgres)
+        grown = _soak(plan, crew, nemesis, slugs) if plan.is_soak else []
         if not plan.is_soak:
-            _break(plan, crew, weather, slugs)
-        _mend(crew, weather, slugs)
+            _break(plan, crew, nemesis, slugs)
+        _mend(crew, nemesis, slugs)
         report: dict[str, Any] = {"mode": plan.mode, "protocol": plan.protocol}
         kills, stops = crew.kills, crew.stops
         _tidy(site)
-        verdict = asdict(judge(site, record=crew.record, ledger=crew.ledger, slugs=slugs))
-        violated = grown + verdict.pop("violated")
+        findings = asdict(check(site, record=crew.record, ledger=crew.ledger, slugs=slugs))
+        violated = grown + findings.pop("violated")
         if crew.crashed:
             violated.append(f"harness: {crew.crashed} processes ended in an error of their own")
-        report |= {"orders": verdict.pop("orders"), "kills": kills, "stops": stops, **verdict}
+        report |= {"orders": findings.pop("orders"), "kills": kills, "stops": stops, **findings}
         report |= {
             "evidence": _evidence(slugs),
-            "kills_at": dict(Counter(crew.diary.read_text().splitlines()).most_common()),
-            "weather": dict(weather.seen),
+            "kills_at": dict(Counter(crew.history.read_text().splitlines()).most_common()),
+            "nemesis": dict(nemesis.seen),
             "seconds": round(time.monotonic() - began, 1),
             "seed": plan.seed,
         }
@@ -78,13 +78,13 @@ def _clients(plan: Plan, site: Site) -> list[str]:
     return slugs
 
 
-def _break(plan: Plan, crew: Crew, weather: Weather, slugs: list[str]) -> None:
+def _break(plan: Plan, crew: Crew, nemesis: Nemesis, slugs: list[str]) -> None:
     chance = random.Random(plan.seed + 2)
     ends = time.monotonic() + plan.seconds
     next_kill = next_stop = next_look = 0.0
     while (now := time.monotonic()) < ends:
         crew.tend()
-        weather.pass_time()
+        nemesis.pass_time()
         if now >= next_kill:
             crew.kill_one()
             next_kill = now + chance.expovariate(1 / _KILL_EVERY)
@@ -100,7 +100,7 @@ def _break(plan: Plan, crew: Crew, weather: Weather, slugs: list[str]) -> None:
         time.sleep(0.01)
 
 
-def _soak(plan: Plan, crew: Crew, weather: Weather, slugs: list[str]) -> list[str]:
+def _soak(plan: Plan, crew: Crew, nemesis: Nemesis, slugs: list[str]) -> list[str]:
     """Let one worker deliver everything; return what grew in it."""
     ends = time.monotonic() + plan.seconds
     crew.tend(is_struck=False)
@@ -114,23 +114,23 @@ def _soak(plan: Plan, crew: Crew, weather: Weather, slugs: list[str]) -> list[st
             next_look = now + 1
             if gauge.is_due(sent):
                 gauge.read(sent)
-        weather.pass_time()
+        nemesis.pass_time()
         crew.tend(is_struck=False)
         time.sleep(0.01)
-    weather.clear()
+    nemesis.clear()
     if not crew.crashed:
         gauge.read(sent)
     return gauge.violations()
 
 
-def _mend(crew: Crew, weather: Weather, slugs: list[str]) -> None:
+def _mend(crew: Crew, nemesis: Nemesis, slugs: list[str]) -> None:
     """End all faults and wait, not for ever, until nothing is on its way."""
-    weather.clear()
+    nemesis.clear()
     kills, stops = crew.kills, crew.stops
-    # First of all the stopped ones, who may hold locks that the clerk waits for.
+    # First of all the stopped ones, who may hold locks that the generator waits for.
     crew.dismiss()
     crew.close_the_office()
-    ends = time.monotonic() + _SETTLING_SECONDS
+    ends = time.monotonic() + _RESOLVING_SECONDS
     while _patiently(lambda: _on_their_way(slugs)) and time.monotonic() < ends:
         crew.tend(is_struck=False)
         time.sleep(0.05)
@@ -142,7 +142,7 @@ def _tidy(site: Site) -> None:
     """Sweep once everybody who could still write is gone; leases of the dead run out first."""
     ends = time.monotonic() + 5
     while site.staging_files() and time.monotonic() < ends:
-        cleanup.sweep(settled_after=timedelta(0))
+        cleanup.clean_up(minimum_age=timedelta(0))
         time.sleep(0.1)
 
 

@@ -13,8 +13,8 @@ from django.conf import settings
 from django.db import DatabaseError, connection
 
 from chaos import obvious
+from chaos.faults import Faults
 from chaos.plan import Plan
-from chaos.strikes import Strikes
 from connectors import circuit_breaker, lease
 from exports.delivery import cleanup, protocol
 from exports.delivery.dispatch import due_connections
@@ -23,28 +23,28 @@ from kernel import backoff
 # No worker lives so long, and no stall holds its last request back for the rest of it: whoever
 # noted a staging name so long ago will not write it any more.
 LIFETIME_SECONDS = 10.0
-SETTLED_AFTER = timedelta(seconds=15)
+MINIMUM_AGE = timedelta(seconds=15)
 
 
-def work(plan: Plan, number: int, diary: Path, *, is_struck: bool) -> None:
+def work(plan: Plan, number: int, history: Path, *, is_struck: bool) -> None:
     """Deliver until killed, or until the harness is gone."""
     chance = random.Random(plan.seed * 100_003 + number)
     hurry(chance)
     if is_struck:
-        strikes = Strikes(
-            seed=chance.getrandbits(32), chance=plan.chance, only=plan.at, diary=diary
+        faults = Faults(
+            seed=chance.getrandbits(32), chance=plan.chance, only=plan.at, history=history
         )
-        strikes.install()
+        faults.install()
     deliver = obvious.deliver if plan.protocol == "obvious" else protocol.deliver
-    nursery = os.getppid()
-    while os.getppid() == nursery:
+    fixtures = os.getppid()
+    while os.getppid() == fixtures:
         try:
             due = list(due_connections().values_list("id", flat=True))
             chance.shuffle(due)
             for connection_id in due:
                 deliver(connection_id)
             if chance.random() < 0.05:
-                cleanup.sweep(settled_after=SETTLED_AFTER)
+                cleanup.clean_up(minimum_age=MINIMUM_AGE)
         except DatabaseError:
             connection.close()
         time.sleep(0.01)

@@ -95,11 +95,11 @@ def may_read(connection: ErpConnection) -> bool:
 def record_success(connection_id: UUID) -> None:
     """Note that the connection works: forget its failures."""
     ErpConnection.objects.filter(id=connection_id).filter(
-        Q(failures__gt=0) | Q(slow_since__isnull=False) | Q(last_error__isnull=False)
+        Q(failures__gt=0) | Q(degraded_since__isnull=False) | Q(last_error__isnull=False)
     ).update(
         failures=0,
         failing_since=None,
-        slow_since=None,
+        degraded_since=None,
         retry_at=None,
         last_error=None,
         updated_at=Now(),
@@ -115,7 +115,7 @@ def record_poll(connection_id: UUID, *, is_delivering: bool) -> None:
     if not is_delivering and reached.exists():
         record_success(connection_id)
     else:
-        reached.filter(failures=0).update(slow_since=None)
+        reached.filter(failures=0).update(degraded_since=None)
 
 
 def pause(connection_id: UUID, *, reason: str, actor: User) -> bool:
@@ -235,9 +235,9 @@ def require_test(connection_id: UUID) -> None:
     changed.filter(paused_by__isnull=False).update(pause_code=BY_PERSON)
 
 
-def note_slow(connection_id: UUID) -> None:
-    """Note that the server may take long to answer: the connection is served in the slow lane."""
-    ErpConnection.objects.filter(id=connection_id).update(slow_since=Now())
+def note_degraded(connection_id: UUID) -> None:
+    """Note that the server may take long to answer: the connection counts as degraded."""
+    ErpConnection.objects.filter(id=connection_id).update(degraded_since=Now())
 
 
 def note_missing_folder(connection_id: UUID) -> None:

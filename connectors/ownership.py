@@ -30,7 +30,7 @@ def is_ours() -> Exists:
     return Exists(ours())
 
 
-def objection() -> str:
+def denial_reason() -> str:
     """Why nothing is delivered, polled or moved, and what to do about it; empty if all is."""
     owner = DeliveryInstance.objects.annotate(here=DatabaseIdentity()).first()
     ours = settings.DELIVERY_INSTANCE
@@ -53,7 +53,7 @@ def objection() -> str:
 
 def require() -> None:
     """Raises OtherInstance unless this installation may deliver."""
-    if text := objection():
+    if text := denial_reason():
         raise OtherInstance(text)
 
 

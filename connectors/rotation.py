@@ -14,7 +14,7 @@ from connectors.fields import EncryptedConfigField
 
 
 @dataclass(slots=True)
-class Summary:
+class RotationSummary:
     """How many values are encrypted anew, and how many were already; `unreadable`: which ones no
     key opens, as "<table>.<column> <id>"."""
 
@@ -23,13 +23,13 @@ class Summary:
     unreadable: list[str] = field(default_factory=list)
 
 
-def rotate() -> Summary:
+def rotate() -> RotationSummary:
     """Encrypt with the first key what is not; may be repeated, and ended at any moment.
 
     Each row is locked for itself: who changes it meanwhile comes before or after. Nothing else of
     the row changes, for what it says stays the same.
     """
-    summary = Summary()
+    summary = RotationSummary()
     for model, column in _encrypted_fields():
         for key in model._default_manager.values_list("pk", flat=True).order_by("pk").iterator():
             try:
@@ -40,7 +40,7 @@ def rotate() -> Summary:
 
 
 def _rotate_row(
-    model: type[models.Model], column: EncryptedConfigField, key: Any, summary: Summary
+    model: type[models.Model], column: EncryptedConfigField, key: Any, summary: RotationSummary
 ) -> None:
     row = model._default_manager.filter(pk=key)
     with transaction.atomic():

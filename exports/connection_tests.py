@@ -16,7 +16,7 @@ from connectors.models import ConnectionTest, ErpConnection
 from connectors.port import ReportStep
 from exports.delivery import bulkhead
 from kernel.db import Now, db_now
-from kernel.errors import Refused
+from kernel.errors import RuleViolation
 
 # A test that has not ended by then was lost with its worker.
 _LOST_AFTER = timedelta(minutes=3)
@@ -28,14 +28,14 @@ _TESTS_PER_MINUTE = 10
 def request_test(connection: ErpConnection, *, actor: User) -> ConnectionTest:
     """Ask a worker for a test; return the one that is on its way already, if there is one.
 
-    Raises Refused: OTHER_INSTANCE; TOO_MANY_TESTS with the seconds to wait as `retry_after`.
+    Raises RuleViolation: OTHER_INSTANCE; TOO_MANY_TESTS with the seconds to wait as `retry_after`.
     """
-    if objection := ownership.objection():
-        raise Refused("OTHER_INSTANCE", objection)
+    if denial_reason := ownership.denial_reason():
+        raise RuleViolation("OTHER_INSTANCE", denial_reason)
     if wait := throttling.count(
         "connection tests", str(actor.pk), limit=_TESTS_PER_MINUTE, seconds=60
     ):
-        raise Refused(
+        raise RuleViolation(
             "TOO_MANY_TESTS",
             f"You have asked for too many connection tests. Try again in {wait} s.",
             retry_after=wait,
@@ -48,29 +48,29 @@ def request_test(connection: ErpConnection, *, actor: User) -> ConnectionTest:
             audit.record(Action.CONNECTION_TESTED, connection, actor=actor)
             if not row.last_test_success:
                 # It may be as silent as it was: that must not hold up others.
-                circuit_breaker.note_slow(row.id)
+                circuit_breaker.note_degraded(row.id)
         key = test.id
-        transaction.on_commit(lambda: ring_waiting(key), robust=True)
+        transaction.on_commit(lambda: wake_waiting(key), robust=True)
     return test
 
 
-def ring_waiting(*only: UUID) -> int:
+def wake_waiting(*only: UUID) -> int:
     """Ring a worker for the tests that nobody has begun, all or `only` some; return how many."""
     now = db_now()
     waiting = ConnectionTest.objects.filter(
-        _unfinished(), Q(rung_at=None) | Q(rung_at__lt=now - _RING_AGAIN), started_at=None
+        _unfinished(), Q(enqueued_at=None) | Q(enqueued_at__lt=now - _RING_AGAIN), started_at=None
     )
     if only:
         waiting = waiting.filter(id__in=only)
     keys = list(waiting.values_list("id", flat=True))
-    ConnectionTest.objects.filter(id__in=keys).update(rung_at=now)
+    ConnectionTest.objects.filter(id__in=keys).update(enqueued_at=now)
     for key in keys:
         async_task("worker.tasks.test_connection", str(key))
     return len(keys)
 
 
 def run(test_id: UUID) -> None:
-    """Do a test that nobody has begun. While the connection is being served it waits to be rung."""
+    """Do a test that no worker has begun. It stays enqueued while the connection is being served."""
     test = ConnectionTest.objects.select_related("connection").get(id=test_id)
     held = bulkhead.acquire(test.connection_id)
     if held is None:

@@ -12,12 +12,12 @@ from django.db.models import F
 from connectors.models import ErpConnection
 from exports.models import ErpAck, ErpExport
 from notifications.models import EventType
-from notifications.outbox import announce
+from notifications.outbox import publish_event
 
 Status = ErpExport.Status
 
 
-def announce_exports(
+def publish_export_events(
     event_type: EventType, exports: Iterable[ErpExport], *, by_person: bool
 ) -> None:
     """Tell of exports to which the same has happened."""
@@ -25,10 +25,10 @@ def announce_exports(
     for export in exports:
         by_org[export.org_id].append(export.id)
     for org_id, ids in by_org.items():
-        announce(event_type, org_id, partial(_described, ids), by_mail=not by_person)
+        publish_event(event_type, org_id, partial(_described, ids), by_mail=not by_person)
 
 
-def announce_overdue(before: ErpConnection, polled_at: datetime) -> None:
+def publish_overdue_events(before: ErpConnection, polled_at: datetime) -> None:
     """Tell of the exports that a poll makes overdue; `before` is the connection as it was."""
     overdue = ErpExport.objects.filter(
         erp_connection=before, status=Status.SENT, ack_due_at__lt=polled_at
@@ -37,15 +37,17 @@ def announce_overdue(before: ErpConnection, polled_at: datetime) -> None:
         overdue = overdue.filter(ack_due_at__gte=before.last_poll_at)
     ids = list(overdue.values_list("id", flat=True))
     if ids:
-        announce(EventType.EXPORT_OVERDUE, before.org_id, lambda: _described(ids))
+        publish_event(EventType.EXPORT_OVERDUE, before.org_id, lambda: _described(ids))
 
 
-def announce_conflicts(org_id: UUID, acks: Sequence[ErpAck], *, by_person: bool = False) -> None:
+def publish_conflict_events(
+    org_id: UUID, acks: Sequence[ErpAck], *, by_person: bool = False
+) -> None:
     """Tell of answers that contradict earlier ones."""
     if not acks:
         return
     by_export = {ack.export_id: ack for ack in acks if ack.export_id}
-    announce(
+    publish_event(
         EventType.ACK_CONFLICT,
         org_id,
         lambda: (

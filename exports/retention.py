@@ -88,12 +88,14 @@ def _in_archive(finished: QuerySet[ErpExport], before: datetime) -> QuerySet[Erp
 
 
 def _with_events(finished: QuerySet[ErpExport], before: datetime) -> QuerySet[ErpExport]:
-    # The janitor finds its staging files by them.
+    # The cleanup finds its staging files by them.
     return _old(finished, before).exclude(TO_CLEAN_UP).filter(events_pruned_at=None)
 
 
 def _with_text(finished: QuerySet[ErpExport], before: datetime) -> QuerySet[ErpAck]:
-    settled = ErpAck.objects.exclude(ErpAck.OPEN).exclude(verdict=ErpAck.Verdict.WAITING)
+    settled = ErpAck.objects.exclude(ErpAck.OPEN).exclude(
+        classification=ErpAck.Classification.WAITING
+    )
     return settled.filter(
         Q(export=None) | Q(export__in=finished),
         seen_at__lt=before,

@@ -72,7 +72,7 @@ def db_now() -> datetime:
     return datetime.now(UTC)
 
 
-def settled_before() -> datetime:
+def committed_before() -> datetime:
     """A moment such that no row will appear any more that was written, by NOW(), before it.
 
     NOW() is when a transaction began, so a row may come to light long after its time. This moment

@@ -7,7 +7,7 @@ from django.db import transaction
 
 
 @contextmanager
-def rehearsal() -> Iterator[None]:
+def dry_run() -> Iterator[None]:
     """Run the block for its answer or its error alone: what it writes is rolled back.
 
     So a confirmation page tells what will happen by the very rules that will then apply. For

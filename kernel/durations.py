@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 
-def in_words(duration: timedelta) -> str:
+def humanize(duration: timedelta) -> str:
     """To about two digits, which is as much as a person takes in: 0.4 s, 12 s, 3 min, 5 h, 2 d."""
     seconds = duration.total_seconds()
     if seconds < 10:

@@ -3,7 +3,7 @@
 from uuid import UUID
 
 
-class Refused(Exception):
+class RuleViolation(Exception):
     """Nothing was changed. `code` is stable; `message` says why and what to do.
 
     `extra` holds what a client may need besides, such as the id of what stands in the way.

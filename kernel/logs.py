@@ -13,7 +13,7 @@ _ids: ContextVar[Mapping[str, str]] = ContextVar("ids", default=MappingProxyType
 
 
 @contextmanager
-def about(**ids: UUID) -> Iterator[None]:
+def log_context(**ids: UUID) -> Iterator[None]:
     """Let the lines that are written meanwhile carry these ids as well."""
     token = _ids.set({**_ids.get(), **{name: str(value) for name, value in ids.items()}})
     try:

@@ -8,23 +8,23 @@ from connectors import signals
 from connectors.errors import CATALOGUE, ConnectorError
 from connectors.models import ErpConnection
 from notifications.models import EventType
-from notifications.outbox import announce
+from notifications.outbox import publish_event
 
 
 @receiver(signals.paused)
 def _paused(connection: ErpConnection, **kwargs: Any) -> None:
     by_error = connection.system_pause_code in CATALOGUE
-    _announce(EventType.CONNECTION_PAUSED, connection, by_mail=by_error)
+    _publish(EventType.CONNECTION_PAUSED, connection, by_mail=by_error)
 
 
 @receiver(signals.recovered)
 def _recovered(connection: ErpConnection, **kwargs: Any) -> None:
     # Also if it was paused anew meanwhile, until its test: those who heard of a pause want to know.
-    _announce(EventType.CONNECTION_RECOVERED, connection, by_mail=connection.paused_by is None)
+    _publish(EventType.CONNECTION_RECOVERED, connection, by_mail=connection.paused_by is None)
 
 
-def _announce(event_type: EventType, connection: ErpConnection, *, by_mail: bool) -> None:
-    announce(
+def _publish(event_type: EventType, connection: ErpConnection, *, by_mail: bool) -> None:
+    publish_event(
         event_type,
         connection.org_id,
         lambda: [

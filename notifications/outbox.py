@@ -25,7 +25,7 @@ MAILED = frozenset(
 )
 
 
-def announce(
+def publish_event(
     event_type: EventType,
     org_id: UUID,
     describe: Callable[[], Iterable[Mapping[str, Any]]],

@@ -23,7 +23,7 @@ SNIPPET_BYTES = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class PostResponse:
     """What came of a request: `error` is a sentence, empty after a status of 2xx.
 
     `snippet` is the beginning of what was answered, as text without control characters.
@@ -35,7 +35,7 @@ class Answer:
     snippet: str = ""
 
 
-def objection(url: str) -> str:
+def denial_reason(url: str) -> str:
     """Why nothing is ever sent to a URL, as a sentence; empty if it may be."""
     try:
         parts = urlsplit(url)
@@ -52,10 +52,10 @@ def objection(url: str) -> str:
     return ""
 
 
-def post(url: str, body: bytes, headers: Mapping[str, str]) -> Answer:
+def post(url: str, body: bytes, headers: Mapping[str, str]) -> PostResponse:
     """POST once and read a little of the answer. No redirect is followed, nothing is raised."""
     began = time.monotonic()
-    status, error, snippet = None, objection(url), ""
+    status, error, snippet = None, denial_reason(url), ""
     if not error:
         try:
             status, snippet = _exchange(urlsplit(url), body, headers)
@@ -72,7 +72,7 @@ def post(url: str, body: bytes, headers: Mapping[str, str]) -> Answer:
     elif status is not None and not 200 <= status < 300:
         error = f"The server answered with status {status}."
     milliseconds = round((time.monotonic() - began) * 1000)
-    return Answer(status=status, milliseconds=milliseconds, error=error, snippet=snippet)
+    return PostResponse(status=status, milliseconds=milliseconds, error=error, snippet=snippet)
 
 
 def _exchange(parts: SplitResult, body: bytes, headers: Mapping[str, str]) -> tuple[int, str]:

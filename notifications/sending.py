@@ -25,8 +25,8 @@ from kernel.db import db_now, retried
 from kernel.failpoints import failpoint
 from notifications import signing
 from notifications.models import EventType, Notification, Webhook, WebhookAttempt
-from notifications.outbox import announce
-from notifications.posting import CONNECT_SECONDS, EXCHANGE_SECONDS, Answer, post
+from notifications.outbox import publish_event
+from notifications.posting import CONNECT_SECONDS, EXCHANGE_SECONDS, PostResponse, post
 
 logger = logging.getLogger(__name__)
 
@@ -108,10 +108,10 @@ def _messages(webhook: Webhook, notifications: Iterable[Notification]) -> list[_
     ]
 
 
-def _send(message: _Message) -> Answer:
+def _send(message: _Message) -> PostResponse:
     """Runs in a thread of its own: without the database."""
     if message.error:
-        return Answer(milliseconds=0, error=message.error)
+        return PostResponse(milliseconds=0, error=message.error)
     notification = message.notification
     body = json.dumps(
         {
@@ -127,7 +127,7 @@ def _send(message: _Message) -> Answer:
 
 @retried
 @transaction.atomic
-def _record(messages: Sequence[_Message], answers: Sequence[Answer]) -> None:
+def _record(messages: Sequence[_Message], answers: Sequence[PostResponse]) -> None:
     now = db_now()
     answered = defaultdict(list)
     for message, answer in zip(messages, answers, strict=True):
@@ -137,7 +137,9 @@ def _record(messages: Sequence[_Message], answers: Sequence[Answer]) -> None:
         _note(webhook, answered[webhook.id], now)
 
 
-def _note(webhook: Webhook, answered: Sequence[tuple[_Message, Answer]], now: datetime) -> None:
+def _note(
+    webhook: Webhook, answered: Sequence[tuple[_Message, PostResponse]], now: datetime
+) -> None:
     # One that became too old meanwhile may be pruned; none is from here on.
     told = Notification.objects.filter(id__in=[message.notification.id for message, _ in answered])
     kept = set(told.select_for_update(no_key=True, of=["self"]).values_list("id", flat=True))
@@ -189,7 +191,7 @@ def _disable(webhook: Webhook, now: datetime) -> None:
     Webhook.objects.filter(id=webhook.id).update(
         active=False, disabled_at=now, disabled_reason=reason
     )
-    announce(
+    publish_event(
         EventType.WEBHOOK_DISABLED,
         webhook.org_id,
         lambda: [{"webhook_id": webhook.id, "url": webhook.url, "reason": reason}],

@@ -21,7 +21,7 @@ _OUTDATED: Final = "The database lacks migrations. Run: manage.py migrate"
 _asking = threading.Lock()
 
 
-def probes(
+def health_middleware(
     get_response: Callable[[HttpRequest], HttpResponse],
 ) -> Callable[[HttpRequest], HttpResponse]:
     """The middleware that answers /healthz and /readyz.
@@ -33,7 +33,7 @@ def probes(
         if request.path == "/healthz":
             return JsonResponse({"status": "alive"})
         if request.path == "/readyz":
-            if obstacle := find_obstacle():
+            if obstacle := readiness_problem():
                 return JsonResponse(
                     problem(503, "not_ready", obstacle), status=503, content_type=CONTENT_TYPE
                 )
@@ -43,7 +43,7 @@ def probes(
     return middleware
 
 
-def find_obstacle() -> str | None:
+def readiness_problem() -> str | None:
     """Why no request can be served now; None if nothing is known to be in the way.
 
     Asked in a thread of its own, because a database may take a question and never answer.

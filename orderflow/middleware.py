@@ -15,7 +15,7 @@ from kernel.request_context import Origin, acting_from, address_of, identify
 logger = logging.getLogger(__name__)
 
 
-def surround(
+def request_context(
     get_response: Callable[[HttpRequest], HttpResponse],
 ) -> Callable[[HttpRequest], HttpResponse]:
     """The outermost middleware."""

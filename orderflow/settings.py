@@ -106,8 +106,8 @@ INSTALLED_APPS = [
     "simulator",
 ]
 MIDDLEWARE = [
-    "orderflow.middleware.surround",
-    "orderflow.health.probes",
+    "orderflow.middleware.request_context",
+    "orderflow.health.health_middleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "orderflow.bodies.receive",
@@ -151,7 +151,7 @@ DATABASES = {
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
     DATABASES["default"]["OPTIONS"] = {
-        # Writers queue up instead of failing, and no election is forgotten after a power loss.
+        # Writers queue up instead of failing, and no claim is forgotten after a power loss.
         "transaction_mode": "IMMEDIATE",
         "timeout": 20,
         "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;",
@@ -295,7 +295,7 @@ SPECTACULAR_SETTINGS = {
         "DraftOrderStatus": "orders.models.DraftOrder.Status",
         "ErpExportStatus": "exports.models.ErpExport.Status",
         "ErpExportEventKind": "exports.models.ErpExportEvent.Kind",
-        "ErpAckVerdict": "exports.models.ErpAck.Verdict",
+        "ErpAckClassification": "exports.models.ErpAck.Classification",
         "BatchAction": "exports.models.Batch.Action",
         "NewBatchAction": ["push", "retry"],
     },

@@ -10,7 +10,7 @@ from accounts import audit
 from accounts.audit import Action
 from accounts.models import User
 from kernel.db import Now, retried
-from kernel.errors import Refused
+from kernel.errors import RuleViolation
 from orders import lifecycle
 from orders.content import blocking_reasons, content_hash, warnings
 from orders.lifecycle import Event
@@ -24,12 +24,12 @@ def editing(order_id: UUID, *, actor: User) -> Iterator[DraftOrder]:
     """Lock an order for a change of its content; recompute its readiness when the block ends.
 
     An edit that changes something cancels the approval: the order must be approved again. Raises
-    Refused (NOT_EDITABLE) while the order is on its way or done.
+    RuleViolation (NOT_EDITABLE) while the order is on its way or done.
     """
     with transaction.atomic():
         order = DraftOrder.objects.select_for_update().get(id=order_id)
         if order.status not in DraftOrder.EDITABLE:
-            raise Refused(
+            raise RuleViolation(
                 "NOT_EDITABLE",
                 f"Order {order} has the status “{order.get_status_display()}” "
                 "and can no longer be edited.",
@@ -83,8 +83,8 @@ def approve(
     since their approval. `expected_sha256` is the hash of the content that the person has seen, and
     other content is not approved. None, for callers that show no page: the order as it is.
 
-    Raises Refused: NOT_READY with the blocking reasons; CHANGED_SINCE_SHOWN; NEEDS_CONFIRMATION
-    with the warnings unless they are confirmed.
+    Raises RuleViolation: NOT_READY with the blocking reasons; CHANGED_SINCE_SHOWN;
+    NEEDS_CONFIRMATION with the warnings unless they are confirmed.
     """
     with transaction.atomic():
         # First only locked: a query that waits for a row joins to it what was there before.
@@ -97,21 +97,21 @@ def approve(
         ):
             event = Event.APPROVED_AGAIN
         if not lifecycle.may_happen(event, order.status):
-            raise Refused(
+            raise RuleViolation(
                 "NOT_READY",
                 f"Order {order} has the status “{order.get_status_display()}”: "
                 "it cannot be approved.",
             )
         if expected_sha256 is not None and expected_sha256 != digest:
-            raise Refused(
+            raise RuleViolation(
                 "CHANGED_SINCE_SHOWN",
                 f"Order {order}, its customer or its document has changed since it was shown. "
                 "Look at it again, then approve it.",
             )
         if reasons := blocking_reasons(order):
-            raise Refused("NOT_READY", " ".join(reasons))
+            raise RuleViolation("NOT_READY", " ".join(reasons))
         if (found := warnings(order)) and not confirm_warnings:
-            raise Refused("NEEDS_CONFIRMATION", " ".join(found))
+            raise RuleViolation("NEEDS_CONFIRMATION", " ".join(found))
         audit.record(
             Action.ORDER_APPROVED,
             order,
@@ -133,11 +133,11 @@ def approve(
 
 @retried
 def reject(order_id: UUID, *, actor: User) -> None:
-    """Take an order out of the flow for good. Raises Refused (NOT_REJECTABLE)."""
+    """Take an order out of the flow for good. Raises RuleViolation (NOT_REJECTABLE)."""
     with transaction.atomic():
         order = DraftOrder.objects.select_for_update().get(id=order_id)
         if not lifecycle.apply(Event.REJECTED, [order_id], actor=actor):
-            raise Refused(
+            raise RuleViolation(
                 "NOT_REJECTABLE", "Only an order that was not yet pushed can be rejected."
             )
         audit.record(

@@ -94,7 +94,7 @@ def replace_order(
 ) -> None:
     """Give an order other content, as if it had been created with it.
 
-    Other content cancels an approval. Raises Refused (NOT_EDITABLE).
+    Other content cancels an approval. Raises RuleViolation (NOT_EDITABLE).
     """
     with editing(order_id, actor=actor) as order:
         columns = _columns(order.org, customer, source_document, {**_EMPTY, **header})

@@ -122,7 +122,7 @@ def demo_script() -> Script:
 
 
 def correct_customer(order: DraftOrder, *, actor: User) -> None:
-    """Give the order that the ERP refused the customer that the ERP knows. Raises Refused."""
+    """Give the order that the ERP refused the customer that the ERP knows. Raises RuleViolation."""
     with editing(order.id, actor=actor) as refused:
         refused.customer, _ = Customer.objects.get_or_create(
             org=order.org, erp_customer_number=_KNOWN_NUMBER, defaults={"name": _CUSTOMER}

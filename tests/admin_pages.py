@@ -143,8 +143,8 @@ def _exports(org: Org, actor: User, erp: ErpConnection) -> list[ErpExport]:
 
 
 def _answers(erp: ErpConnection, exports: list[ErpExport], actor: User) -> None:
-    for verdict, export in zip(ErpAck.Verdict, exports, strict=True):
-        is_unknown = verdict == "UNMATCHED"
+    for classification, export in zip(ErpAck.Classification, exports, strict=True):
+        is_unknown = classification == "UNMATCHED"
         ErpAck.objects.create(
             org=erp.org,
             erp_connection=erp,
@@ -152,13 +152,13 @@ def _answers(erp: ErpConnection, exports: list[ErpExport], actor: User) -> None:
             filename=f"ack_{export.filename}",
             sha256="0" * 64,
             raw='{"status": "FAILED"}',
-            is_accepted=None if verdict == "MALFORMED" else verdict == "APPLIED",
+            is_accepted=None if classification == "MALFORMED" else classification == "APPLIED",
             erp_order_id="SO-1",
             error_code="E17",
             message="No such item.",
-            verdict=verdict,
+            classification=classification,
             reason="As it came.",
-            decided_by=actor if verdict == "DISMISSED" else None,
+            decided_by=actor if classification == "DISMISSED" else None,
         )
 
 

@@ -89,17 +89,17 @@ def a_member(org: Org, name: str, group: str) -> User:
     return user
 
 
-def an_ack(connection: ErpConnection, verdict: str, **fields: Any) -> ErpAck:
+def an_ack(connection: ErpConnection, classification: str, **fields: Any) -> ErpAck:
     """An answer of the ERP, as a poll noted it."""
     return ErpAck.objects.create(
         **{
             "org": connection.org,
             "erp_connection": connection,
-            "filename": f"ack_{verdict}.json",
+            "filename": f"ack_{classification}.json",
             "sha256": "0",
             "raw": "{}",
             "is_accepted": True,
-            "verdict": verdict,
+            "classification": classification,
             **fields,
         }
     )

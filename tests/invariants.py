@@ -20,7 +20,7 @@ def assert_kept(
 ) -> None:
     """Compare exports as they were `made`, what the ERP has `taken`, and the ledger.
 
-    The ERP takes every file that it sees; `leftovers` are the staging files after the janitor.
+    The ERP takes every file that it sees; `leftovers` are the staging files after the cleanup.
     """
     seen = Counter[str]()
     for (name, _), times in taken.items():
@@ -61,12 +61,12 @@ def _assert_history(export: ErpExport, where: str) -> None:
     assert (events[0].kind, events[-1].status) == ("CREATED", export.status), f"{where}: {events}"
     for earlier, later in pairwise(events):
         assert allows(later.kind, earlier.status, later.status), f"{where}: {events}"
-    elected = [e.detail["path"] for e in events if e.kind == "STAGED"]
-    assert elected == [export.staged_path] * (export.staged_path is not None), f"{where}: elections"
+    claimed = [e.detail["path"] for e in events if e.kind == "STAGED"]
+    assert claimed == [export.staged_path] * (export.staged_path is not None), f"{where}: claims"
     assert sum(e.kind == "SENT" for e in events) == (export.sent_at is not None), f"{where}: sent"
 
 
 def _assert_acks(export: ErpExport, where: str) -> None:
-    applied = export.acks.filter(verdict=ErpAck.Verdict.APPLIED)
+    applied = export.acks.filter(classification=ErpAck.Classification.APPLIED)
     assert applied.count() == (export.status == Status.ACKED), f"{where}: acks"
     assert not applied.filter(decided_at__lt=export.sent_at), f"{where}: ack before sent"

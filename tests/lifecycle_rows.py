@@ -177,13 +177,13 @@ class World:
 
     def acked(self) -> ErpExport:
         export = self.sent()
-        assert self.answer("ack", export).verdict == "APPLIED"
+        assert self.answer("ack", export).classification == "APPLIED"
         return _as_it_is(export)
 
     def refused(self) -> ErpExport:
         """A failed export: the ERP has refused it."""
         export = self.sent()
-        assert self.answer("error", export).verdict == "APPLIED"
+        assert self.answer("error", export).classification == "APPLIED"
         return _as_it_is(export)
 
     def an_order_that_is(self, status: str) -> DraftOrder:
@@ -214,7 +214,7 @@ class World:
 
     def clean_up(self) -> int:
         ErpConnection.objects.update(retry_at=None, lease_until=None)
-        return cleanup.sweep(settled_after=-cleanup.SETTLED_AFTER)
+        return cleanup.clean_up(minimum_age=-cleanup.MINIMUM_AGE)
 
     def dies_before(self, step: str) -> None:
         """Let a delivery die before an operation on the dropzone."""

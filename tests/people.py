@@ -33,8 +33,8 @@ from exports.pushing import batch_runs, batches
 from exports.pushing.push import cancel_export, deliver_again, push_order, retry_order
 from exports.resolution import manual
 from kernel.db import db_now
-from kernel.dry_run import rehearsal
-from kernel.errors import Refused
+from kernel.dry_run import dry_run
+from kernel.errors import RuleViolation
 from orders import approval
 from orders.content import content_hashes
 from orders.models import Customer, DraftOrder, DraftOrderLine
@@ -64,7 +64,7 @@ class Move:
     pick: int = 0
 
 
-# It returns the actions that the audit log must have for it. Raises Refused or WorkerDied.
+# It returns the actions that the audit log must have for it. Raises RuleViolation or WorkerDied.
 Click: TypeAlias = Callable[[], tuple[Action, ...]]
 
 
@@ -117,7 +117,7 @@ class Office:
         files, folders = dict(self.zone.files), dict(self.zone.folders)
         audited = list(self.audited)
         try:
-            with rehearsal():
+            with dry_run():
                 yield
         finally:
             self.zone.files, self.zone.folders, self.audited = files, folders, audited
@@ -145,7 +145,7 @@ class Office:
                 offered += [Move(n, order=number, pick=pick) for n in _offered_about(export)]
         for pick, ack in enumerate(self._open_acks()):
             names = ["dismiss_ack"]
-            is_unknown = ack.verdict == ErpAck.Verdict.UNMATCHED
+            is_unknown = ack.classification == ErpAck.Classification.UNMATCHED
             names.append("assign_ack" if is_unknown else "accept_ack")
             offered += [Move(name, pick=pick) for name in names]
         return [Move(m.name, who, m.order, m.pick) for m in offered for who in (0, 1)]
@@ -211,21 +211,23 @@ class Office:
         return self._about_export(move, deliver_again, Action.EXPORT_REQUESTED)
 
     def resolve_as_delivered(self, move: Move) -> Click:
-        return self._resolve(move, manual.Outcome.DELIVERED)
+        return self._resolve(move, manual.Resolution.DELIVERED)
 
     def resolve_as_not_delivered(self, move: Move) -> Click:
-        return self._resolve(move, manual.Outcome.NOT_DELIVERED)
+        return self._resolve(move, manual.Resolution.NOT_DELIVERED)
 
     def give_up(self, move: Move) -> Click:
-        return self._resolve(move, manual.Outcome.GIVEN_UP)
+        return self._resolve(move, manual.Resolution.GIVEN_UP)
 
     def give_up_and_push_again(self, move: Move) -> Click:
-        return self._resolve(move, manual.Outcome.GIVEN_UP, push_again=True)
+        return self._resolve(move, manual.Resolution.GIVEN_UP, push_again=True)
 
-    def _resolve(self, move: Move, outcome: manual.Outcome, *, push_again: bool = False) -> Click:
-        service = partial(manual.settle, outcome=outcome, reason="Asked", push_again=push_again)
+    def _resolve(
+        self, move: Move, outcome: manual.Resolution, *, push_again: bool = False
+    ) -> Click:
+        service = partial(manual.resolve, outcome=outcome, reason="Asked", push_again=push_again)
         pushed = (Action.ORDER_RETRIED,) * push_again
-        return self._about_export(move, service, Action.EXPORT_SETTLED, *pushed)
+        return self._about_export(move, service, Action.EXPORT_RESOLVED, *pushed)
 
     def _about_export(self, move: Move, service: Callable[..., object], *actions: Action) -> Click:
         export, actor = self._export(move), self.people[move.who]
@@ -270,7 +272,7 @@ class Office:
 
     # Acks.
     def accept_ack(self, move: Move) -> Click:
-        return self._about_ack(move, review.take, Action.ACK_TAKEN)
+        return self._about_ack(move, review.accept, Action.ACK_ACCEPTED)
 
     def dismiss_ack(self, move: Move) -> Click:
         return self._about_ack(move, review.dismiss, Action.ACK_DISMISSED)
@@ -299,7 +301,7 @@ class Office:
         return self._work(deliver)
 
     def die_after_claiming(self, move: Move) -> Click:
-        return self._die_at("elected")
+        return self._die_at("claimed")
 
     def die_after_publishing(self, move: Move) -> Click:
         return self._die_at("published")
@@ -429,7 +431,7 @@ def _is_sent(path: str) -> bool:
 
 def is_refused(error: BaseException) -> bool:
     """Whether that is how a click may end."""
-    return isinstance(error, Refused | WorkerDied)
+    return isinstance(error, RuleViolation | WorkerDied)
 
 
 def content_of_payload(payload: Any) -> Content:

@@ -146,8 +146,10 @@ class S3CsvConnector(ERPConnectorPort):
         return Document(filename=filename, content=text.getvalue().encode())
 
     @contextmanager
-    def open(self, config: S3Config, *, patience: float | None = None) -> Iterator["S3Session"]:
-        with closing(S3Session(config, seconds=patience or _SECONDS)) as first:
+    def open(
+        self, config: S3Config, *, connect_timeout: float | None = None
+    ) -> Iterator["S3Session"]:
+        with closing(S3Session(config, seconds=connect_timeout or _SECONDS)) as first:
             first.check()
         with closing(S3Session(config)) as session:
             yield session
@@ -343,7 +345,7 @@ class S3Session:
     def list_acks(self) -> Iterator[AckFile]:
         return self._list_acks("")
 
-    def list_settled_acks(self) -> Iterator[AckFile]:
+    def list_moved_acks(self) -> Iterator[AckFile]:
         return chain(self._list_acks("processed/"), self._list_acks("error/"))
 
     def _list_acks(self, folder: str) -> Iterator[AckFile]:
@@ -361,7 +363,7 @@ class S3Session:
     def read_acks(self, files: Sequence[AckFile]) -> list[bytes | ConnectorError | None]:
         return _each(lambda f: self._read(self._ack(f.path), limit=_LARGEST_ACK + 1), files)
 
-    def settle_acks(self, moves: Sequence[AckMove]) -> list[ConnectorError | None]:
+    def move_acks(self, moves: Sequence[AckMove]) -> list[ConnectorError | None]:
         return _each(self._settle, moves)
 
     def _settle(self, move: AckMove) -> None:

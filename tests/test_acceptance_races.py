@@ -16,7 +16,7 @@ from exports.acks.poller import poll
 from exports.models import ErpAck, ErpExport
 from exports.pushing import push
 from exports.pushing.push import push_order, retry_order
-from kernel.errors import Refused
+from kernel.errors import RuleViolation
 from orders import approval
 from tests.builders import a_connection, a_user, an_org
 from tests.dropzones import Dropzone, dropzone_of
@@ -71,7 +71,7 @@ class Rival(threading.Thread):
         try:
             self._move()
             self.outcome = "done"
-        except Refused as e:
+        except RuleViolation as e:
             self.outcome = e.code
         finally:
             database.close()
@@ -123,7 +123,7 @@ def test_an_ack_waits_for_the_retry_that_has_begun(
     with amid(push, "_freeze", rival):
         retry_order(refused.draft_order_id, actor=ann)
     assert rival.end() == "done"
-    assert ErpAck.objects.get(is_accepted=True).verdict == "LATE"
+    assert ErpAck.objects.get(is_accepted=True).classification == "LATE"
     assert state(refused) == ("FAILED", "PUSHING")
 
 
@@ -150,10 +150,10 @@ def test_a_move_during_an_acceptance_finds_the_order_pushed(
         approval.approve(refused.draft_order_id, actor=ann)
     accept(dropzone, refused)
     poll(erp.id)
-    ack = ErpAck.objects.get(verdict="CONFLICT")
+    ack = ErpAck.objects.get(classification="CONFLICT")
     rival = Rival(lambda: MOVES[move](refused, ann))
     with amid(application, "apply", rival):
-        review.take(ack.id, actor=ann, reason="The ERP has it")
+        review.accept(ack.id, actor=ann, reason="The ERP has it")
     expected = {
         "edit": "NOT_EDITABLE",
         "approve": "NOT_READY",

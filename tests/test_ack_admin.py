@@ -94,21 +94,21 @@ def conflict(dropzone: Dropzone, erp: ErpConnection, sent: list[ErpExport]) -> E
     """The ERP refused an order and says later that it has accepted it."""
     refuse(dropzone, erp, sent[0])
     ack = accept(dropzone, erp, sent[0], "SO-7")
-    assert ack.verdict == "CONFLICT"
+    assert ack.classification == "CONFLICT"
     return ack
 
 
 @pytest.fixture
 def unmatched(dropzone: Dropzone, erp: ErpConnection, sent: list[ErpExport]) -> ErpAck:
     ack = answer(dropzone, erp, TYPO, {"status": "ACKED", "erp_order_id": "SO-3"})
-    assert ack.verdict == "UNMATCHED"
+    assert ack.classification == "UNMATCHED"
     return ack
 
 
 @pytest.fixture
 def malformed(dropzone: Dropzone, erp: ErpConnection, sent: list[ErpExport]) -> ErpAck:
     ack = answer(dropzone, erp, f"ack_{sent[0].filename}", {"state": "fine"})
-    assert ack.verdict == "MALFORMED"
+    assert ack.classification == "MALFORMED"
     return ack
 
 
@@ -127,7 +127,7 @@ def test_open_answers_are_easy_to_find(
     page = text(operator.get(url("erpack_changelist"), {"open": "yes"}))
     assert unmatched.filename in page
     assert applied.filename not in page
-    page = text(operator.get(url("erpack_changelist"), {"verdict__exact": "APPLIED"}))
+    page = text(operator.get(url("erpack_changelist"), {"classification__exact": "APPLIED"}))
     assert applied.filename in page
     assert unmatched.filename not in page
     operator.post(url("erpack_dismiss", unmatched.id), {"reason": "A test of theirs"})
@@ -280,10 +280,10 @@ def test_check_acks_now(erp: ErpConnection, operator: Client, org: Org) -> None:
 
 # Decisions.
 @pytest.mark.parametrize(
-    ("verdict", "offered"),
+    ("classification", "offered"),
     [
-        ("CONFLICT", ["take", "dismiss"]),
-        ("LATE", ["take", "dismiss"]),
+        ("CONFLICT", ["accept", "dismiss"]),
+        ("LATE", ["accept", "dismiss"]),
         ("UNMATCHED", ["assign", "dismiss"]),
         ("MALFORMED", ["assign", "dismiss"]),
         ("APPLIED", []),
@@ -292,17 +292,17 @@ def test_check_acks_now(erp: ErpConnection, operator: Client, org: Org) -> None:
         ("DISMISSED", []),
     ],
 )
-def test_each_verdict_has_its_decisions(
+def test_each_classification_has_its_decisions(
     unmatched: ErpAck,
     sent: list[ErpExport],
     org: Org,
     operator: Client,
-    verdict: str,
+    classification: str,
     offered: list[str],
 ) -> None:
-    ErpAck.objects.update(verdict=verdict, export=sent[0])
+    ErpAck.objects.update(classification=classification, export=sent[0])
     viewer = logged_in(a_member(org, "vera", "Viewer"))
-    for name in ("assign", "take", "dismiss"):
+    for name in ("assign", "accept", "dismiss"):
         is_offered = name in offered
         there = url(f"erpack_{name}", unmatched.id)
         assert (f'href="{there}"' in text(operator.get(url("erpack_change", unmatched.id)))) is (
@@ -315,7 +315,7 @@ def test_each_verdict_has_its_decisions(
 
 
 def test_both_answers_stand_side_by_side(conflict: ErpAck, operator: Client) -> None:
-    for name in ("change", "take", "dismiss"):
+    for name in ("change", "accept", "dismiss"):
         page = text(operator.get(url(f"erpack_{name}", conflict.id)))
         first, second = page.split("What this answer says")
         assert "No such customer" in first.split("What counts now")[1]
@@ -325,7 +325,7 @@ def test_both_answers_stand_side_by_side(conflict: ErpAck, operator: Client) -> 
 def test_let_the_later_answer_count(conflict: ErpAck, sent: list[ErpExport], org: Org) -> None:
     operator = a_member(org, "oskar", "Operator")
     client = logged_in(operator)
-    there = url("erpack_take", conflict.id)
+    there = url("erpack_accept", conflict.id)
     page = text(client.get(there))
     assert "changes from “failed” to “acknowledged”. Its ERP number is SO-7." in page
     assert "Order PO-0 changes from “error” to “pushed”." in page
@@ -336,7 +336,7 @@ def test_let_the_later_answer_count(conflict: ErpAck, sent: list[ErpExport], org
     assert "Reprocessed" in text(page)
     assert status(sent[0]) == ("ACKED", "PUSHED")
     conflict.refresh_from_db()
-    assert (conflict.verdict, conflict.decided_by) == ("APPLIED", operator)
+    assert (conflict.classification, conflict.decided_by) == ("APPLIED", operator)
     history = text(client.get(url("erpack_history", conflict.id)))
     assert "Let this answer count: Reprocessed" in history
 
@@ -349,21 +349,21 @@ def test_keep_the_first_answer(conflict: ErpAck, sent: list[ErpExport], operator
     operator.post(there, {"reason": "They say it was refused"})
     assert status(sent[0]) == ("FAILED", "ERROR")
     conflict.refresh_from_db()
-    assert (conflict.verdict, conflict.reason) == ("DISMISSED", "They say it was refused")
+    assert (conflict.classification, conflict.reason) == ("DISMISSED", "They say it was refused")
 
 
 def test_what_forbids_a_decision_is_said(
     conflict: ErpAck, sent: list[ErpExport], operator: Client
 ) -> None:
     # Another export of the order, from before the contradiction was known.
-    ErpAck.objects.filter(id=conflict.id).update(verdict="DUPLICATE")
+    ErpAck.objects.filter(id=conflict.id).update(classification="DUPLICATE")
     retry_order(sent[0].draft_order_id, actor=User.objects.get(username="ann"))
-    ErpAck.objects.filter(id=conflict.id).update(verdict="CONFLICT")
-    there = url("erpack_take", conflict.id)
+    ErpAck.objects.filter(id=conflict.id).update(classification="CONFLICT")
+    there = url("erpack_accept", conflict.id)
     for ask in (operator.get, operator.post):
         assert "was exported again as" in messages(ask(there, {"reason": "?"}, follow=True))[0]
     conflict.refresh_from_db()
-    assert conflict.verdict == "CONFLICT"
+    assert conflict.classification == "CONFLICT"
 
 
 def test_a_late_answer_is_dismissed(
@@ -374,11 +374,11 @@ def test_a_late_answer_is_dismissed(
     retry_order(sent[0].draft_order_id, actor=User.objects.get(username="ann"))
     deliver(erp.id)
     late = accept(dropzone, erp, sent[0], "SO-1")
-    assert late.verdict == "LATE"
+    assert late.classification == "LATE"
     assert "may have the order twice" in text(operator.get(url("erpack_change", late.id)))
     operator.post(url("erpack_dismiss", late.id), {"reason": "Cancelled there"})
     late.refresh_from_db()
-    assert late.verdict == "DISMISSED"
+    assert late.classification == "DISMISSED"
 
 
 # Assigning.
@@ -435,7 +435,7 @@ def test_another_export_is_named_by_its_file(
     assert "which of the two counts is to be decided next" in page
     operator.post(there, entered | {"confirmed": "yes"})
     unmatched.refresh_from_db()
-    assert (unmatched.verdict, unmatched.export) == ("CONFLICT", sent[0])
+    assert (unmatched.classification, unmatched.export) == ("CONFLICT", sent[0])
     assert status(sent[0]) == ("ACKED", "PUSHED")
 
 
@@ -477,7 +477,7 @@ def test_what_cannot_be_assigned(
         assert error in text(page)
         assert "What happens" not in text(page)
     unmatched.refresh_from_db()
-    assert unmatched.verdict == "UNMATCHED"
+    assert unmatched.classification == "UNMATCHED"
 
 
 def test_a_person_says_what_a_malformed_file_answers(
@@ -538,15 +538,18 @@ def test_who_may_decide(org: Org, unmatched: ErpAck) -> None:
             assert client.get(there).status_code == code
             if code == 403:
                 assert client.post(there, {"reason": "?"}).status_code == code
-        assert client.post(url("erpack_change", unmatched.id), {"verdict": "x"}).status_code == 403
+        assert (
+            client.post(url("erpack_change", unmatched.id), {"classification": "x"}).status_code
+            == 403
+        )
     unmatched.refresh_from_db()
-    assert unmatched.verdict == "UNMATCHED"
+    assert unmatched.classification == "UNMATCHED"
 
 
 def test_answers_to_other_orgs_are_not_found(sent: list[ErpExport], conflict: ErpAck) -> None:
     rival = an_org("rival")
     stranger = logged_in(a_member(rival, "sam", "Operator"))
-    for name in ("assign", "take", "dismiss"):
+    for name in ("assign", "accept", "dismiss"):
         there = url(f"erpack_{name}", conflict.id)
         assert stranger.get(there).status_code == 404
         assert stranger.post(there, {"reason": "?", "confirmed": "yes"}).status_code == 404
@@ -556,12 +559,12 @@ def test_answers_to_other_orgs_are_not_found(sent: list[ErpExport], conflict: Er
     assert conflict.filename not in page
     assert "for a person." not in page
     conflict.refresh_from_db()
-    assert conflict.verdict == "CONFLICT"
+    assert conflict.classification == "CONFLICT"
 
 
 def test_decisions_ask_for_the_csrf_token(org: Org, conflict: ErpAck) -> None:
     strict = logged_in(a_member(org, "oskar", "Operator"), enforce_csrf_checks=True)
-    for name in ("assign", "take", "dismiss"):
+    for name in ("assign", "accept", "dismiss"):
         there = url(f"erpack_{name}", conflict.id)
         assert strict.post(there, {"reason": "?"}).status_code == 403
         if name != "assign":
@@ -582,11 +585,11 @@ def test_markup_in_answers_is_text(
         *(operator.get(url("erpack_change", ack.id)) for ack in (refused, conflict, unmatched)),
         operator.get(url("erpack_changelist")),
         operator.get(url("erpexport_change", sent[0].id)),
-        operator.get(url("erpack_take", conflict.id)),
+        operator.get(url("erpack_accept", conflict.id)),
         operator.get(url("erpack_dismiss", unmatched.id)),
         operator.get(there),
         operator.post(there, {"export": str(sent[1].id), "reason": XSS}),
-        operator.post(url("erpack_take", conflict.id), {"reason": XSS}, follow=True),
+        operator.post(url("erpack_accept", conflict.id), {"reason": XSS}, follow=True),
         operator.get(url("erpack_history", conflict.id)),
     ]
     for page in pages:

@@ -32,8 +32,8 @@ from tests.dropzones import Dropzone, dropzone_of, openssh_config
 from tests.processes import manage
 from tests.servers import OpenSSHServer, TcpProxy
 from tests.servers.postgres import kill_backends
-from tests.test_acks import accept, places, refuse, some_sent, state, verdicts, write
-from tests.test_cut_sweep import held, settled
+from tests.test_acks import accept, classifications, places, refuse, some_sent, state, write
+from tests.test_cut_connections import held, settled
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -83,7 +83,7 @@ def assert_all_counted_once(dropzone: Dropzone, sent: Sequence[ErpExport]) -> No
     accepted, refused, malformed = sent[:-2], sent[-2], sent[-1]
     good = [*(f"ack_{e.filename}" for e in accepted), f"error_{refused.filename}"]
     bad = f"ack_{malformed.filename}"
-    rows = ErpAck.objects.filter(export__in=sent).values_list("filename", "verdict")
+    rows = ErpAck.objects.filter(export__in=sent).values_list("filename", "classification")
     assert sorted(rows) == sorted([*((name, "APPLIED") for name in good), (bad, "MALFORMED")])
     there = places(dropzone)
     assert there["waiting"] == []
@@ -166,7 +166,7 @@ def test_two_pollers_at_once(
         for thread in threads:
             thread.join()
     assert_all_counted_once(dropzone, answered)
-    decided = sum((summary.verdicts for summary in summaries), Counter())
+    decided = sum((summary.classifications for summary in summaries), Counter())
     assert decided == {"APPLIED": 4, "MALFORMED": 1}
     assert not any(summary.errors for summary in summaries)
 
@@ -264,7 +264,7 @@ def test_a_link_that_comes_and_goes_is_never_followed(
         finally:
             is_over.set()
             swapper.join()
-        assert verdicts() in ([], ["WAITING"])
+        assert classifications() in ([], ["WAITING"])
         assert not ErpAck.objects.filter(raw__contains="outside").exists()
 
 
@@ -284,11 +284,11 @@ def test_a_slow_writer_is_read_when_it_is_through(
     seen = set()
     while writer.is_alive():
         poll(erp.id)
-        seen.update(verdicts())
+        seen.update(classifications())
     writer.join()
     poll(erp.id)
     assert seen >= {"WAITING"}
-    assert verdicts() == ["APPLIED"]
+    assert classifications() == ["APPLIED"]
     assert ErpAck.objects.get().raw == whole.decode()
     assert places(dropzone)["processed"] == [f"ack_{sent[0].filename}"]
 
@@ -303,7 +303,7 @@ def test_a_second_try_is_given_time_as_well(
     poll(erp.id)
     ErpAck.objects.update(seen_at="2026-01-01T00:00Z")
     poll(erp.id)
-    assert verdicts() == ["MALFORMED"]
+    assert classifications() == ["MALFORMED"]
     write(dropzone, name, b'{"status":')
     poll(erp.id)
     assert places(dropzone)["waiting"] == [name]
@@ -419,10 +419,10 @@ def mounted(*arguments: str, folder: Path) -> Iterator[None]:
 
 
 def assert_only_the_move_fails(erp: ErpConnection, exports: Sequence[ErpExport]) -> None:
-    assert poll(erp.id).verdicts == {"APPLIED": 4, "MALFORMED": 1}
+    assert poll(erp.id).classifications == {"APPLIED": 4, "MALFORMED": 1}
     for _ in range(2):
         summary = poll(erp.id)
-        assert (summary.verdicts, summary.errors) == ({}, {"ACK_MOVE_FAILED": 1})
+        assert (summary.classifications, summary.errors) == ({}, {"ACK_MOVE_FAILED": 1})
     assert [state(export)[0] for export in exports] == ["ACKED"] * 3 + ["FAILED", "SENT"]
     erp.refresh_from_db()
     assert erp.ack_error and erp.ack_error["code"] == "ACK_MOVE_FAILED"
@@ -479,12 +479,12 @@ def test_what_cannot_be_moved_keeps_no_answer_waiting(
     for export in sent[:-1]:
         accept(dropzone, export)
         os.utime(dropzone.acks / f"ack_{export.filename}", (1_000_000, 1_000_000))
-    assert poll(erp.id).verdicts == {"APPLIED": 4}
+    assert poll(erp.id).classifications == {"APPLIED": 4}
     accept(dropzone, sent[-1])
     # Time for one.
     monkeypatch.setattr(poller, "BATCH_FILES", 1)
     monkeypatch.setattr(poller, "RUN_SECONDS", 1e-6)
-    assert poll(erp.id).verdicts == {"APPLIED": 1}
+    assert poll(erp.id).classifications == {"APPLIED": 1}
 
 
 # Many files.
@@ -528,7 +528,7 @@ def test_unknown_answers_are_recorded_some_at_a_time(
         return read(session, names)
 
     with mock.patch.object(DropzoneSession, "read_acks", autospec=True, side_effect=noting):
-        recorded = [poll(erp.id).verdicts["UNMATCHED"] for _ in range(4)]
+        recorded = [poll(erp.id).classifications["UNMATCHED"] for _ in range(4)]
     assert recorded == [7, 7, 6, 0]
     assert max(sizes) <= 3
     assert len(places(dropzone)["waiting"]) == 20

@@ -119,9 +119,9 @@ def check(erp: Erp, exports: list[ErpExport]) -> None:
             row = ErpAck.objects.get(filename=name, sha256=hashlib.sha256(content).hexdigest())
             folders = [folder for folder, other in there[name] if other == content]
             # Of files that are alike the row is about the last.
-            assert Path("acks", FOLDERS[row.verdict]).name in folders, row.verdict
+            assert Path("acks", FOLDERS[row.classification]).name in folders, row.classification
     for export in ErpExport.objects.filter(id__in=[e.id for e in exports]):
-        rows = export.acks.filter(verdict="APPLIED")
+        rows = export.acks.filter(classification="APPLIED")
         applied = list(rows.values_list("is_accepted", flat=True))
         assert applied == {"ACKED": [True], "FAILED": [False], "SENT": []}[export.status]
         is_answered = export.acks.exclude(is_accepted=None).exists()
@@ -148,4 +148,4 @@ def write_and_poll(
             assert not poll(connection.id).errors
             check(erp, exports)
             ErpAck.objects.update(seen_at=F("seen_at") - timedelta(minutes=1))
-        assert not connection.acks.filter(verdict="WAITING", export__in=exports).exists()
+        assert not connection.acks.filter(classification="WAITING", export__in=exports).exists()

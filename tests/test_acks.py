@@ -18,12 +18,12 @@ from connectors.models import ErpConnection
 from connectors.port import Ack
 from exports.acks import poller, review
 from exports.acks.poller import poll
-from exports.delivery.dispatch import ring_due_polls
+from exports.delivery.dispatch import wake_due_polls
 from exports.delivery.protocol import deliver
 from exports.models import ErpAck, ErpExport
 from exports.pushing.push import retry_order
 from kernel.db import db_now
-from kernel.errors import Refused
+from kernel.errors import RuleViolation
 from orders.models import DraftOrder
 from tests.builders import a_connection, a_user, an_org, pause_by_system, some_exports
 from tests.dropzones import Dropzone, dropzone_of
@@ -90,8 +90,8 @@ def places(dropzone: Dropzone) -> dict[str, list[str]]:
     }
 
 
-def verdicts() -> list[str]:
-    return sorted(ErpAck.objects.values_list("verdict", flat=True))
+def classifications() -> list[str]:
+    return sorted(ErpAck.objects.values_list("classification", flat=True))
 
 
 def state(export: ErpExport) -> tuple[str, str]:
@@ -104,7 +104,7 @@ def state(export: ErpExport) -> tuple[str, str]:
 def test_an_accepted_order(dropzone: Dropzone, erp: ErpConnection, sent: ErpExport) -> None:
     accept(dropzone, sent, "SO-4711")
     summary = poll(erp.id)
-    assert summary.verdicts == {"APPLIED": 1}
+    assert summary.classifications == {"APPLIED": 1}
     assert state(sent) == ("ACKED", "PUSHED")
     sent.refresh_from_db()
     assert sent.erp_order_id == "SO-4711"
@@ -115,7 +115,7 @@ def test_an_accepted_order(dropzone: Dropzone, erp: ErpConnection, sent: ErpExpo
         "error": [],
     }
     (ack,) = ErpAck.objects.all()
-    assert (ack.export, ack.verdict) == (sent, "APPLIED")
+    assert (ack.export, ack.classification) == (sent, "APPLIED")
     assert ack.moved_at
     assert json.loads(ack.raw)["erp_order_id"] == "SO-4711"
     erp.refresh_from_db()
@@ -172,7 +172,7 @@ def test_two_answers(
     poll(erp.id)
     assert state(sent) == before, "the first answer stands"
     expected = "DUPLICATE" if first == second else "CONFLICT"
-    assert verdicts() == sorted(["APPLIED", expected])
+    assert classifications() == sorted(["APPLIED", expected])
     assert places(dropzone)["waiting"] == []
     assert len(places(dropzone)["processed"]) == 2
 
@@ -184,7 +184,7 @@ def test_another_number_is_a_contradiction(
     poll(erp.id)
     accept(dropzone, sent, "SO-2")
     poll(erp.id)
-    assert verdicts() == ["APPLIED", "CONFLICT"]
+    assert classifications() == ["APPLIED", "CONFLICT"]
     sent.refresh_from_db()
     assert sent.erp_order_id == "SO-1"
 
@@ -195,7 +195,7 @@ def test_the_same_file_again_is_only_moved(
     for _ in range(3):
         accept(dropzone, sent)
         poll(erp.id)
-    assert verdicts() == ["APPLIED"]
+    assert classifications() == ["APPLIED"]
     assert sent.events.filter(kind="ACKED").count() == 1
     processed = places(dropzone)["processed"]
     assert len(processed) >= 2, "what lay there was not overwritten"
@@ -208,7 +208,7 @@ def test_both_answers_in_one_poll(dropzone: Dropzone, erp: ErpConnection, sent: 
     refuse(dropzone, sent)
     poll(erp.id)
     assert state(sent)[0] == "ACKED", "the older answer comes first"
-    assert verdicts() == ["APPLIED", "CONFLICT"]
+    assert classifications() == ["APPLIED", "CONFLICT"]
 
 
 def test_an_answer_to_an_older_export_is_late(
@@ -221,7 +221,7 @@ def test_an_answer_to_an_older_export_is_late(
     deliver(erp.id)
     accept(dropzone, sent)
     poll(erp.id)
-    assert verdicts() == ["APPLIED", "LATE"]
+    assert classifications() == ["APPLIED", "LATE"]
     assert state(sent) == ("FAILED", "PUSHED")
 
 
@@ -243,12 +243,12 @@ def test_an_answer_before_the_export_counts_as_sent(
     (dropzone.exports / staged).rename(dropzone.exports / export.filename)
     accept(dropzone, export)
     poll(erp.id)
-    assert verdicts() == ["WAITING"]
+    assert classifications() == ["WAITING"]
     assert places(dropzone)["waiting"] == [f"ack_{export.filename}"]
     assert state(export)[0] == "PENDING"
     assert deliver(erp.id).sent == 1
     poll(erp.id)
-    assert verdicts() == ["APPLIED"]
+    assert classifications() == ["APPLIED"]
     assert state(export)[0] == "ACKED"
     assert places(dropzone)["waiting"] == []
 
@@ -260,7 +260,7 @@ def test_an_answer_to_what_was_never_staged(
     accept(dropzone, export)
     poll(erp.id)
     poll(erp.id)
-    assert verdicts() == ["UNMATCHED"]
+    assert classifications() == ["UNMATCHED"]
     assert state(export)[0] == "PENDING"
     assert places(dropzone)["waiting"] == [f"ack_{export.filename}"]
 
@@ -281,11 +281,11 @@ def test_what_does_not_parse_is_given_time(
     write(dropzone, name, content)
     poll(erp.id)
     poll(erp.id)
-    assert verdicts() == ["WAITING"]
+    assert classifications() == ["WAITING"]
     assert places(dropzone)["waiting"] == [name]
     ErpAck.objects.update(seen_at=F("seen_at") - timedelta(minutes=1))
     poll(erp.id)
-    assert verdicts() == ["MALFORMED"]
+    assert classifications() == ["MALFORMED"]
     assert ErpAck.objects.get().reason.startswith(code)
     assert places(dropzone)["error"] == [name]
     assert state(sent)[0] == "SENT"
@@ -299,10 +299,10 @@ def test_a_slow_writer_ends_up_with_one_answer(
         write(dropzone, f"ack_{sent.filename}", whole[:end])
         ErpAck.objects.update(seen_at=F("seen_at") - timedelta(minutes=1))
         poll(erp.id)
-        assert verdicts() == ["WAITING"]
+        assert classifications() == ["WAITING"]
     write(dropzone, f"ack_{sent.filename}", whole)
     poll(erp.id)
-    assert verdicts() == ["APPLIED"]
+    assert classifications() == ["APPLIED"]
     assert ErpAck.objects.get().raw == whole.decode()
 
 
@@ -316,7 +316,7 @@ def test_half_an_answer_is_forgotten_when_it_becomes_one_that_is_known(
     ):
         write(dropzone, f"ack_{sent.filename}", content)
         poll(erp.id)
-        assert verdicts() == expected
+        assert classifications() == expected
 
 
 @pytest.mark.parametrize(
@@ -346,7 +346,7 @@ def test_what_cannot_be_understood_is_put_aside(
     if code is None:
         ErpAck.objects.update(seen_at=F("seen_at") - timedelta(minutes=1))
         poll(erp.id)
-    assert verdicts() == ["MALFORMED"]
+    assert classifications() == ["MALFORMED"]
     assert code is None or ErpAck.objects.get().reason.startswith(code)
     assert places(dropzone) == {
         "waiting": [],
@@ -373,7 +373,7 @@ def test_one_bad_answer_fails_no_other(
         accept(dropzone, export, f"SO-{number}")
     write(dropzone, f"ack_{exports[2].filename}", b'{"status": 1}')
     poll(erp.id)
-    assert verdicts() == ["APPLIED"] * 4 + ["MALFORMED"]
+    assert classifications() == ["APPLIED"] * 4 + ["MALFORMED"]
 
 
 # Files that are not ours.
@@ -402,7 +402,7 @@ def test_foreign_files_are_left_alone(
     os.mkfifo(acks_folder / f"ack_{sent.filename}")
     before = sorted(os.listdir(os.fsencode(acks_folder)))
     summary = poll(erp.id)
-    assert summary.verdicts == {}
+    assert summary.classifications == {}
     assert summary.near_misses == 0
     assert not summary.errors
     assert sorted(os.listdir(os.fsencode(acks_folder))) == before
@@ -417,7 +417,7 @@ def test_an_unknown_answer_is_recorded_once_and_stays(
     for _ in range(3):
         poll(erp.id)
     (ack,) = ErpAck.objects.all()
-    assert (ack.verdict, ack.export, ack.erp_order_id) == ("UNMATCHED", None, "X")
+    assert (ack.classification, ack.export, ack.erp_order_id) == ("UNMATCHED", None, "X")
     assert places(dropzone)["waiting"] == [name]
 
 
@@ -429,7 +429,7 @@ def test_the_whole_id_of_another_order_does_not_match(
     write(dropzone, f"ack_{forged}", {"status": "ACKED"})
     poll(erp.id)
     assert state(sent)[0] == "SENT"
-    assert verdicts() == ["UNMATCHED"]
+    assert classifications() == ["UNMATCHED"]
 
 
 def test_two_orgs_share_an_account_and_a_folder(
@@ -443,7 +443,7 @@ def test_two_orgs_share_an_account_and_a_folder(
     accept(dropzone, theirs, "THEIRS")
     # A forged answer of the rival's ERP changes nothing either: it is under its own export's name.
     summary = poll(erp.id)
-    assert (summary.verdicts, summary.foreign) == ({"APPLIED": 1}, 1)
+    assert (summary.classifications, summary.foreign) == ({"APPLIED": 1}, 1)
     assert not ErpAck.objects.filter(erp_connection=erp, filename=f"ack_{theirs.filename}").exists()
     assert places(dropzone)["waiting"] == [f"ack_{theirs.filename}"]
     poll(other.id)
@@ -509,7 +509,7 @@ def test_an_answer_that_changes_before_it_is_moved_is_read_again(
     poll(erp.id)
     assert places(dropzone)["waiting"] == [f"ack_{sent.filename}"]
     poll(erp.id)
-    assert verdicts() == ["APPLIED", "CONFLICT"]
+    assert classifications() == ["APPLIED", "CONFLICT"]
 
 
 def test_an_answer_that_is_taken_away_meanwhile(
@@ -605,7 +605,7 @@ def test_more_answers_than_one_poll_reads(
     assert erp.poll_due_at <= db_now(), "the rest is read at once"
     monkeypatch.setattr(poller, "RUN_SECONDS", 20)
     monkeypatch.setattr(poller, "BATCH_FILES", 2)
-    assert poll(erp.id).verdicts == {"APPLIED": 12}
+    assert poll(erp.id).classifications == {"APPLIED": 12}
 
 
 # Pickups and deadlines.
@@ -679,11 +679,11 @@ def conflict(dropzone: Dropzone, erp: ErpConnection, sent: ErpExport) -> ErpAck:
     poll(erp.id)
     accept(dropzone, sent, "SO-7")
     poll(erp.id)
-    return ErpAck.objects.get(verdict="CONFLICT")
+    return ErpAck.objects.get(classification="CONFLICT")
 
 
 def test_an_open_conflict_bars_another_push(conflict: ErpAck, sent: ErpExport, ann: User) -> None:
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(RuleViolation) as refused:
         retry_order(sent.draft_order_id, actor=ann)
     assert refused.value.code == "OPEN_CONFLICT"
     review.dismiss(conflict.id, actor=ann, reason="The ERP admin says it was refused")
@@ -691,15 +691,15 @@ def test_an_open_conflict_bars_another_push(conflict: ErpAck, sent: ErpExport, a
 
 
 def test_the_later_answer_is_taken(conflict: ErpAck, sent: ErpExport, ann: User) -> None:
-    review.take(conflict.id, actor=ann, reason="Reprocessed in the ERP")
+    review.accept(conflict.id, actor=ann, reason="Reprocessed in the ERP")
     assert state(sent) == ("ACKED", "PUSHED")
     sent.refresh_from_db()
     assert (sent.erp_order_id, sent.error_json) == ("SO-7", None)
-    assert ErpAck.objects.filter(verdict="APPLIED").count() == 1
+    assert ErpAck.objects.filter(classification="APPLIED").count() == 1
     event = sent.events.last()
     assert event
     assert (event.kind, event.actor) == ("ACKED", ann)
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(RuleViolation) as refused:
         review.dismiss(conflict.id, actor=ann, reason="?")
     assert refused.value.code == "DECIDED"
 
@@ -711,7 +711,9 @@ def test_a_late_refusal_is_taken(
     poll(erp.id)
     refuse(dropzone, sent)
     poll(erp.id)
-    review.take(ErpAck.objects.get(verdict="CONFLICT").id, actor=ann, reason="Cancelled there")
+    review.accept(
+        ErpAck.objects.get(classification="CONFLICT").id, actor=ann, reason="Cancelled there"
+    )
     assert state(sent) == ("FAILED", "ERROR")
     retry_order(sent.draft_order_id, actor=ann)
 
@@ -723,7 +725,7 @@ def test_an_unmatched_answer_is_assigned_and_then_moved(
     write(dropzone, name, {"status": "ACKED", "erp_order_id": "SO-3"})
     poll(erp.id)
     assigned = review.assign(ErpAck.objects.get().id, sent.id, actor=ann, reason="Typo in the name")
-    assert assigned.verdict == "APPLIED"
+    assert assigned.classification == "APPLIED"
     assert state(sent) == ("ACKED", "PUSHED")
     assert places(dropzone)["waiting"] == [name]
     poll(erp.id)
@@ -736,7 +738,7 @@ def test_a_malformed_answer_is_read_by_a_person(
     write(dropzone, f"ack_{sent.filename}", {"state": "fine"})
     poll(erp.id)
     ack = ErpAck.objects.get()
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(RuleViolation) as refused:
         review.assign(ack.id, sent.id, actor=ann, reason="?")
     assert refused.value.code == "NO_ANSWER"
     answer = Ack(
@@ -755,7 +757,7 @@ def test_an_answer_is_assigned_within_its_connection_only(
     rival = an_org("rival")
     other = a_connection(rival, dropzone.config)
     (theirs,) = some_exports(rival, a_user(rival, "bob"))
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(RuleViolation) as refused:
         review.assign(ErpAck.objects.get().id, theirs.id, actor=ann, reason="?")
     assert refused.value.code == "NOT_ASSIGNABLE"
     assert other.id == theirs.erp_connection_id
@@ -822,13 +824,13 @@ def test_a_defect_in_a_poll_does_not_stay_unseen(
     assert erp.last_poll_at is None
 
 
-def test_a_poll_that_was_rung_is_not_rung_again(erp: ErpConnection) -> None:
-    assert ring_due_polls() == 1
+def test_an_enqueued_poll_is_not_enqueued_again(erp: ErpConnection) -> None:
+    assert wake_due_polls() == 1
     ErpConnection.objects.update(poll_due_at=db_now() - timedelta(seconds=1))
-    assert ring_due_polls() == 0, "one bell is enough"
+    assert wake_due_polls() == 0, "one bell is enough"
     poll(erp.id)
     ErpConnection.objects.update(poll_due_at=db_now() - timedelta(seconds=1))
-    assert ring_due_polls() == 1
+    assert wake_due_polls() == 1
 
 
 def test_a_touched_stranger_is_read_once(
@@ -838,6 +840,6 @@ def test_a_touched_stranger_is_read_once(
     write(dropzone, name, {"status": "ACKED"})
     poll(erp.id)
     os.utime(dropzone.acks / name, (1_000_000, 1_000_000))
-    assert poll(erp.id).verdicts == {"UNMATCHED": 1}
-    assert poll(erp.id).verdicts == {}
+    assert poll(erp.id).classifications == {"UNMATCHED": 1}
+    assert poll(erp.id).classifications == {}
     assert ErpAck.objects.count() == 1

@@ -220,11 +220,11 @@ def test_identifiers_are_texts_or_integers(written: str, found: str | None, memb
         (None, None),
     ],
 )
-def test_moments_need_a_zone(written: object, found: datetime | None) -> None:
+def test_timestamps_need_a_zone(written: object, found: datetime | None) -> None:
     assert read(accepted(processed_at=written)).processed_at == found
 
 
-def test_moments_are_utc() -> None:
+def test_timestamps_are_utc() -> None:
     moment = read(accepted(processed_at="2025-12-26T12:01:00+02:00")).processed_at
     assert moment and moment.utcoffset() == timedelta(0)
 

@@ -84,10 +84,10 @@ def test_objects_of_other_orgs_are_not_found(
             page_url("accounts_org_change", other_org.id),
         ],
         operator: [
-            page_url("exports_erpexport_settle", export.id),
+            page_url("exports_erpexport_resolve", export.id),
             *(
                 page_url(f"exports_erpack_{name}", ack.id)
-                for name in ("change", "assign", "take", "dismiss")
+                for name in ("change", "assign", "accept", "dismiss")
             ),
             page_url("connectors_erpconnection_change", connection.id),
             *(
@@ -189,12 +189,12 @@ def test_pages_by_permission(
         page_url("exports_erpexport_change", export.id): every,
         page_url("exports_erpexport_payload", export.id): every,
         page_url("exports_erpexport_cancel", export.id): {approver, operator},
-        page_url("exports_erpexport_settle", export.id): {operator},
+        page_url("exports_erpexport_resolve", export.id): {operator},
         page_url("exports_erpack_changelist"): every,
         page_url("exports_erpack_change", unmatched.id): every,
         page_url("exports_erpack_assign", unmatched.id): {operator},
         page_url("exports_erpack_dismiss", unmatched.id): {operator},
-        page_url("exports_erpack_take", conflict.id): {operator},
+        page_url("exports_erpack_accept", conflict.id): {operator},
         page_url("connectors_erpconnection_changelist"): every,
         page_url("connectors_erpconnection_change", connection.id): every,
         page_url("connectors_erpconnection_add"): {operator},
@@ -232,11 +232,11 @@ def test_posts_without_permission_change_nothing(
         page_url("orders_draftorder_change", order.id),
         page_url("exports_erpexport_change", export.id),
         page_url("exports_erpexport_cancel", export.id),
-        page_url("exports_erpexport_settle", export.id),
+        page_url("exports_erpexport_resolve", export.id),
         page_url("exports_erpack_change", unmatched.id),
         page_url("exports_erpack_assign", unmatched.id),
         page_url("exports_erpack_dismiss", unmatched.id),
-        page_url("exports_erpack_take", conflict.id),
+        page_url("exports_erpack_accept", conflict.id),
         page_url("connectors_erpconnection_change", connection.id),
         *(
             page_url(f"connectors_erpconnection_{name}", connection.id)
@@ -278,10 +278,10 @@ def test_every_form_asks_for_the_csrf_token(
         decide_url("reject"),
         page_url("orders_draftorder_changelist"),
         page_url("exports_erpexport_cancel", export.id),
-        page_url("exports_erpexport_settle", export.id),
+        page_url("exports_erpexport_resolve", export.id),
         page_url("exports_erpack_assign", unmatched.id),
         page_url("exports_erpack_dismiss", unmatched.id),
-        page_url("exports_erpack_take", conflict.id),
+        page_url("exports_erpack_accept", conflict.id),
         *(
             page_url(f"connectors_erpconnection_{name}", connection.id)
             for name in ("change", "test", "poll", "deliver", "pin", "pause", "resume")

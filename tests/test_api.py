@@ -300,7 +300,9 @@ def test_staging_names_stay_inside(owner: APIClient, dropzone: ErpConnection) ->
         owner.get(EXPORTS)
         .json()["results"][0]
         .keys()
-        .isdisjoint({"payload", "staged_path", "destination", "export_storage_key", "swept_at"})
+        .isdisjoint(
+            {"payload", "staged_path", "destination", "export_storage_key", "cleaned_up_at"}
+        )
     )
 
 

@@ -53,7 +53,7 @@ def a_case(api: APIClient, size: int) -> dict[str, str]:
             export=row,
             filename=f"ack_{row.filename}",
             sha256=f"{number:064}",
-            verdict="DISMISSED",
+            classification="DISMISSED",
             decided_at=timezone.now(),
             decided_by=row.requested_by,
         )

@@ -144,11 +144,13 @@ def test_answers_of_the_erp_are_listed(
         )
         return str(made.id)
 
-    odd = ack("ack_x.json", verdict="UNMATCHED", raw='{"status": "ACKED"}')
-    done = ack("ack_y.json", verdict="DISMISSED", raw="", decided_at=timezone.now())
+    odd = ack("ack_x.json", classification="UNMATCHED", raw='{"status": "ACKED"}')
+    done = ack("ack_y.json", classification="DISMISSED", raw="", decided_at=timezone.now())
     spread(ErpAck, odd, done, field="seen_at")
     assert ids(owner, ACKS) == [done, odd]
-    assert ids(owner, f"{ACKS}?open=true") == ids(owner, f"{ACKS}?verdict=UNMATCHED") == [odd]
+    assert (
+        ids(owner, f"{ACKS}?open=true") == ids(owner, f"{ACKS}?classification=UNMATCHED") == [odd]
+    )
     assert ids(owner, f"{ACKS}?open=false&erp_connection={dropzone.id}") == [done]
     assert "raw" not in owner.get(ACKS).json()["results"][0]
     assert owner.get(f"{ACKS}/{odd}").json()["raw"] == '{"status": "ACKED"}'

@@ -86,7 +86,7 @@ def objects(acme: Org, owner: APIClient, dropzone: ErpConnection) -> dict[str, A
             filename="ack_x.json",
             sha256="0" * 64,
             raw="{}",
-            verdict="UNMATCHED",
+            classification="UNMATCHED",
         ).id,
     }
 

@@ -13,7 +13,7 @@ from accounts.models import Org, User
 from exports.models import BatchItem
 from exports.pushing import batch_runs, batches
 from exports.pushing.push import push_order
-from kernel.errors import Refused
+from kernel.errors import RuleViolation
 from orders import approval, content
 from orders.content import content_hash, content_hashes
 from orders.models import Customer, DraftOrder, SourceDocument
@@ -60,7 +60,7 @@ def test_what_was_seen_is_approved(org: Org, ann: User) -> None:
 @pytest.mark.parametrize("expected", ["", "f" * 64])
 def test_what_was_not_seen_is_not_approved(org: Org, ann: User, expected: str) -> None:
     order = an_order(org)
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(RuleViolation) as refused:
         approval.approve(order.id, actor=ann, expected_sha256=expected)
     assert refused.value.code == "CHANGED_SINCE_SHOWN"
     order.refresh_from_db()
@@ -131,7 +131,7 @@ def test_an_edit_that_an_approval_waits_for_is_noticed(org: Org, ann: User) -> N
     def approve() -> None:
         try:
             approval.approve(order.id, actor=ann, expected_sha256=seen)
-        except Refused as e:
+        except RuleViolation as e:
             codes.append(e.code)
 
     with transaction.atomic(), approval.editing(order.id, actor=ann):
@@ -160,7 +160,7 @@ def test_a_customer_that_changes_at_the_same_time_is_not_pushed_unseen(
         with in_thread(lambda: approval.approve(order.id, actor=ann, expected_sha256=seen)):
             pass
         assert DraftOrder.objects.get(id=order.id).status == Status.APPROVED
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(RuleViolation) as refused:
         push_order(order.id, actor=ann)
     assert refused.value.code == "CHANGED_SINCE_APPROVAL"
     assert not order.exports.exists()

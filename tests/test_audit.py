@@ -1,4 +1,4 @@
-"""The audit log: each deed once and with its change, from everywhere, without secrets, for good."""
+"""The audit log: each action once, with its change, from everywhere, without secrets, for good."""
 
 import json
 import re
@@ -13,6 +13,7 @@ from django.db import IntegrityError, transaction
 from django.test import Client, RequestFactory
 from django.urls import reverse
 
+from accounts import audit
 from accounts.audit import Action
 from accounts.models import ApiToken, AuditEntry, User
 from accounts.tokens import revoke_token
@@ -20,23 +21,23 @@ from connectors import circuit_breaker
 from exports.models import Batch, ErpExport
 from exports.pushing import batch_runs
 from exports.pushing.push import cancel_export, push_order, push_orders, retry_order
-from exports.resolution.manual import Outcome, settle
+from exports.resolution.manual import Resolution, resolve
 from kernel import request_context
-from kernel.dry_run import rehearsal
-from kernel.errors import Refused
+from kernel.dry_run import dry_run
+from kernel.errors import RuleViolation
 from orders import approval
 from tests.admins import a_member, logged_in, text
-from tests.builders import a_user, an_order, an_org
-from tests.deeds import (
+from tests.audited_actions import (
     ADDRESS,
     BY_ADMIN,
     BY_API,
     CANARY,
     HOST_KEY,
     REQUEST_ID,
-    Deed,
+    AuditedAction,
     World,
 )
+from tests.builders import a_user, an_order, an_org
 from tests.dropzones import Dropzone, dropzone_of
 
 pytestmark = pytest.mark.django_db
@@ -65,9 +66,9 @@ def last_id() -> int:
     return latest().id
 
 
-def done(deed: Deed, world: World) -> list[AuditEntry]:
-    """The entries that a deed leaves, without those of what it needs."""
-    steps = deed(world)
+def done(action: AuditedAction, world: World) -> list[AuditEntry]:
+    """The entries that an action leaves, without those of what it needs."""
+    steps = action(world)
     next(steps)
     first = last_id()
     assert next(steps, None) is None
@@ -77,15 +78,17 @@ def done(deed: Deed, world: World) -> list[AuditEntry]:
 # What the service itself records about an order, beside what a person did.
 CONSEQUENCES = {Action.ORDER_ACCEPTED_LATE}
 
-DEEDS = [
+ACTIONS = [
     pytest.param(door, action, id=f"{action} by {name}")
     for name, door in (("API", BY_API), ("admin", BY_ADMIN))
     for action in door
 ]
 
 
-@pytest.mark.parametrize(("door", "action"), DEEDS)
-def test_a_deed_is_recorded_once(world: World, door: dict[Action, Deed], action: Action) -> None:
+@pytest.mark.parametrize(("door", "action"), ACTIONS)
+def test_an_action_is_recorded_once(
+    world: World, door: dict[Action, AuditedAction], action: Action
+) -> None:
     (entry,) = [e for e in done(door[action], world) if e.action not in CONSEQUENCES]
     assert entry.action == action
     assert (entry.actor, entry.actor_name) == (world.ann, "ann@acme.example")
@@ -102,8 +105,10 @@ def test_every_action_can_be_done() -> None:
     assert BY_ADMIN.keys() | others | CONSEQUENCES == set(Action)
 
 
-@pytest.mark.parametrize(("door", "action"), DEEDS)
-def test_no_secret_is_recorded(world: World, door: dict[Action, Deed], action: Action) -> None:
+@pytest.mark.parametrize(("door", "action"), ACTIONS)
+def test_no_secret_is_recorded(
+    world: World, door: dict[Action, AuditedAction], action: Action
+) -> None:
     done(door[action], world)
     stored = json.dumps(list(AuditEntry.objects.values()), default=str)
     assert CANARY not in stored
@@ -232,20 +237,20 @@ def test_what_is_refused_is_not_recorded(world: World) -> None:
     approved, ready = world.approved("PO-1"), world.ready("PO-2")
     first = last_id()
     push_orders([approved.id, ready.id], actor=world.ann)
-    with pytest.raises(Refused):
+    with pytest.raises(RuleViolation):
         retry_order(ready.id, actor=world.ann)
     (entry,) = entries_since(first)
     assert entry.object_label == "PO-1"
     assert entry.after["export"] == str(ErpExport.objects.get().id)
 
 
-def test_settling_and_pushing_again_are_two_deeds(world: World) -> None:
+def test_resolving_and_pushing_again_are_two_actions(world: World) -> None:
     export = world.sent()
     (world.dropzone.exports / export.filename).unlink()
     first = last_id()
-    settle(export.id, Outcome.GIVEN_UP, actor=world.ann, reason="Lost", push_again=True)
+    resolve(export.id, Resolution.GIVEN_UP, actor=world.ann, reason="Lost", push_again=True)
     settled, retried = entries_since(first)
-    assert (settled.action, retried.action) == (Action.EXPORT_SETTLED, Action.ORDER_RETRIED)
+    assert (settled.action, retried.action) == (Action.EXPORT_RESOLVED, Action.ORDER_RETRIED)
     assert settled.after["outcome"] == "GIVEN_UP"
 
 
@@ -255,7 +260,7 @@ def test_an_export_that_was_delivered_after_all(world: World) -> None:
         staged_path="/x.tmp", staged_at=export.created_at, destination={"folder": "/exports"}
     )
     first = last_id()
-    settle(export.id, Outcome.DELIVERED, actor=world.ann, reason="The ERP has it")
+    resolve(export.id, Resolution.DELIVERED, actor=world.ann, reason="The ERP has it")
     (entry,) = entries_since(first)
     assert (entry.before["status"], entry.after["status"]) == ("PENDING", "SENT")
 
@@ -274,7 +279,7 @@ def test_a_token_of_the_command_line(world: World, capsys: Any) -> None:
 def test_an_entry_goes_the_way_of_its_change(world: World) -> None:
     order = world.ready()
     first = last_id()
-    with rehearsal():
+    with dry_run():
         approval.approve(order.id, actor=world.ann)
         assert entries_since(first)
     assert not entries_since(first)
@@ -438,6 +443,27 @@ def test_the_list_is_found_by_what_whom_and_when(world: World, auditor: Client) 
 
 
 # Its page.
+def test_an_entry_of_a_former_release_is_found_under_its_present_action(
+    world: World, auditor: Client
+) -> None:
+    entry = AuditEntry.objects.create(
+        org=world.org,
+        action="export.settled",
+        object_type="exports.erpexport",
+        object_id="1",
+        object_label="PO-1",
+    )
+    audit.record(Action.EXPORT_RESOLVED, None, actor=world.ann)
+    found = text(auditor.get(LIST, {"action": "export.resolved"}))
+    assert "PO-1" in found
+    assert "settled" not in found
+    page = text(auditor.get(f"{LIST}{entry.pk}/change/"))
+    assert "export.resolved PO-1" in page
+    assert "settled" not in page
+    entry.refresh_from_db()
+    assert entry.action == "export.settled"
+
+
 def test_the_page_names_every_action() -> None:
     page = (Path(__file__).parent.parent / "docs" / "audit.md").read_text()
     rows = re.findall(r"^\| `([a-z_.]+)` \| (.+?) \|$", page, re.MULTILINE)

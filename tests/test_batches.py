@@ -28,12 +28,12 @@ from exports.delivery.outcomes import fail
 from exports.models import Batch, ErpExport
 from exports.pushing import batch_runs, batches, push
 from exports.pushing.actions import DECISIONS
-from exports.pushing.batch_runs import ring_waiting, run
+from exports.pushing.batch_runs import run, wake_waiting
 from exports.pushing.batches import cancel, create_batch, progress
 from exports.pushing.push import push_order
 from exports.pushing.rendering import render_order
 from kernel.db import db_now
-from kernel.errors import Refused
+from kernel.errors import RuleViolation
 from orders.models import DraftOrder
 from tests.builders import a_connection, a_user, an_approved_order, an_order, an_org
 from tests.locks import wait_until_one_waits
@@ -158,13 +158,13 @@ def test_warnings_are_confirmed_for_all(org: Org, ann: User, is_confirmed: bool)
 def test_a_batch_has_orders_and_not_too_many(
     org: Org, ann: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(Refused) as raised:
+    with pytest.raises(RuleViolation) as raised:
         a_batch(org, ann)
     assert raised.value.code == "NO_ORDERS"
     monkeypatch.setattr(batches, "MAX_BATCH_ORDERS", 2)
     assert a_batch(org, ann, count=2).items.count() == 2
     an_order(org, "one too many")
-    with pytest.raises(Refused) as raised:
+    with pytest.raises(RuleViolation) as raised:
         a_batch(org, ann)
     assert raised.value.code == "TOO_MANY_ORDERS"
     assert Batch.objects.count() == 1
@@ -207,7 +207,7 @@ def test_what_was_done_before_a_cancellation_stays(org: Org, ann: User, one_step
     assert [outcome for _, outcome, _ in outcomes(batch)] == ["DONE"] * 2 + ["CANCELLED"] * 3
     batch.refresh_from_db()
     assert (batch.state, batch.cancelled_by) == (Batch.State.CANCELLED, ann)
-    with pytest.raises(Refused) as raised:
+    with pytest.raises(RuleViolation) as raised:
         cancel(batch.id, actor=ann)
     assert raised.value.code == "NOT_CANCELLABLE"
 
@@ -338,7 +338,7 @@ def test_a_frozen_worker_does_not_freeze_who_rings(
     answers: list[int] = []
     in_time: list[int] = []
     ringer = threading.Thread(
-        target=closing, args=(lambda: answers.append(ring_waiting()),), daemon=True
+        target=closing, args=(lambda: answers.append(wake_waiting()),), daemon=True
     )
 
     def freeze(name: str) -> None:
@@ -383,12 +383,12 @@ def test_a_cancellation_waits_for_the_orders_that_are_being_done(
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_batch_is_rung_for_until_it_is_done(org: Org, ann: User, one_step: None) -> None:
+def test_a_batch_wakes_workers_until_it_is_done(org: Org, ann: User, one_step: None) -> None:
     batch = a_batch(org, ann, count=3)
     assert rung() == [batch.id]
-    assert ring_waiting() == 0
-    Batch.objects.update(rung_at=db_now() - timedelta(seconds=61))
-    assert ring_waiting() == 1, "the task was lost"
+    assert wake_waiting() == 0
+    Batch.objects.update(enqueued_at=db_now() - timedelta(seconds=61))
+    assert wake_waiting() == 1, "the task was lost"
     OrmQ.objects.all().delete()
     tasks.run_batch(str(batch.id))
     assert counts(batch) == {"DONE": 2, "WAITING": 1}

@@ -130,7 +130,7 @@ def test_no_secret_comes_out(
     key = new_key()
     config = asyncssh_config(server)
 
-    # Refused, in every way that a body can be wrong; and a defect of ours.
+    # RuleViolation, in every way that a body can be wrong; and a defect of ours.
     for wrong in ({"port": 0}, {"ssh_key": PASSPHRASE}, {"unknown": RIGHT}, {RIGHT[:6]: 1}):
         body = {"connector_type": "DROPZONE_JSON_V1", "config": config | wrong}
         assert post(api, CONNECTIONS, body).status_code == 400

@@ -1,4 +1,4 @@
-"""The page of concepts has the words of the code: each status, verdict and outcome; no other."""
+"""The page of concepts has the code's words: each status, classification, outcome; no other."""
 
 import re
 from enum import StrEnum
@@ -30,7 +30,7 @@ def table(first_column: str) -> list[list[str]]:
     [
         ("order", DraftOrder.Status),
         ("export", ErpExport.Status),
-        ("verdict", ErpAck.Verdict),
+        ("classification", ErpAck.Classification),
         ("outcome", BatchItem.Outcome),
         ("outlook", Code),
     ],

@@ -76,14 +76,16 @@ def test_a_secret_may_come_in_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "objection"),
+    ("name", "value", "denial_reason"),
     [
         ("SECRET_KEY", "", "SECRET_KEY is not set. `make .env` writes"),
         ("FERNET_KEYS", "", "FERNET_KEYS is not set. `make .env` writes"),
         ("WORKERS", "0", "WORKERS must be 1 or more."),
     ],
 )
-def test_nothing_starts_without_a_key_or_a_worker(name: str, value: str, objection: str) -> None:
+def test_nothing_starts_without_a_key_or_a_worker(
+    name: str, value: str, denial_reason: str
+) -> None:
     result = subprocess.run(
         [sys.executable, "manage.py", "check"],
         check=False,
@@ -93,7 +95,7 @@ def test_nothing_starts_without_a_key_or_a_worker(name: str, value: str, objecti
         text=True,
     )
     assert result.returncode != 0
-    assert objection in result.stderr
+    assert denial_reason in result.stderr
 
 
 def test_what_sftp_may_reach_is_not_opened_to_webhooks() -> None:

@@ -36,13 +36,13 @@ WRITERS = {
     "connectors.circuit_breaker": {
         *("last_test_at", "last_test_success", "capabilities", "host_key_seen"),
         *("paused_at", "paused_by_id", "pause_code", "pause_text"),
-        *("failures", "failing_since", "retry_at", "last_error", "slow_since"),
+        *("failures", "failing_since", "retry_at", "last_error", "degraded_since"),
         "folder_missing_at",
     },
     "connectors.lease": {"lease_until"},
-    "exports.delivery.dispatch": {"rung_at", "poll_due_at", "poll_rung_at"},
-    "exports.delivery.protocol": {"rung_at"},
-    "exports.acks.poller": {"last_poll_at", "ack_error", "poll_due_at", "poll_rung_at"},
+    "exports.delivery.dispatch": {"enqueued_at", "poll_due_at", "poll_enqueued_at"},
+    "exports.delivery.protocol": {"enqueued_at"},
+    "exports.acks.poller": {"last_poll_at", "ack_error", "poll_due_at", "poll_enqueued_at"},
     "connectors.configuring": {"config_encrypted", "secrets_set", "active", "ack_deadline"},
 }
 
@@ -178,11 +178,11 @@ def test_each_column_is_written_by_its_module(erp: ErpConnection, ann: User) -> 
 
     with database.execute_wrapper(look):
         some_exports(erp.org, ann)
-        assert dispatch.ring(erp.id)
+        assert dispatch.wake(erp.id)
         assert deliver(erp.id).sent == 1
         dispatch.poll_now(erp.id)
         poll(erp.id)
-        circuit_breaker.note_slow(erp.id)
+        circuit_breaker.note_degraded(erp.id)
         circuit_breaker.record_failure(erp, ConnectorError("DNS"))
         circuit_breaker.record_failure(erp, ConnectorError("DIR_MISSING"))
         circuit_breaker.pause(erp.id, reason="Holiday", actor=ann)

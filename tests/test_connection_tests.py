@@ -10,7 +10,7 @@ from connectors import lease
 from connectors.models import ConnectionTest, ErpConnection
 from connectors.port import ReportStep
 from exports import connection_tests
-from exports.connection_tests import request_test, ring_waiting, run
+from exports.connection_tests import request_test, run, wake_waiting
 from tests.builders import a_connection, a_user, an_org
 
 pytestmark = [pytest.mark.django_db, pytest.mark.ledger]
@@ -42,7 +42,7 @@ def test_a_test_is_done_and_lifts_the_pause(erp: ErpConnection, ann: User) -> No
     assert [step["name"] for step in test.steps][:3] == ["open", "export folder", "write and sync"]
     erp.refresh_from_db()
     assert not erp.is_paused
-    assert erp.slow_since is None
+    assert erp.degraded_since is None
     assert erp.lease_until is None
 
 
@@ -81,19 +81,19 @@ def test_a_test_waits_while_the_connection_is_served(erp: ErpConnection, ann: Us
     test.refresh_from_db()
     assert test.started_at is None
     held.release()
-    ConnectionTest.objects.update(rung_at=None)
+    ConnectionTest.objects.update(enqueued_at=None)
     OrmQ.objects.all().delete()
-    assert ring_waiting() == 1
-    assert ring_waiting() == 0, "one bell is enough for a while"
+    assert wake_waiting() == 1
+    assert wake_waiting() == 0, "one bell is enough for a while"
     run(test.id)
     test.refresh_from_db()
     assert test.success
 
 
-def test_an_untested_connection_is_tested_in_the_slow_lane(erp: ErpConnection, ann: User) -> None:
+def test_an_untested_connection_is_tested_as_a_degraded_one(erp: ErpConnection, ann: User) -> None:
     request_test(erp, actor=ann)
     erp.refresh_from_db()
-    assert erp.slow_since
+    assert erp.degraded_since
 
 
 def test_a_test_that_breaks_off_has_failed(

@@ -102,7 +102,7 @@ class World:
         self.token = create_token(self.user, org=self.org, name="test")[1]
         self.erp = a_connection(self.org, {"mode": "filesystem", "export_path": str(folder)})
         ErpAck.objects.create(
-            org=self.org, erp_connection=self.erp, filename="ack_x.json", verdict="UNMATCHED"
+            org=self.org, erp_connection=self.erp, filename="ack_x.json", classification="UNMATCHED"
         )
         self.export()
 

@@ -91,7 +91,7 @@ def test_exports_and_acks_are_given_out(org: Org, viewer: User, dropzone_root: A
     (export,) = some_exports(org, viewer)
     ErpAck.objects.create(
         org=org, erp_connection=erp, export=export, filename="ack_1.json", sha256="0", raw="{}",
-        is_accepted=False, message="@SUM(1)", verdict="APPLIED",
+        is_accepted=False, message="@SUM(1)", classification="APPLIED",
     )  # fmt: skip
     client = logged_in(viewer)
     (row,) = table(client, "exports_erpexport")

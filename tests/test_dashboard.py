@@ -62,7 +62,7 @@ class Shop:
         at = db_now() - ago
         ErpExportEvent.objects.create(export=export, kind=kind, status="FAILED", at=at)
 
-    def ack(self, verdict: str, **fields: Any) -> ErpAck:
+    def ack(self, classification: str, **fields: Any) -> ErpAck:
         values = {
             "org": self.org,
             "erp_connection": self.erp,
@@ -70,7 +70,7 @@ class Shop:
             "sha256": "0",
             "raw": "{}",
             "is_accepted": True,
-            "verdict": verdict,
+            "classification": classification,
         }
         return ErpAck.objects.create(**{**values, **fields})
 
@@ -81,8 +81,8 @@ class Shop:
             self.failed(f"{name}-failed-{number}")
             self.export(f"{name}-unknown-{number}", next_attempt_at=None)
             self.sent(f"{name}-overdue-{number}", ack_due_at=db_now() - HOUR)
-            for verdict in ("CONFLICT", "LATE", "UNMATCHED", "MALFORMED"):
-                self.ack(verdict)
+            for classification in ("CONFLICT", "LATE", "UNMATCHED", "MALFORMED"):
+                self.ack(classification)
             self.ack("LATE", decided_at=db_now())
         type(self.erp).objects.filter(id=self.erp.id).update(last_poll_at=db_now())
         pause_by_system(self.erp, "HOST_KEY_CHANGED")
@@ -213,7 +213,7 @@ def test_success_is_what_was_sent_and_has_not_failed_since(acme: Shop) -> None:
         acme.sent(f"sent-{number}")
     acme.sent("long ago", ago=30 * DAY)
     acme.failed("unreachable")
-    acme.failed("settled", "SETTLED")
+    acme.failed("settled", "RESOLVED")
     refused = acme.sent("refused", ago=2 * DAY, status="FAILED")
     ErpExportEvent.objects.create(export=refused, kind="REFUSED", status="FAILED")
     cancel_export(acme.export("cancelled").id, actor=acme.ann, reason="")

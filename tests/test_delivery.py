@@ -31,7 +31,7 @@ from exports.delivery.protocol import deliver
 from exports.models import ErpExport, ErpExportEvent
 from exports.pushing.push import cancel_export, deliver_again
 from kernel.db import db_now
-from kernel.errors import Refused
+from kernel.errors import RuleViolation
 from orders.models import DraftOrder
 from tests.builders import a_connection, a_user, an_org, some_exports
 from tests.dropzones import KINDS, Dropzone, asyncssh_config, dropzone_of, openssh_config
@@ -122,7 +122,7 @@ def test_exports_arrive_whole_and_once(org: Org, ann: User, dropzone: Dropzone) 
     assert deliver(connection.id).sent == 0
 
 
-@pytest.mark.parametrize("step", ["noted", "staged", "elected", "published", "recorded"])
+@pytest.mark.parametrize("step", ["noted", "staged", "claimed", "published", "recorded"])
 def test_a_crash_between_two_steps(org: Org, ann: User, dropzone: Dropzone, step: str) -> None:
     connection = a_connection(org, dropzone.config)
     exports = some_exports(org, ann, 3)
@@ -133,11 +133,11 @@ def test_a_crash_between_two_steps(org: Org, ann: User, dropzone: Dropzone, step
     deliver(connection.id)
     assert dropzone.files() == payloads(exports)
     assert {reloaded(e).status for e in exports} == {"SENT"}
-    cleanup.sweep(settled_after=-cleanup.SETTLED_AFTER)
+    cleanup.clean_up(minimum_age=-cleanup.MINIMUM_AGE)
     assert dropzone.leftovers() == []
 
 
-@pytest.mark.parametrize("step", ["elected", "published"])
+@pytest.mark.parametrize("step", ["claimed", "published"])
 def test_an_erp_that_takes_files_at_once(
     org: Org, ann: User, dropzone: Dropzone, step: str
 ) -> None:
@@ -155,7 +155,7 @@ def test_an_erp_that_takes_files_at_once(
     assert reloaded(export).sent_evidence == expected
 
 
-def test_another_worker_is_elected(org: Org, ann: User, dropzone: Dropzone) -> None:
+def test_another_worker_claims(org: Org, ann: User, dropzone: Dropzone) -> None:
     """The other worker makes all of its moves between this one's staging and its election."""
     connection = a_connection(org, dropzone.config)
     (export,) = some_exports(org, ann)
@@ -175,9 +175,7 @@ def test_another_worker_is_elected(org: Org, ann: User, dropzone: Dropzone) -> N
     assert reloaded(export).status == "SENT"
 
 
-def test_the_loser_of_an_election_publishes_nothing(
-    org: Org, ann: User, dropzone: Dropzone
-) -> None:
+def test_the_loser_of_a_claim_publishes_nothing(org: Org, ann: User, dropzone: Dropzone) -> None:
     """The other worker is elected and dies: its file, and no other, may ever become visible."""
     connection = a_connection(org, dropzone.config)
     (export,) = some_exports(org, ann)
@@ -221,7 +219,7 @@ def test_two_workers_with_the_same_exports(org: Org, ann: User, folder: Dropzone
 
     with (
         mock.patch.object(protocol, "failpoint", side_effect=meet),
-        mock.patch("connectors.lease.DURATION", cleanup.SETTLED_AFTER * -1),
+        mock.patch("connectors.lease.DURATION", cleanup.MINIMUM_AGE * -1),
     ):
         threads = [threading.Thread(target=work) for _ in range(2)]
         for thread in threads:
@@ -265,13 +263,13 @@ def test_both_names_with_the_same_bytes(org: Org, ann: User, dropzone: Dropzone)
     """A server that renames by link and unlink died in between."""
     connection = a_connection(org, dropzone.config)
     (export,) = some_exports(org, ann)
-    with crash_after("elected"):
+    with crash_after("claimed"):
         deliver(connection.id)
     (tmp,) = dropzone.leftovers()
     shutil.copy(dropzone.exports / tmp, dropzone.exports / export.filename)
     assert deliver(connection.id).sent == 1
     assert dropzone.files() == payloads([export])
-    cleanup.sweep(settled_after=-cleanup.SETTLED_AFTER)
+    cleanup.clean_up(minimum_age=-cleanup.MINIMUM_AGE)
     assert dropzone.leftovers() == []
     assert dropzone.files() == payloads([export])
 
@@ -281,7 +279,7 @@ def test_somebody_elses_file_is_not_overwritten(org: Org, ann: User, dropzone: D
     unstaged, staged = some_exports(org, ann, 2)
     foreign = dropzone.exports / unstaged.filename
     foreign.write_text("not ours")
-    with crash_after("elected"):
+    with crash_after("claimed"):
         deliver(connection.id)
     (dropzone.exports / staged.filename).write_text("nor this")
     deliver(connection.id)
@@ -294,7 +292,7 @@ def test_somebody_elses_file_is_not_overwritten(org: Org, ann: User, dropzone: D
     assert deliver(connection.id).sent == 1
     event = unstaged.events.get(kind=ErpExportEvent.Kind.REQUESTED)
     assert event.actor == ann
-    with pytest.raises(Refused) as raised:
+    with pytest.raises(RuleViolation) as raised:
         deliver_again(unstaged.id, actor=ann)
     assert raised.value.code == "NOT_WAITING"
 
@@ -302,7 +300,7 @@ def test_somebody_elses_file_is_not_overwritten(org: Org, ann: User, dropzone: D
 def test_a_folder_that_vanished_is_no_evidence(org: Org, ann: User, dropzone: Dropzone) -> None:
     connection = a_connection(org, dropzone.config)
     (export,) = some_exports(org, ann)
-    with crash_after("elected"):
+    with crash_after("claimed"):
         deliver(connection.id)
     shutil.rmtree(dropzone.exports)
     assert deliver(connection.id).sent == 0
@@ -322,7 +320,7 @@ def test_a_folder_that_anybody_saw_missing_is_no_evidence(
 ) -> None:
     connection = a_connection(org, dropzone.config)
     (export,) = some_exports(org, ann)
-    with crash_after("elected"):
+    with crash_after("claimed"):
         deliver(connection.id)
     ErpExport.objects.update(next_attempt_at=db_now() + timedelta(hours=1))
     shutil.rmtree(dropzone.exports)
@@ -378,7 +376,7 @@ def test_a_file_that_is_renamed_between_the_looks_at_its_names_is_seen(
 ) -> None:
     connection = a_connection(org, folder.config)
     (export,) = some_exports(org, ann)
-    with crash_after("elected"):
+    with crash_after("claimed"):
         deliver(connection.id)
     (staged,) = folder.exports.iterdir()
     lstat = FilesystemFolder.lstat
@@ -394,7 +392,7 @@ def test_a_file_that_is_renamed_between_the_looks_at_its_names_is_seen(
     assert reloaded(export).sent_evidence == "OBSERVED"
 
 
-def test_the_janitor_waits_for_a_folder_that_is_away(
+def test_the_cleanup_waits_for_a_folder_that_is_away(
     org: Org, ann: User, dropzone: Dropzone
 ) -> None:
     connection = a_connection(org, dropzone.config)
@@ -404,9 +402,9 @@ def test_the_janitor_waits_for_a_folder_that_is_away(
     assert deliver(connection.id).sent == 1
     assert len(dropzone.leftovers()) == 1
     away = dropzone.exports.rename(dropzone.exports.with_name("away"))
-    assert cleanup.sweep(settled_after=-cleanup.SETTLED_AFTER) == 0
+    assert cleanup.clean_up(minimum_age=-cleanup.MINIMUM_AGE) == 0
     away.rename(dropzone.exports)
-    assert cleanup.sweep(settled_after=-cleanup.SETTLED_AFTER) == 1
+    assert cleanup.clean_up(minimum_age=-cleanup.MINIMUM_AGE) == 1
     assert dropzone.files() == payloads(exports)
     assert dropzone.leftovers() == []
 
@@ -421,7 +419,7 @@ def test_a_staging_folder_that_vanished_is_no_evidence(
     ErpExport.objects.filter(id=second.id).update(next_attempt_at=None)
     assert deliver(connection.id).sent == 1
     make_due()
-    with crash_after("elected"):
+    with crash_after("claimed"):
         deliver(connection.id)
     assert dropzone.files() == payloads([first])
     assert dropzone.leftovers() == []
@@ -740,7 +738,7 @@ def test_a_folder_that_was_replaced_in_the_same_run_is_no_evidence(
     (export,) = some_exports(org, ann)
 
     def replace(name: str) -> None:
-        if name == "elected":
+        if name == "claimed":
             shutil.rmtree(folder.exports)
             folder.exports.mkdir()
 
@@ -755,7 +753,7 @@ def test_a_server_with_a_new_key_is_no_evidence(
     with OpenSSHServer() as server:
         connection = a_connection(org, openssh_config(server))
         (export,) = some_exports(org, ann)
-        with crash_after("elected"):
+        with crash_after("claimed"):
             deliver(connection.id)
         for path in (server.root / "exports").iterdir():
             path.unlink()
@@ -804,13 +802,13 @@ def test_no_transaction_is_open_while_a_server_is_asked(
         with crash_after("staged"):
             deliver(connection.id)
         assert deliver(connection.id).sent == len(exports)
-        assert cleanup.sweep(settled_after=-cleanup.SETTLED_AFTER) == len(exports)
+        assert cleanup.clean_up(minimum_age=-cleanup.MINIMUM_AGE) == len(exports)
         assert circuit_breaker.run_test(connection).success
     assert set(asked) == {False}
 
 
-@pytest.mark.parametrize(("step", "is_cancelled"), [("staged", True), ("elected", False)])
-def test_a_cancellation_counts_until_the_election(
+@pytest.mark.parametrize(("step", "is_cancelled"), [("staged", True), ("claimed", False)])
+def test_a_cancellation_counts_until_the_claim(
     org: Org, ann: User, dropzone: Dropzone, step: str, is_cancelled: bool
 ) -> None:
     connection = a_connection(org, dropzone.config)
@@ -821,7 +819,7 @@ def test_a_cancellation_counts_until_the_election(
         if name == step:
             try:
                 cancel_export(export.id, actor=ann)
-            except Refused as e:
+            except RuleViolation as e:
                 refused.append(e.code)
 
     with mock.patch.object(protocol, "failpoint", autospec=True, side_effect=cancel):
@@ -853,7 +851,7 @@ def test_a_restored_database_overwrites_nothing(
 def test_the_dropzone_of_staged_exports_is_locked(org: Org, ann: User, folder: Dropzone) -> None:
     connection = a_connection(org, folder.config)
     (export,) = some_exports(org, ann)
-    with crash_after("elected"):
+    with crash_after("claimed"):
         deliver(connection.id)
     moved = {**folder.config, "export_path": str(folder.acks)}
     with pytest.raises(ConfigError) as raised:
@@ -871,7 +869,7 @@ def test_the_dropzone_of_staged_exports_is_locked(org: Org, ann: User, folder: D
     assert connection.pause_code == "NEVER_TESTED"
 
 
-def test_a_config_that_changed_meanwhile_elects_nothing(
+def test_a_config_that_changed_meanwhile_claims_nothing(
     org: Org, ann: User, folder: Dropzone
 ) -> None:
     connection = a_connection(org, folder.config)
@@ -895,7 +893,7 @@ def test_a_config_that_changed_meanwhile_elects_nothing(
 def test_events_replay_to_the_present_state(org: Org, ann: User, folder: Dropzone) -> None:
     connection = a_connection(org, folder.config)
     exports = some_exports(org, ann, 2)
-    with crash_after("elected"):
+    with crash_after("claimed"):
         deliver(connection.id)
     deliver(connection.id)
     for export in exports:
@@ -920,7 +918,7 @@ def test_without_atomic_write_files_arrive_too(org: Org, ann: User, direct: Drop
     exports = some_exports(org, ann, 3)
     assert deliver(connection.id).sent == 3
     assert direct.files() == payloads(exports)
-    cleanup.sweep(settled_after=-cleanup.SETTLED_AFTER)
+    cleanup.clean_up(minimum_age=-cleanup.MINIMUM_AGE)
     assert direct.files() == payloads(exports)
 
 
@@ -929,7 +927,7 @@ def test_without_atomic_write_a_crash_may_need_a_person(
 ) -> None:
     connection = a_connection(org, direct.config)
     complete, partial = some_exports(org, ann, 2)
-    with crash_after("elected"):
+    with crash_after("claimed"):
         deliver(connection.id)
     assert complete.content and partial.content
     (direct.exports / complete.filename).write_bytes(complete.content)

@@ -21,11 +21,11 @@ from connectors import circuit_breaker, lease, ownership
 from connectors.models import DeliveryInstance, ErpConnection
 from connectors.ownership import OtherInstance
 from exports.connection_tests import request_test
-from exports.delivery.dispatch import ring_due_connections, ring_due_polls
+from exports.delivery.dispatch import wake_due_connections, wake_due_polls
 from exports.delivery.protocol import deliver
 from exports.models import ErpExport
-from exports.resolution.manual import Outcome, settle
-from kernel.errors import Refused
+from exports.resolution.manual import Resolution, resolve
+from kernel.errors import RuleViolation
 from tests.admins import logged_in, text
 from tests.builders import a_connection, a_user, an_org, some_exports
 from tests.dropzones import Dropzone, dropzone_of
@@ -102,7 +102,7 @@ def test_nothing_is_sent_polled_or_moved_until_it_is_claimed(
     OrmQ.objects.all().delete()
 
     do_everything(erp)
-    assert ring_due_connections() == ring_due_polls() == OrmQ.objects.count() == 0
+    assert wake_due_connections() == wake_due_polls() == OrmQ.objects.count() == 0
     assert whole_tree(dropzone.exports.parent) == before
     assert not ErpExport.objects.exclude(archived_at=None).exists()
     assert ErpExport.objects.filter(status="PENDING", attempts=0).count() == 2
@@ -114,7 +114,7 @@ def test_nothing_is_sent_polled_or_moved_until_it_is_claimed(
     claimed = AuditEntry.objects.get(action=Action.DATABASE_CLAIMED)
     assert claimed.after == {"installation": settings.DELIVERY_INSTANCE}
     ErpConnection.objects.update(poll_due_at=erp.created_at)
-    assert ring_due_connections() == ring_due_polls() == 1
+    assert wake_due_connections() == wake_due_polls() == 1
     do_everything(erp)
     sent.refresh_from_db()
     assert sent.status == "ACKED"
@@ -124,7 +124,7 @@ def test_nothing_is_sent_polled_or_moved_until_it_is_claimed(
 def test_no_connection_is_tested(
     foreign: None, erp: ErpConnection, ann: User, dropzone: Dropzone
 ) -> None:
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(RuleViolation) as refused:
         request_test(erp, actor=ann)
     assert refused.value.code == "OTHER_INSTANCE"
     with pytest.raises(OtherInstance):
@@ -148,8 +148,8 @@ def test_nothing_is_settled_in_the_dropzone(foreign: None, erp: ErpConnection, a
     ErpExport.objects.filter(id=export.id).update(
         staged_path="x.tmp", staged_at=export.created_at, destination={}
     )
-    with pytest.raises(Refused) as refused:
-        settle(export.id, Outcome.NOT_DELIVERED, actor=ann, reason="seen")
+    with pytest.raises(RuleViolation) as refused:
+        resolve(export.id, Resolution.NOT_DELIVERED, actor=ann, reason="seen")
     assert refused.value.code == "OTHER_INSTANCE"
 
 
@@ -194,7 +194,7 @@ def test_an_export_says_that_it_waits(foreign: None, erp: ErpConnection, ann: Us
 
 def test_the_worker_logs_it_once(caplog: pytest.LogCaptureFixture) -> None:
     worker = Supervisor()
-    worker._objection = ""
+    worker._denial_reason = ""
     with caplog.at_level(logging.WARNING):
         worker._look_whose_it_is()
         DeliveryInstance.objects.update(name="staging")
@@ -217,9 +217,9 @@ def test_a_claim_wants_the_name(
     with pytest.raises(CommandError, match="Not confirmed"):
         call_command("claim_delivery_instance", "--confirm", "yes")
     assert "2 waiting exports are sent at once, on 1 connections" in capsys.readouterr().out
-    assert ownership.objection()
+    assert ownership.denial_reason()
     call_command("claim_delivery_instance", "--confirm", settings.DELIVERY_INSTANCE)
-    assert not ownership.objection()
+    assert not ownership.denial_reason()
     call_command("claim_delivery_instance")
     assert "already" in capsys.readouterr().out
 
@@ -227,7 +227,7 @@ def test_a_claim_wants_the_name(
 def test_a_claim_asks_at_the_terminal(foreign: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("builtins.input", lambda question: settings.DELIVERY_INSTANCE)
     call_command("claim_delivery_instance")
-    assert not ownership.objection()
+    assert not ownership.denial_reason()
 
 
 def test_migrating_again_claims_nothing() -> None:
@@ -303,6 +303,6 @@ def test_an_ordinary_role_may_ask_which_database_it_is() -> None:
         cursor.execute("GRANT SELECT ON delivery_instance TO ordinary")
         cursor.execute("SET LOCAL ROLE ordinary")
         try:
-            assert not ownership.objection()
+            assert not ownership.denial_reason()
         finally:
             cursor.execute("RESET ROLE")

@@ -73,7 +73,7 @@ def test_a_waiting_export_is_delivered_again(
     assert export.next_attempt_at is not None
 
 
-def test_settle_an_export_whose_outcome_is_unknown(
+def test_resolve_an_export_whose_outcome_is_unknown(
     export: ErpExport, operator: User, folder: Path
 ) -> None:
     needs_a_decision(export, folder)
@@ -81,7 +81,7 @@ def test_settle_an_export_whose_outcome_is_unknown(
     exports = client.get(page_url("exports_erpexport_changelist"), {"needs_decision": "yes"})
     assert export.filename in text(exports)
     assert "Settle by hand" in text(client.get(page_url("exports_erpexport_change", export.id)))
-    url = page_url("exports_erpexport_settle", export.id)
+    url = page_url("exports_erpexport_resolve", export.id)
     answer = {"outcome": "NOT_DELIVERED", "reason": "Not in the ERP", "confirmation": "yes"}
     assert "This is not the name of the file." in text(client.post(url, answer))
     answer |= {"confirmation": export.filename, "push_again": "on"}
@@ -93,7 +93,7 @@ def test_settle_an_export_whose_outcome_is_unknown(
     assert messages(client.get(url, follow=True)) == ["There is nothing to settle."]
 
 
-def test_settling_says_what_stands_in_the_way(
+def test_resolving_says_what_stands_in_the_way(
     export: ErpExport, operator: User, folder: Path
 ) -> None:
     needs_a_decision(export, folder)
@@ -101,7 +101,7 @@ def test_settling_says_what_stands_in_the_way(
     ErpExport.objects.update(destination={"mode": "filesystem", "folder": str(out)})
     (out / export.filename).write_text("{}")
     page = logged_in(operator).post(
-        page_url("exports_erpexport_settle", export.id),
+        page_url("exports_erpexport_resolve", export.id),
         {"outcome": "NOT_DELIVERED", "reason": "?", "confirmation": export.filename},
         follow=True,
     )

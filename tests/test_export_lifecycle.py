@@ -15,10 +15,10 @@ from exports.acks import review
 from exports.delivery import cleanup
 from exports.models import ErpAck, ErpExport
 from exports.pushing.push import deliver_again, deliver_waiting
-from exports.resolution import reconciliation
-from exports.resolution.manual import Outcome, settle
+from exports.resolution import manual, reconciliation
+from exports.resolution.manual import Resolution
 from kernel.db import db_now
-from kernel.errors import Refused
+from kernel.errors import RuleViolation
 from orders.models import DraftOrder
 from tests.admins import messages, page_url
 from tests.api import EXPORTS, ORDERS, post
@@ -59,15 +59,15 @@ def test_these_steps_and_no_others_are_legal() -> None:
 
 def take(world: World, ack: ErpAck) -> None:
     """Accept an ack in the admin."""
-    there = page_url("exports_erpack_take", ack.id)
+    there = page_url("exports_erpack_accept", ack.id)
     done = world.admin.post(there, {"reason": "Asked the ERP team"}, follow=True)
     assert messages(done) == ["The decision was recorded."]
 
 
-def refusal(export: ErpExport, outcome: Outcome, world: World) -> str:
+def refusal(export: ErpExport, outcome: Resolution, world: World) -> str:
     """The code by which a manual resolution is refused."""
-    with pytest.raises(Refused) as refused:
-        settle(export.id, outcome, actor=world.ann, reason="?")
+    with pytest.raises(RuleViolation) as refused:
+        manual.resolve(export.id, outcome, actor=world.ann, reason="?")
     return refused.value.code
 
 
@@ -243,7 +243,7 @@ def test_what_is_not_staged_is_not_resumed(world: World) -> None:
 @brings_about("orders.SENT", "PUSHING")
 def test_a_file_becomes_visible(world: World) -> None:
     export = world.tidied()
-    assert code(export) == "NO_SPACE" and export.next_attempt_at and export.swept_at
+    assert code(export) == "NO_SPACE" and export.next_attempt_at and export.cleaned_up_at
     with world.watching(export) as happened:
         assert world.deliver() == 1
     assert happened == Happened(
@@ -253,7 +253,7 @@ def test_a_file_becomes_visible(world: World) -> None:
         told=["export.sent"],
         logged=["SENT"],
     )
-    assert (export.next_attempt_at, export.error_json, export.swept_at) == (None, None, None)
+    assert (export.next_attempt_at, export.error_json, export.cleaned_up_at) == (None, None, None)
 
 
 @brings_about("exports.FAILED", "PENDING")
@@ -301,8 +301,8 @@ def test_a_file_that_no_export_needs_is_removed(world: World, source: str) -> No
     with world.watching(export) as happened:
         assert world.clean_up() == 1
     assert happened.export == (source, source)
-    assert (happened.history, happened.told, happened.logged) == (["SWEPT"], [], [])
-    assert export.swept_at
+    assert (happened.history, happened.told, happened.logged) == (["CLEANED_UP"], [], [])
+    assert export.cleaned_up_at
     assert len(world.leftovers()) == before - 1
 
 
@@ -314,7 +314,7 @@ def test_of_two_clean_ups_one_is_noted(world: World) -> None:
     world.deliver()
     with world.overtaken("discard", world.clean_up):
         assert world.clean_up() == 0
-    assert kinds(export).count("SWEPT") == 1
+    assert kinds(export).count("CLEANED_UP") == 1
 
 
 # After a restore.
@@ -393,25 +393,25 @@ def test_what_a_person_has_let_go_is_not_let_go_again(world: World) -> None:
 
 
 # Resolving.
-def resolve(world: World, export: ErpExport, outcome: Outcome) -> None:
-    settle(export.id, outcome, actor=world.ann, reason="Asked the ERP team")
+def resolve(world: World, export: ErpExport, outcome: Resolution) -> None:
+    manual.resolve(export.id, outcome, actor=world.ann, reason="Asked the ERP team")
 
 
 @brings_about("exports.RESOLVED_DELIVERED", "PENDING")
 @brings_about("orders.SENT", "PUSHING")
 def test_a_person_says_that_it_was_delivered(world: World) -> None:
     export = world.tidied()
-    assert code(export) == "NO_SPACE" and export.next_attempt_at and export.swept_at
+    assert code(export) == "NO_SPACE" and export.next_attempt_at and export.cleaned_up_at
     with world.watching(export) as happened:
-        resolve(world, export, Outcome.DELIVERED)
+        resolve(world, export, Resolution.DELIVERED)
     assert happened == Happened(
         order=("PUSHING", "PUSHED"),
         export=("PENDING", "SENT"),
-        history=["SETTLED by ann"],
+        history=["RESOLVED by ann"],
         told=["export.sent"],
-        logged=["SETTLED"],
+        logged=["RESOLVED"],
     )
-    assert (export.next_attempt_at, export.error_json, export.swept_at) == (None, None, None)
+    assert (export.next_attempt_at, export.error_json, export.cleaned_up_at) == (None, None, None)
     assert export.attempts == 3
 
 
@@ -424,7 +424,7 @@ def test_a_clean_up_removes_what_the_last_one_still_had_to_keep(
     (staged,) = world.leftovers()
     shutil.copy(world.exports / staged, world.exports / export.filename)
     if by_person:
-        resolve(world, export, Outcome.DELIVERED)
+        resolve(world, export, Resolution.DELIVERED)
     else:
         assert world.deliver() == 1
     assert world.leftovers() == [staged]
@@ -438,13 +438,13 @@ def test_a_person_says_that_what_was_held_was_delivered(world: World) -> None:
     world.restore()
     call_command("reconcile", "--apply")
     with world.watching(export) as happened:
-        resolve(world, export, Outcome.DELIVERED)
+        resolve(world, export, Resolution.DELIVERED)
     assert happened.export == ("PENDING", "SENT")
 
 
 @refuses("exports.RESOLVED_DELIVERED")
 def test_what_waits_was_not_delivered(world: World) -> None:
-    assert refusal(world.pending(), Outcome.DELIVERED, world) == "NOT_SETTLEABLE"
+    assert refusal(world.pending(), Resolution.DELIVERED, world) == "NOT_RESOLVABLE"
 
 
 @brings_about("exports.RESOLVING", "PENDING")
@@ -453,15 +453,15 @@ def test_what_waits_was_not_delivered(world: World) -> None:
 def test_a_person_says_that_it_was_not_delivered(world: World) -> None:
     export = world.claimed()
     with world.watching(export) as happened:
-        resolve(world, export, Outcome.NOT_DELIVERED)
+        resolve(world, export, Resolution.NOT_DELIVERED)
     assert happened == Happened(
         order=("PUSHING", "ERROR"),
         export=("PENDING", "FAILED"),
-        history=["SETTLING by ann", "SETTLED by ann"],
+        history=["RESOLVING by ann", "RESOLVED by ann"],
         told=["export.failed"],
-        logged=["SETTLED"],
+        logged=["RESOLVED"],
     )
-    assert export.settling_since
+    assert export.resolving_since
     assert (export.next_attempt_at, export.attempts) == (None, 2)
     assert world.leftovers() == []
 
@@ -472,11 +472,11 @@ def test_a_person_begins_to_resolve_an_export(world: World) -> None:
     export = world.claimed()
     dies = mock.patch.object(DropzoneSession, "discard", autospec=True, side_effect=Crash)
     with world.watching(export) as happened, dies, pytest.raises(Crash):
-        resolve(world, export, Outcome.NOT_DELIVERED)
+        resolve(world, export, Resolution.NOT_DELIVERED)
     assert happened == Happened(
         order=("PUSHING", "PUSHING"),
         export=("PENDING", "PENDING"),
-        history=["SETTLING by ann"],
+        history=["RESOLVING by ann"],
     )
 
 
@@ -492,7 +492,7 @@ def test_nothing_is_removed_of_what_is_not_staged(world: World) -> None:
 def test_what_waits_is_cancelled_and_not_resolved(world: World) -> None:
     """Also where the dropzone is not asked, for fear of locking the account."""
     pause_by_system(ErpConnection.objects.get(id=world.connection_id), "AUTH_FAILED")
-    assert refusal(world.pending(), Outcome.NOT_DELIVERED, world) == "NOT_SETTLEABLE"
+    assert refusal(world.pending(), Resolution.NOT_DELIVERED, world) == "NOT_RESOLVABLE"
 
 
 @brings_about("exports.RESOLVED_GIVEN_UP", "SENT")
@@ -501,13 +501,13 @@ def test_a_person_gives_a_sent_export_up(world: World) -> None:
     export = world.sent()
     world.erp_takes(export)
     with world.watching(export) as happened:
-        resolve(world, export, Outcome.GIVEN_UP)
+        resolve(world, export, Resolution.GIVEN_UP)
     assert happened == Happened(
         order=("PUSHED", "ERROR"),
         export=("SENT", "FAILED"),
-        history=["SETTLED by ann"],
+        history=["RESOLVED by ann"],
         told=["export.failed"],
-        logged=["SETTLED"],
+        logged=["RESOLVED"],
     )
     assert export.attempts == 2
 
@@ -606,7 +606,7 @@ def test_the_erp_says_something_else(world: World, source: str) -> None:
     assert happened == Happened(
         order=(order, order),
         export=(source, source),
-        history=["ANSWERED"],
+        history=["CONTRADICTED"],
         told=["ack.conflict"],
     )
 
@@ -633,7 +633,7 @@ def test_the_erp_accepts_after_all_what_it_has_refused(world: World) -> None:
 @brings_about("exports.ACCEPTED_LATE", "FAILED")
 def test_the_erp_accepts_what_a_person_took_for_not_delivered(world: World) -> None:
     export = world.claimed()
-    resolve(world, export, Outcome.NOT_DELIVERED)
+    resolve(world, export, Resolution.NOT_DELIVERED)
     export.refresh_from_db()
     assert (export.sent_at, export.sent_evidence) == (None, "")
     ack = world.answer("ack", export)

@@ -27,7 +27,7 @@ from tests.servers import TcpProxy
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-RENAME = ("elected", "renaming", "renamed", "published")
+RENAME = ("claimed", "renaming", "renamed", "published")
 STEPS = ("noted", "created", "synced", "staged", *RENAME, "recorded", "archiving", "archived")
 FAILPOINTS = {
     "filesystem": (*STEPS, "written"),
@@ -130,6 +130,6 @@ def test_each_order_arrives_once_whatever_happens_at_any_step(
             with erp.taking_at_once():
                 FAULTS[fault](scene, failpoint)
                 scene.settle()
-            cleanup.sweep(settled_after=-cleanup.SETTLED_AFTER)
+            cleanup.clean_up(minimum_age=-cleanup.MINIMUM_AGE)
             assert_kept(exports, erp.taken, dropzone.leftovers(), where=f"{fault} at {failpoint}")
             assert not ErpExport.objects.filter(archived_at=None).exists()

@@ -191,7 +191,8 @@ def test_the_timeline_says_when_what_who_and_why(
     ErpExportEvent.objects.filter(kind="CREATED").update(at=timezone.now() - timedelta(minutes=3))
     ErpAck.objects.create(
         org=org, erp_connection=erp, export=export, filename=f"error_{export.filename}",
-        sha256="0", raw='{"message": "<b>no price</b>"}', is_accepted=False, verdict="APPLIED",
+        sha256="0", raw='{"message": "<b>no price</b>"}', is_accepted=False,
+        classification="APPLIED",
     )  # fmt: skip
     page = text(
         logged_in(operator).get(reverse("admin:exports_erpexport_change", args=[export.pk]))

@@ -1,4 +1,4 @@
-"""A request that is repeated under its Idempotency-Key: one deed, and the same answer again."""
+"""A request that is repeated under its Idempotency-Key: one action, and the same answer again."""
 
 import threading
 from collections import Counter
@@ -78,7 +78,7 @@ def test_a_repeated_push_answers_as_the_first(owner: APIClient, dropzone: ErpCon
     assert same(first, post(owner, f"{path}/push", idempotency_key="push-1"))
     refusal(post(owner, f"{path}/push", idempotency_key="push-2"), 409, "LIVE_EXPORT")
     post(owner, f"{first['Location']}/cancel")
-    # The answer to a request stays the answer to it, whatever has come of the deed.
+    # The answer to a request stays the answer to it, whatever has come of the action.
     assert same(first, post(owner, f"{path}/push", idempotency_key="push-1"))
     again = post(owner, f"{path}/retry-push", idempotency_key="retry-1")
     assert same(again, post(owner, f"{path}/retry-push", idempotency_key="retry-1"))
@@ -101,7 +101,7 @@ def test_keys_belong_to_an_org(owner: APIClient, stranger: APIClient) -> None:
     assert mine.json()["id"] != theirs.json()["id"]
 
 
-def test_a_replay_needs_the_permission_of_the_deed(owner: APIClient, teammate: APIClient) -> None:
+def test_a_replay_needs_the_permission_of_the_action(owner: APIClient, teammate: APIClient) -> None:
     post(owner, ORDERS, ORDER, idempotency_key="k")
     refusal(post(teammate, ORDERS, ORDER, idempotency_key="k"), 403, "permission_denied")
 

@@ -287,7 +287,9 @@ def check_export(office: Office, export: ErpExport) -> None:
     assert kinds["STAGED"] == (export.staged_path is not None)
     assert kinds["SENT"] <= 1
     assert not export.error_json or export.error_json["code"] != "INTERNAL"
-    applied = list(export.acks.filter(verdict="APPLIED").values_list("is_accepted", flat=True))
+    applied = list(
+        export.acks.filter(classification="APPLIED").values_list("is_accepted", flat=True)
+    )
     possible = {"PENDING": [[]], "SENT": [[]], "ACKED": [[True]], "FAILED": [[], [False]]}
     assert applied in possible[export.status], "an ack counts, but not in its export"
     if export.error_json and export.error_json["code"] == "ERP_REFUSED":
@@ -302,9 +304,9 @@ def check_conflicts(export: ErpExport) -> None:
     older = older.exclude(export=export)
     # A person may recognise later that an old ack is late.
     came_before = Q(
-        verdict="LATE", is_accepted=True, decided_by=None, seen_at__lt=export.created_at
+        classification="LATE", is_accepted=True, decided_by=None, seen_at__lt=export.created_at
     )
-    assert not older.filter(Q(verdict="CONFLICT") | came_before), "exported amid a conflict"
+    assert not older.filter(Q(classification="CONFLICT") | came_before), "exported amid a conflict"
 
 
 def check_audit(office: Office) -> None:

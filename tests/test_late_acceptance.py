@@ -20,9 +20,9 @@ from exports.acks.poller import poll
 from exports.delivery.protocol import deliver
 from exports.models import ErpAck, ErpExport
 from exports.pushing.push import cancel_export, push_order, retry_order
-from exports.resolution.manual import Outcome, settle
+from exports.resolution.manual import Resolution, resolve
 from kernel.db import db_now
-from kernel.errors import Refused
+from kernel.errors import RuleViolation
 from orders import approval
 from orders.models import DraftOrder
 from tests.admins import a_member, logged_in, messages, page_url
@@ -138,7 +138,7 @@ def look_around(client: Client, export: ErpExport, ack: ErpAck) -> None:
 
 def take(client: Client, ack: ErpAck) -> list[str]:
     """Accept an ack on its page, after a look at what that does; return the messages."""
-    there = page_url("exports_erpack_take", ack.id)
+    there = page_url("exports_erpack_accept", ack.id)
     shown = client.get(there, follow=True)
     done = client.post(there, {"reason": "Asked the ERP team"}, follow=True)
     assert (shown.status_code, done.status_code) == (200, 200)
@@ -160,7 +160,7 @@ def assign(client: Client, ack: ErpAck, export: ErpExport) -> None:
 def assert_not_pushed_again(export: ErpExport, actor: User) -> None:
     """The ERP has the order: no second file of it can be made."""
     for again in (push_order, retry_order):
-        with pytest.raises(Refused):
+        with pytest.raises(RuleViolation):
             again(export.draft_order_id, actor=actor)
 
 
@@ -180,7 +180,7 @@ def test_an_ack_by_itself(
         ("PUSHING", "error"): ("LATE", "FAILED", "PUSHING"),
     }
     by_default = ("CONFLICT" if kind == "ack" else "DUPLICATE", "FAILED", status)
-    assert (ack.verdict, *state(sent)) == expected.get((status, kind), by_default)
+    assert (ack.classification, *state(sent)) == expected.get((status, kind), by_default)
     if kind == "ack":
         assert_not_pushed_again(sent, ann)
 
@@ -201,20 +201,20 @@ def test_an_ack_that_a_person_accepts(
     if status == Status.PUSHING:
         newer = sent.draft_order.exports.get(status="PENDING")
         assert state(sent) == ("FAILED", "PUSHING")
-        assert ack.verdict == "LATE"
+        assert ack.classification == "LATE"
         if kind == "ack":
             assert newer.filename in told[0] and "Cancel that export first" in told[0]
     elif kind == "ack":
         assert told == recorded
-        assert (ack.verdict, *state(sent)) == ("APPLIED", "ACKED", "PUSHED")
+        assert (ack.classification, *state(sent)) == ("APPLIED", "ACKED", "PUSHED")
         assert ErpExport.objects.get(id=sent.id).erp_order_id == "X-2"
         assert_not_pushed_again(sent, ann)
     elif status == Status.PUSHED:
         assert told == recorded
-        assert (ack.verdict, *state(sent)) == ("APPLIED", "FAILED", "ERROR")
+        assert (ack.classification, *state(sent)) == ("APPLIED", "FAILED", "ERROR")
     else:
         assert "that cannot be decided about it" in told[0]
-        assert (ack.verdict, *state(sent)) == ("DUPLICATE", "FAILED", status)
+        assert (ack.classification, *state(sent)) == ("DUPLICATE", "FAILED", status)
 
 
 @pytest.mark.parametrize("kind", ["ack", "error"])
@@ -226,7 +226,7 @@ def test_an_ack_that_a_person_assigns(
     ack = answer(kind, sent, name="sales_order_typo.json", number="X-2")
     assign(operator, ack, sent)
     ack.refresh_from_db()
-    if ack.verdict == "CONFLICT":
+    if ack.classification == "CONFLICT":
         take(operator, ack)
         ack.refresh_from_db()
     look_around(operator, sent, ack)
@@ -238,7 +238,7 @@ def test_an_ack_that_a_person_assigns(
     by_default = (
         ("APPLIED", "ACKED", "PUSHED") if kind == "ack" else ("DUPLICATE", "FAILED", status)
     )
-    assert (ack.verdict, *state(sent)) == expected.get((status, kind), by_default)
+    assert (ack.classification, *state(sent)) == expected.get((status, kind), by_default)
     if kind == "ack":
         assert_not_pushed_again(sent, ann)
 
@@ -300,7 +300,7 @@ def test_an_edited_order_can_be_refused_and_corrected_after_all(
     assert "no approval" in messages(preview)[0]
     take(operator, answer("error", sent, number="E2"))
     assert state(sent) == ("FAILED", "ERROR")
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(RuleViolation) as refused:
         retry_order(order.id, actor=ann)
     assert refused.value.code == "CHANGED_SINCE_APPROVAL"
     approval.approve(order.id, actor=ann)
@@ -313,7 +313,7 @@ def late(sent: ErpExport, answer: Answer, ann: User) -> ErpAck:
     """The ERP accepts an export after another one of the order was begun."""
     bring(Status.PUSHING, sent, answer, ann)
     ack = answer("ack", sent)
-    assert ack.verdict == "LATE"
+    assert ack.classification == "LATE"
     return ack
 
 
@@ -327,7 +327,7 @@ def test_a_late_acceptance_counts_once_the_newer_export_is_cancelled(
     cancel_export(newer(sent).id, actor=ann)
     assert state(sent) == ("FAILED", "APPROVED")
     for again in (push_order, retry_order):
-        with pytest.raises(Refused) as refused:
+        with pytest.raises(RuleViolation) as refused:
             again(sent.draft_order_id, actor=ann)
         assert refused.value.code == "OPEN_CONFLICT"
         assert refused.value.extra == {"ack": late.id}
@@ -405,7 +405,7 @@ def test_the_page_of_the_order_shows_the_export_that_was_accepted_late(
 
 def test_a_push_names_the_export_that_was_accepted_late(ann: User, accepted: ErpExport) -> None:
     for again in (push_order, retry_order):
-        with pytest.raises(Refused) as refused:
+        with pytest.raises(RuleViolation) as refused:
             again(accepted.draft_order_id, actor=ann)
         assert refused.value.extra == {"export": accepted.id}
 
@@ -434,9 +434,9 @@ def test_a_late_acceptance_counts_once_the_newer_export_is_given_up(
     (told,) = take(operator, late)
     assert newer(sent).filename in told and "Resolve that export manually first" in told
     (dropzone.exports / newer(sent).filename).unlink()
-    with pytest.raises(Refused):
-        settle(newer(sent).id, Outcome.GIVEN_UP, actor=ann, reason="Lost", push_again=True)
-    settle(newer(sent).id, Outcome.GIVEN_UP, actor=ann, reason="Removed there")
+    with pytest.raises(RuleViolation):
+        resolve(newer(sent).id, Resolution.GIVEN_UP, actor=ann, reason="Lost", push_again=True)
+    resolve(newer(sent).id, Resolution.GIVEN_UP, actor=ann, reason="Removed there")
     assert take(operator, late) == ["The decision was recorded."]
     assert state(sent) == ("ACKED", "PUSHED")
 
@@ -459,7 +459,7 @@ def test_when_the_erp_has_accepted_both_a_person_is_told(
     assert newer(sent).filename in told and "may have the order twice" in told
     assert state(sent) == ("FAILED", "PUSHED")
     late.refresh_from_db()
-    assert late.verdict == "LATE"
+    assert late.classification == "LATE"
 
 
 def test_a_failed_newer_export_makes_no_ack_late(
@@ -470,10 +470,10 @@ def test_a_failed_newer_export_makes_no_ack_late(
     # In one transaction both were made at the same moment.
     ErpExport.objects.filter(id=sent.id).update(created_at="2026-01-01T00:00Z")
     ack = answer("ack", sent)
-    assert ack.verdict == "CONFLICT"
+    assert ack.classification == "CONFLICT"
     take(operator, ack)
     assert state(sent) == ("ACKED", "PUSHED")
-    assert answer("ack", sent, number="SO-9").verdict == "CONFLICT"
+    assert answer("ack", sent, number="SO-9").classification == "CONFLICT"
 
 
 def test_a_late_refusal_is_only_dismissed(
@@ -481,11 +481,11 @@ def test_a_late_refusal_is_only_dismissed(
 ) -> None:
     bring(Status.PUSHING, sent, answer, ann)
     ack = answer("error", sent, number="E2")
-    assert page_url("exports_erpack_take", ack.id) not in page(
+    assert page_url("exports_erpack_accept", ack.id) not in page(
         operator, "exports_erpack_change", ack
     )
-    with pytest.raises(Refused) as refused:
-        review.take(ack.id, actor=ann, reason="?")
+    with pytest.raises(RuleViolation) as refused:
+        review.accept(ack.id, actor=ann, reason="?")
     assert refused.value.code == "NO_CONFLICT"
     cancel_export(newer(sent).id, actor=ann)
     review.dismiss(ack.id, actor=ann, reason="Known")
@@ -498,7 +498,7 @@ def test_a_late_refusal_holds_up_no_push(
 ) -> None:
     """The ERP does not have the order, so it cannot get it twice."""
     bring(Status.PUSHING, sent, answer, ann)
-    assert answer("error", sent, number="E2").verdict == "LATE"
+    assert answer("error", sent, number="E2").classification == "LATE"
     cancel_export(newer(sent).id, actor=ann)
     assert again(sent.draft_order_id, actor=ann).status == "PENDING"
 
@@ -507,7 +507,7 @@ def test_an_ack_of_another_order_holds_up_no_push(
     sent: ErpExport, answer: Answer, ann: User
 ) -> None:
     bring(Status.ERROR, sent, answer, ann)
-    assert answer("ack", sent, number="SO-2").verdict == "CONFLICT"
+    assert answer("ack", sent, number="SO-2").classification == "CONFLICT"
     assert review.open_conflicts([sent.draft_order_id]).keys() == {sent.draft_order_id}
     other = an_approved_order(sent.org, ann, "PO-other")
     assert review.open_conflicts([other.id]) == {}

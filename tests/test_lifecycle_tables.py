@@ -34,7 +34,7 @@ SAME = {
     ("exports", "CONTRADICTED", "caused by SYSTEM"),
     # Only what is not staged is held, and what is held is not staged before its next attempt.
     ("exports", "RELEASED", "requires no certain staged_path"),
-    # The clean-up asks for the same first, and while it works only `swept_at` can change.
+    # The clean-up asks for the same first, and while it works only `cleaned_up_at` can change.
     ("exports", "CLEANED_UP", "requires no certain STAGED or UNSTAGED"),
 }
 

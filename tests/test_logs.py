@@ -17,7 +17,7 @@ from connectors.models import ErpConnection
 from exports.delivery.protocol import deliver
 from exports.models import ErpExport
 from exports.pushing.push import cancel_export, push_order
-from kernel.logs import about
+from kernel.logs import log_context
 from tests.api import EXPORTS, ORDERS, create_approved, post
 from tests.builders import a_connection, a_user, an_approved_order, an_org, some_exports
 from tests.logs import Log, logged
@@ -44,8 +44,8 @@ def test_an_event_is_one_line_whatever_is_in_it(log: Log) -> None:
 
 def test_lines_carry_what_they_are_about(log: Log) -> None:
     logger = logging.getLogger("x")
-    with about(org_id=1, connection_id=2):
-        with about(connection_id=3):
+    with log_context(org_id=1, connection_id=2):
+        with log_context(connection_id=3):
             logger.warning("inner")
             logger.warning("its own", extra={"connection_id": 4})
         logger.warning("outer")

@@ -140,7 +140,7 @@ def test_what_waits_is_counted_by_connection(erp: ErpConnection) -> None:
 
 
 def test_answers_that_wait_for_a_person_are_counted(erp: ErpConnection) -> None:
-    for number, (verdict, fields) in enumerate(
+    for number, (classification, fields) in enumerate(
         [("CONFLICT", {}), ("CONFLICT", {}), ("LATE", {"decided_at": db_now()}), ("APPLIED", {})]
     ):
         ErpAck.objects.create(
@@ -149,12 +149,12 @@ def test_answers_that_wait_for_a_person_are_counted(erp: ErpConnection) -> None:
             filename=f"ack_{number}.json",
             sha256="0",
             raw="{}",
-            verdict=verdict,
+            classification=classification,
             **fields,
         )
-    assert value("orderflow_acks_open", erp, verdict="CONFLICT") == 2
-    assert value("orderflow_acks_open", erp, verdict="LATE") == 0
-    assert value("orderflow_acks_open", erp, verdict="APPLIED") is None
+    assert value("orderflow_acks_open", erp, classification="CONFLICT") == 2
+    assert value("orderflow_acks_open", erp, classification="LATE") == 0
+    assert value("orderflow_acks_open", erp, classification="APPLIED") is None
 
 
 def test_connections_in_use_say_how_they_do(erp: ErpConnection) -> None:

@@ -166,7 +166,7 @@ def test_a_near_miss_is_recorded_once_and_left_alone(
     for _ in range(3):
         assert poll(erp.id).near_misses == 1
     (ack,) = ErpAck.objects.all()
-    assert (ack.verdict, ack.export, ack.erp_order_id) == ("UNMATCHED", None, "SO-7")
+    assert (ack.classification, ack.export, ack.erp_order_id) == ("UNMATCHED", None, "SO-7")
     assert f"Expected: ack_{sent[1].filename}." in ack.reason
     assert (dropzone.acks / misspelt(sent[1])).exists()
     assert {export.status for export in ErpExport.objects.all()} == {"SENT"}
@@ -253,7 +253,7 @@ def test_a_folder_full_of_them_does_not_fill_the_table(
     sent[0].refresh_from_db()
     assert sent[0].status == "ACKED"
     assert ErpAck.objects.filter(filename="ack_sales_order_typo.json").exists()
-    assert ErpAck.objects.filter(verdict="UNMATCHED").count() <= 13
+    assert ErpAck.objects.filter(classification="UNMATCHED").count() <= 13
     connection = page(operator, "connectors_erpconnection_change", erp.id)
     assert connection.count("Expected: ack_ or error_") <= 10
     assert "the latest of them:" in connection

@@ -24,7 +24,7 @@ from exports.delivery.outcomes import fail
 from kernel.db import db_now
 from notifications.mail import send_due
 from notifications.models import EventType, Notification
-from notifications.outbox import announce
+from notifications.outbox import publish_event
 from notifications.sending import DISABLE_AFTER
 from notifications.sending import send_due as send_webhooks
 from notifications.webhooks import create_webhook, send_test
@@ -236,7 +236,7 @@ def test_a_name_makes_no_header(smtp: MailServer, org: Org, oskar: User) -> None
     Org.objects.update(name="Acme\r\nBcc: spy@example.com")
     with transaction.atomic():
         data = {"connection_id": str(org.id), "connector_type": "x\n--\nhttp://evil.example"}
-        announce(EventType.CONNECTION_PAUSED, org.id, lambda: [data])
+        publish_event(EventType.CONNECTION_PAUSED, org.id, lambda: [data])
     let_pass(minutes=5)
     send_due()
     [(to, message)] = smtp.received

@@ -18,9 +18,9 @@ from exports.acks.poller import poll
 from exports.delivery.protocol import deliver
 from exports.models import ErpAck, ErpExport
 from exports.pushing.push import cancel_export
-from exports.resolution.manual import Outcome, settle
+from exports.resolution.manual import Resolution, resolve
 from kernel.db import db_now
-from kernel.dry_run import rehearsal
+from kernel.dry_run import dry_run
 from notifications.models import EventType, Notification, Webhook
 from notifications.webhooks import change_webhook, create_webhook, prune
 from tests.admins import a_member
@@ -116,7 +116,7 @@ def test_what_becomes_of_an_export(
     poll(erp.id)
     [conflict] = noted()
     assert (conflict[0], conflict[1]["export_id"]) == ("ack.conflict", str(good.id))
-    assert conflict[1]["ack_id"] == str(ErpAck.objects.get(verdict="CONFLICT").id)
+    assert conflict[1]["ack_id"] == str(ErpAck.objects.get(classification="CONFLICT").id)
     assert conflict[1]["answer"]["error_code"] == "OOPS"
     poll(erp.id)
     assert types() == []
@@ -132,14 +132,14 @@ def test_what_a_person_makes_of_exports(
     deliver(erp.id)
     (folder / "exports" / given_up.filename).unlink()
     noted()
-    settle(given_up.id, Outcome.GIVEN_UP, actor=ann, reason="lost")
+    resolve(given_up.id, Resolution.GIVEN_UP, actor=ann, reason="lost")
     assert types() == ["export.failed"]
     (folder / "acks" / "ack_sales_order_typo.json").write_text('{"status": "ACKED"}')
     poll(erp.id)
     ack = ErpAck.objects.get()
     review.assign(ack.id, given_up.id, actor=ann, reason="I know")
     assert types() == ["ack.conflict"]
-    review.take(ack.id, actor=ann, reason="it is so")
+    review.accept(ack.id, actor=ann, reason="it is so")
     assert types() == ["export.acked"]
 
 
@@ -176,7 +176,7 @@ def test_what_becomes_of_a_connection(webhook: Webhook, erp: ErpConnection, ann:
 @pytest.mark.usefixtures("webhook")
 def test_what_is_rolled_back_is_not_noted(erp: ErpConnection, org: Org, ann: User) -> None:
     [export] = some_exports(org, ann)
-    with rehearsal():
+    with dry_run():
         cancel_export(export.id, actor=ann, reason="no")
         circuit_breaker.pause(erp.id, reason="no", actor=ann)
         assert Notification.objects.count() == 2

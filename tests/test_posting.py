@@ -9,7 +9,7 @@ from unittest import mock
 import pytest
 
 from notifications import posting
-from notifications.posting import Answer, objection, post
+from notifications.posting import Answer, denial_reason, post
 from tests.servers import WebServer
 from tests.servers.process import HOST, free_port
 from tests.servers.web import new_certificate
@@ -136,9 +136,9 @@ def test_no_proxy_of_the_environment_is_asked(monkeypatch: pytest.MonkeyPatch) -
 )
 def test_urls_to_which_nothing_is_sent(url: str, reason: str, settings: Any) -> None:
     settings.WEBHOOK_ALLOW_HTTP = False
-    assert reason in objection(url)
-    assert post(url, b"", {}).error == objection(url)
-    assert objection("https://receiver.example:8443/hook?x=1") == ""
+    assert reason in denial_reason(url)
+    assert post(url, b"", {}).error == denial_reason(url)
+    assert denial_reason("https://receiver.example:8443/hook?x=1") == ""
 
 
 # TLS.

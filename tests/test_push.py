@@ -16,7 +16,7 @@ from exports.delivery.protocol import deliver
 from exports.models import ErpExport, ErpExportEvent
 from exports.pushing.push import cancel_export, push_order, push_orders, retry_order, retry_orders
 from kernel.db import db_now
-from kernel.errors import Refused
+from kernel.errors import RuleViolation
 from orders import approval
 from orders.models import DraftOrder
 from tests.builders import a_connection, a_user, an_approved_order, an_order, an_org
@@ -41,8 +41,8 @@ def dropzone(org: Org, dropzone_root: Path) -> ErpConnection:
     return a_connection(org, {"mode": "filesystem", "export_path": str(dropzone_root / "exports")})
 
 
-def refusal(call: Callable[..., object], *args: object, **kwargs: object) -> Refused:
-    with pytest.raises(Refused) as raised:
+def refusal(call: Callable[..., object], *args: object, **kwargs: object) -> RuleViolation:
+    with pytest.raises(RuleViolation) as raised:
         call(*args, **kwargs)
     return raised.value
 
@@ -101,7 +101,7 @@ def test_an_edit_takes_back_the_approval(org: Org, ann: User, dropzone: ErpConne
 def test_a_pushed_order_cannot_be_edited(org: Org, ann: User, dropzone: ErpConnection) -> None:
     order = an_approved_order(org, ann)
     push_order(order.id, actor=ann)
-    with pytest.raises(Refused) as raised, approval.editing(order.id, actor=ann):
+    with pytest.raises(RuleViolation) as raised, approval.editing(order.id, actor=ann):
         pytest.fail("the edit began")
     assert raised.value.code == "NOT_EDITABLE"
 
@@ -159,7 +159,7 @@ def test_cancel_before_anything_is_staged(org: Org, ann: User, dropzone: ErpConn
     assert push_order(order.id, actor=ann) != export
 
 
-def test_no_cancel_after_the_election(org: Org, ann: User, dropzone: ErpConnection) -> None:
+def test_no_cancel_after_the_claim(org: Org, ann: User, dropzone: ErpConnection) -> None:
     export = push_order(an_approved_order(org, ann).id, actor=ann)
     ErpExport.objects.filter(id=export.id).update(
         staged_path="/x.tmp", staged_at=db_now(), destination={}
@@ -214,7 +214,7 @@ def test_each_order_of_many_gets_its_own_answer(
     outcomes = push_orders([pushed.id, approved.id, edited.id], actor=ann)
     export = outcomes[approved.id]
     assert isinstance(export, ErpExport)
-    assert {key: o.code for key, o in outcomes.items() if isinstance(o, Refused)} == {
+    assert {key: o.code for key, o in outcomes.items() if isinstance(o, RuleViolation)} == {
         pushed.id: "LIVE_EXPORT",
         edited.id: "NOT_APPROVED",
     }
@@ -222,7 +222,7 @@ def test_each_order_of_many_gets_its_own_answer(
     outcomes = retry_orders([approved.id, pushed.id], actor=ann)
     again, refused = outcomes[approved.id], outcomes[pushed.id]
     assert isinstance(again, ErpExport) and again.content == export.content
-    assert isinstance(refused, Refused) and refused.extra == {"export": live.id}
+    assert isinstance(refused, RuleViolation) and refused.extra == {"export": live.id}
 
 
 @pytest.mark.skipif(connection.vendor == "sqlite", reason="SQLite takes few values a statement")
@@ -241,7 +241,7 @@ def test_many_orders_are_pushed_by_as_many_statements_as_few(
 
 
 @pytest.mark.django_db(transaction=True)
-def test_many_pushes_ring_once(org: Org, ann: User, dropzone: ErpConnection) -> None:
+def test_many_pushes_enqueue_once(org: Org, ann: User, dropzone: ErpConnection) -> None:
     push_orders([an_approved_order(org, ann, f"PO-{n}").id for n in range(3)], actor=ann)
     assert OrmQ.objects.count() == 1
 
@@ -257,7 +257,7 @@ def test_simultaneous_pushes_make_one_export(org: Org, ann: User, dropzone: ErpC
         try:
             push_order(order.id, actor=ann)
             outcomes.append("pushed")
-        except Refused as e:
+        except RuleViolation as e:
             outcomes.append(e.code)
         finally:
             connection.close()

@@ -22,7 +22,7 @@ from accounts.models import User
 from connectors import lease
 from connectors.models import ErpConnection
 from exports.checks import check_queue
-from exports.delivery.dispatch import ring_due_connections
+from exports.delivery.dispatch import wake_due_connections
 from exports.delivery.protocol import deliver
 from exports.models import ErpExport
 from kernel.db import db_now
@@ -72,9 +72,9 @@ def test_an_export_whose_task_was_lost_is_found(ann: User, connection: ErpConnec
     some_exports(connection.org, ann)
     assert OrmQ.objects.count() == 1
     OrmQ.objects.all().delete()
-    assert ring_due_connections() == 0
-    ErpConnection.objects.update(rung_at=db_now() - timedelta(seconds=61))
-    assert ring_due_connections() == 1
+    assert wake_due_connections() == 0
+    ErpConnection.objects.update(enqueued_at=db_now() - timedelta(seconds=61))
+    assert wake_due_connections() == 1
     assert OrmQ.objects.count() == 1
 
 
@@ -165,7 +165,7 @@ def test_a_worker_with_a_wrong_clock_does_no_harm(
     assert export.sent_at and abs(export.sent_at - db_now()) < timedelta(minutes=1)
 
 
-def test_a_push_counts_though_its_bell_does_not_ring(
+def test_a_push_counts_though_no_task_is_enqueued(
     ann: User, connection: ErpConnection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def away(*args: object) -> None:

@@ -14,8 +14,8 @@ from exports.delivery.archive import archive_pending
 from exports.delivery.protocol import deliver
 from exports.models import ErpAck, ErpExport
 from exports.pushing.push import retry_order
-from exports.resolution.manual import Outcome, settle
-from kernel.errors import Refused
+from exports.resolution.manual import Resolution, resolve
+from kernel.errors import RuleViolation
 from tests.builders import a_connection, a_user, an_org, some_exports
 from tests.dropzones import KINDS, Dropzone, dropzone_of
 
@@ -88,7 +88,7 @@ def test_what_was_sent_and_answered_is_seen_in_every_kind_of_dropzone(
     assert deliver(erp.id).sent == 0
     poller.poll(erp.id)
     assert status(answered) == "ACKED"
-    assert ErpAck.objects.filter(verdict="APPLIED").exclude(moved_at=None).count() == 2
+    assert ErpAck.objects.filter(classification="APPLIED").exclude(moved_at=None).count() == 2
 
 
 def test_a_late_acceptance_that_was_forgotten_is_found(
@@ -101,11 +101,11 @@ def test_a_late_acceptance_that_was_forgotten_is_found(
     put_away(dropzone, "processed", export)
     restore()
     call_command("reconcile", "--apply")
-    ack = ErpAck.objects.get(verdict="CONFLICT")
-    with pytest.raises(Refused) as refused:
+    ack = ErpAck.objects.get(classification="CONFLICT")
+    with pytest.raises(RuleViolation) as refused:
         retry_order(export.draft_order_id, actor=ann)
     assert refused.value.extra == {"ack": ack.id}
-    review.take(ack.id, actor=ann, reason="The ERP has it")
+    review.accept(ack.id, actor=ann, reason="The ERP has it")
     assert status(export) == "ACKED"
     assert export.draft_order.status == "PUSHED"
 
@@ -119,7 +119,7 @@ def test_what_left_no_trace_is_held_for_a_person(
     call_command("claim_delivery_instance", "--confirm", "development")
     assert deliver(erp.id).sent == 0
     assert code(arrived) == code(lost) == "UNTRACED"
-    settle(arrived.id, Outcome.DELIVERED, actor=ann, reason="The ERP has it")
+    resolve(arrived.id, Resolution.DELIVERED, actor=ann, reason="The ERP has it")
     arrived.refresh_from_db()
     assert (arrived.status, arrived.sent_evidence) == ("SENT", "CONFIRMED")
 
@@ -173,7 +173,7 @@ def test_of_two_answers_the_first_counts(
     restore()
     call_command("reconcile", "--apply")
     assert status(export) == becomes
-    assert set(ErpAck.objects.values_list("verdict", flat=True)) == {"APPLIED", "CONFLICT"}
+    assert set(ErpAck.objects.values_list("classification", flat=True)) == {"APPLIED", "CONFLICT"}
 
 
 def test_what_counts_already_does_not_count_again(

@@ -191,15 +191,15 @@ def test_what_a_person_has_to_decide_is_kept(
     assert retention.prune() == {}
 
 
-def test_the_janitor_still_finds_its_files(
+def test_the_cleanup_still_finds_its_files(
     erp: ErpConnection, org: Org, ann: User, dropzone: Dropzone
 ) -> None:
     answered(erp, ann, dropzone)
-    ErpExport.objects.update(attempts=2, swept_at=None)
+    ErpExport.objects.update(attempts=2, cleaned_up_at=None)
     keep(org, "keep_events_days")
     age()
     assert retention.prune() == {}
-    ErpExport.objects.update(swept_at=db_now())
+    ErpExport.objects.update(cleaned_up_at=db_now())
     assert retention.prune() == {"histories of exports": 1}
 
 

@@ -26,9 +26,9 @@ from exports.connections import change_config
 from exports.delivery import cleanup, protocol
 from exports.delivery.protocol import deliver
 from exports.models import ErpAck, ErpExport
-from exports.resolution.manual import Outcome, settle
+from exports.resolution.manual import Resolution, resolve
 from kernel.db import db_now
-from kernel.errors import Refused
+from kernel.errors import RuleViolation
 from tests.api import client as api_client
 from tests.api import error_at, person, post
 from tests.builders import a_user, an_approved_order, an_org, some_exports
@@ -176,7 +176,7 @@ def test_an_order_goes_out_as_csv_and_its_answer_counts(
     erp.answer(f"error_{refused.filename}", b"FAILED,CREDIT,owes too much\n")
     erp.answer("readme.txt", b"not ours")
     summary = poll(connection.id)
-    assert (summary.verdicts, summary.picked_up) == ({"APPLIED": 2}, 0)
+    assert (summary.classifications, summary.picked_up) == ({"APPLIED": 2}, 0)
     assert summary.moved == 2
     assert (reloaded(accepted).status, reloaded(accepted).erp_order_id) == ("ACKED", "SO-1")
     error = reloaded(refused).error_json
@@ -195,8 +195,8 @@ def test_an_answer_that_is_none_is_put_aside(
     deliver(connection.id)
     erp.answer(f"ack_{export.filename}", b"accepted")
     poll(connection.id)
-    ErpAck.objects.update(seen_at=db_now() - 2 * cleanup.SETTLED_AFTER)
-    assert poll(connection.id).verdicts == {"MALFORMED": 1}
+    ErpAck.objects.update(seen_at=db_now() - 2 * cleanup.MINIMUM_AGE)
+    assert poll(connection.id).classifications == {"MALFORMED": 1}
     assert erp.keys("acks/") == [f"acks/error/ack_{export.filename}"]
     assert reloaded(export).status == "SENT"
 
@@ -215,7 +215,7 @@ def test_what_the_erp_took_is_noted(
 # Exactly once.
 
 
-@pytest.mark.parametrize("step", ["noted", "staged", "elected", "published", "recorded"])
+@pytest.mark.parametrize("step", ["noted", "staged", "claimed", "published", "recorded"])
 def test_a_crash_between_two_steps_with_an_eager_erp(
     connection: ErpConnection, org: Org, ann: User, erp: Erp, step: str
 ) -> None:
@@ -227,7 +227,7 @@ def test_a_crash_between_two_steps_with_an_eager_erp(
     erp.take()
     assert erp.taken == once(exports)
     assert {reloaded(export).status for export in exports} == {"SENT"}
-    cleanup.sweep(settled_after=-cleanup.SETTLED_AFTER)
+    cleanup.clean_up(minimum_age=-cleanup.MINIMUM_AGE)
     assert erp.keys() == []
 
 
@@ -258,7 +258,7 @@ def test_a_crash_in_the_midst_of_publishing_doubles_nothing(
     assert erp.taken == once([export])
     if is_eager:
         assert reloaded(export).needs_decision
-        settle(export.id, Outcome.DELIVERED, actor=ann, reason="It is in the ERP.")
+        resolve(export.id, Resolution.DELIVERED, actor=ann, reason="It is in the ERP.")
         assert reloaded(export).dropzone_path == f"orders/{export.filename}"
     assert reloaded(export).status == "SENT"
 
@@ -271,7 +271,7 @@ def test_a_worker_that_wakes_up_late_publishes_nothing_again(
     moves = iter(["other"])
 
     def sleep(name: str) -> None:
-        if name == "elected" and next(moves, None):
+        if name == "claimed" and next(moves, None):
             ErpConnection.objects.update(lease_until=None)
             assert deliver(connection.id).sent == 1
             erp.take()
@@ -287,7 +287,7 @@ def test_a_name_that_is_taken_is_not_overwritten(
 ) -> None:
     (export,) = some_exports(org, ann)
     key = f"orders/{export.filename}"
-    with crash_after("elected"):
+    with crash_after("claimed"):
         deliver(connection.id)
     s3.client().put_object(Bucket=bucket, Key=key, Body=b"somebody else's")
     deliver(connection.id)
@@ -409,7 +409,7 @@ def test_its_dropzone_stays_while_exports_are_staged_there(
     connection: ErpConnection, config: dict[str, str], org: Org, ann: User
 ) -> None:
     some_exports(org, ann)
-    with crash_after("elected"):
+    with crash_after("claimed"):
         deliver(connection.id)
     with pytest.raises(ConfigError) as raised:
         change_config(connection, config | {"bucket": "another"})
@@ -421,12 +421,12 @@ def test_giving_up_looks_where_the_file_was_put(
 ) -> None:
     first, second = some_exports(org, ann, 2)
     deliver(connection.id)
-    with pytest.raises(Refused, match="lies in the export folder"):
-        settle(first.id, Outcome.GIVEN_UP, actor=ann, reason="It is not processed.")
+    with pytest.raises(RuleViolation, match="lies in the export folder"):
+        resolve(first.id, Resolution.GIVEN_UP, actor=ann, reason="It is not processed.")
     s3.create_bucket("elsewhere")
     change_config(connection, config | {"bucket": "elsewhere"})
-    settle(second.id, Outcome.GIVEN_UP, actor=ann, reason="It is not processed.")
-    seen = reloaded(second).events.get(kind="SETTLED").detail["dropzone"]
+    resolve(second.id, Resolution.GIVEN_UP, actor=ann, reason="It is not processed.")
+    seen = reloaded(second).events.get(kind="RESOLVED").detail["dropzone"]
     assert seen == "the connection leads to another dropzone by now"
 
 

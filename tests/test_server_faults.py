@@ -87,7 +87,7 @@ def test_a_server_that_dies_between_link_and_unlink(org: Org, ann: User, is_take
         assert deliver(connection.id).sent == 1
         if is_taken:
             (server.root / "exports" / export.filename).unlink()
-        cleanup.sweep(settled_after=-cleanup.SETTLED_AFTER)
+        cleanup.clean_up(minimum_age=-cleanup.MINIMUM_AGE)
         assert names(server) == [export.filename] * (not is_taken)
 
 
@@ -165,7 +165,7 @@ def test_a_connection_that_hangs_in_the_middle_of_a_file(
         proxy.resume()
         make_due()
         assert deliver(connection.id).sent == 1
-        cleanup.sweep(settled_after=-cleanup.SETTLED_AFTER)
+        cleanup.clean_up(minimum_age=-cleanup.MINIMUM_AGE)
         assert names(openssh) == [export.filename]
 
 
@@ -210,7 +210,7 @@ def test_a_job_that_removes_staging_files_looks_like_an_erp(
     some_exports(org, ann)
 
     def clean_up(step: str) -> None:
-        if step == "elected":
+        if step == "claimed":
             for path in (openssh.root / "exports").glob("*.tmp"):
                 path.unlink()
 
@@ -253,7 +253,7 @@ def test_a_mount_that_goes_away_is_no_evidence(
         pass
 
     def crash(step: str) -> None:
-        if step == "elected":
+        if step == "claimed":
             raise Crash
 
     with (

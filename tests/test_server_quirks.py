@@ -160,7 +160,7 @@ def deliver_on_bad_days(
         for _ in range(3):
             deliver(connection.id)
             erp.take()
-            cleanup.sweep(settled_after=-cleanup.SETTLED_AFTER)
+            cleanup.clean_up(minimum_age=-cleanup.MINIMUM_AGE)
             poll(connection.id)
             go_on(connection)
         pool.close_idle()

@@ -51,7 +51,7 @@ from exports.lifecycle import allows, legal_steps
 from exports.models import ErpExport
 from exports.pushing.push import cancel_export, deliver_again, push_order, retry_order
 from kernel.db import Now, db_now
-from kernel.errors import Refused
+from kernel.errors import RuleViolation
 from orders import approval
 from orders.models import DraftOrder, DraftOrderLine
 from tests.builders import a_connection, a_user, an_approved_order, an_org, pause_by_system
@@ -78,7 +78,7 @@ LEGAL = {(a, b) for a, b in legal_steps() if a == ErpExport.Status.PENDING or a 
 
 # Where something may happen, and one chance in how many that it does.
 OPERATIONS = ("create", "rename", "lstat", "read", "remove", "identity")
-STEPS = ("noted", "staged", "elected", "published", "recorded")
+STEPS = ("noted", "staged", "claimed", "published", "recorded")
 ODDS = {**dict.fromkeys(OPERATIONS, 12), **dict.fromkeys(STEPS, 6), "commit": 16, "query": 160}
 
 
@@ -315,7 +315,7 @@ class Deliveries(RuleBasedStateMachine):
     def sweep(self, luck: Random) -> None:
         self.time_passes()
         self.works(
-            lambda: cleanup.sweep(settled_after=-cleanup.SETTLED_AFTER), Worker(luck, moves=())
+            lambda: cleanup.clean_up(minimum_age=-cleanup.MINIMUM_AGE), Worker(luck, moves=())
         )
 
     @rule(luck=luck)
@@ -332,7 +332,7 @@ class Deliveries(RuleBasedStateMachine):
     def decide(self, pick: int, decision: str) -> None:
         orders = list(DraftOrder.objects.filter(org=self.org).order_by("created_at"))
         order = orders[pick % len(orders)]
-        with suppress(Refused):
+        with suppress(RuleViolation):
             match decision:
                 case "approve":
                     approval.approve(order.id, actor=self.ann)
@@ -363,7 +363,7 @@ class Deliveries(RuleBasedStateMachine):
 
     def push(self) -> None:
         for order in itertools.islice(self.approved, 1):
-            with suppress(Refused):
+            with suppress(RuleViolation):
                 push_order(order.id, actor=self.ann)
 
     @rule(act=st.sampled_from(sorted({*MOVES, *RETURNS}, key=repr)), luck=luck)
@@ -459,7 +459,7 @@ class Deliveries(RuleBasedStateMachine):
                 self.works(lambda: protocol.deliver(self.connection.id), rival)
             case Act.CANCEL:
                 for export in self.pending():
-                    with suppress(Refused):
+                    with suppress(RuleViolation):
                         cancel_export(export.id, actor=self.ann)
             case Act.GIVE_UP:
                 with override_settings(EXPORT_GIVE_UP_HOURS=0):
@@ -656,7 +656,7 @@ class Deliveries(RuleBasedStateMachine):
             circuit_breaker.resume(self.connection.id)
             self.time_passes(is_asked=True)
             self.works(lambda: protocol.deliver(self.connection.id), None)
-            self.works(lambda: cleanup.sweep(settled_after=-cleanup.SETTLED_AFTER), None)
+            self.works(lambda: cleanup.clean_up(minimum_age=-cleanup.MINIMUM_AGE), None)
             self.promises_hold()
             if not self.pending():
                 break

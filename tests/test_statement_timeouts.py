@@ -172,7 +172,7 @@ def test_the_role_sees_that_a_worker_has_not_committed_yet(
     child_env: dict[str, str], roles_env: dict[str, str]
 ) -> None:
     """Else a list of changes would pass over what the worker is about to commit."""
-    ask = "from kernel.db import settled_before; print(settled_before().isoformat())"
+    ask = "from kernel.db import committed_before; print(committed_before().isoformat())"
     with psycopg.connect(child_env["DATABASE_URL"]) as worker:
         (began,) = worker.execute("SELECT NOW()").fetchone() or ()
         time.sleep(2.5)

@@ -21,7 +21,7 @@ from accounts.checks import check_limits
 from accounts.models import ApiToken, Org, RateWindow, User
 from accounts.tokens import create_token
 from exports import connection_tests
-from kernel.errors import Refused
+from kernel.errors import RuleViolation
 from tests.builders import a_connection, a_user, an_org
 from worker import tasks
 
@@ -327,7 +327,7 @@ def test_connection_tests_are_limited_by_user(
     erp = a_connection(org, config, paused=True)
     for _ in range(10):
         connection_tests.request_test(erp, actor=ann)
-    with pytest.raises(Refused) as refusal:
+    with pytest.raises(RuleViolation) as refusal:
         connection_tests.request_test(erp, actor=ann)
     assert refusal.value.code == "TOO_MANY_TESTS"
     assert 0 < refusal.value.extra["retry_after"] <= 60

@@ -271,11 +271,11 @@ def signs_in_and_decides(it: Installation, port: int, old_key: str) -> None:
 def decides_about_acks(it: Installation, port: int) -> None:
     number = it.known["orders"]["conflict"]
     assert state(it, number) == ("PUSHED", "ACKED")
-    [(ack,)] = it.query("SELECT id FROM erp_ack WHERE verdict = 'CONFLICT'")
+    [(ack,)] = it.query("SELECT id FROM erp_ack WHERE classification = 'CONFLICT'")
     operator = Browser(port)
     operator.sign_in("operator", it.known["password"])
     assert (
-        operator.submit(f"/admin/exports/erpack/{UUID(str(ack))}/take/", reason="As they said")
+        operator.submit(f"/admin/exports/erpack/{UUID(str(ack))}/accept/", reason="As they said")
         == 302
     )
     assert state(it, number) == ("ERROR", "FAILED")

@@ -26,7 +26,7 @@ from connectors.secrets import Secret
 from kernel.db import db_now
 from notifications import posting, sending, webhooks
 from notifications.models import EventType, Notification, Webhook, WebhookAttempt
-from notifications.outbox import announce
+from notifications.outbox import publish_event
 from notifications.sending import send_due
 from tests.builders import a_user, an_org
 from tests.processes import ROOT, worker
@@ -70,7 +70,9 @@ def happen(org: Org, count: int = 1, **data: Any) -> list[Notification]:
     """Something happens in an org, so many times."""
     before = set(Notification.objects.values_list("id", flat=True))
     with transaction.atomic():
-        announce(EventType.EXPORT_SENT, org.id, lambda: [{"n": n, **data} for n in range(count)])
+        publish_event(
+            EventType.EXPORT_SENT, org.id, lambda: [{"n": n, **data} for n in range(count)]
+        )
     return list(Notification.objects.exclude(id__in=before))
 
 

@@ -152,9 +152,9 @@ _.output_field  # Django's SQL compiler
 _.http_method_names  # Django's views
 _.bad_request  # Django, as handler400
 _.StatementTimeouts  # Django, as middleware
-_.probes  # Django, as middleware
+_.health_middleware  # Django, as middleware
 _.receive  # Django, as middleware
-_.surround  # Django, as middleware
+_.request_context  # Django, as middleware
 _.DATETIME_FORMAT  # Django, by FORMAT_MODULE_PATH
 _.DATE_FORMAT  # Django, by FORMAT_MODULE_PATH
 _.SHORT_DATETIME_FORMAT  # Django, by FORMAT_MODULE_PATH
@@ -196,7 +196,7 @@ _.updated_before  # django-filter
 _.poll_acks  # django-q2, by name
 _.prune_notifications  # django-q2, by name
 _.retest_connections  # django-q2, by name
-_.ring_waiting_batches  # django-q2, by name
+_.wake_waiting_batches  # django-q2, by name
 _.run_batch  # django-q2, by name
 _.send_mails  # django-q2, by name
 _.send_webhooks  # django-q2, by name
@@ -255,12 +255,12 @@ _.lease_until  # the ORM, as a column
 _.mail_due_at  # the ORM, as a column
 _.mailed_at  # the ORM, as a column
 _.poll_due_at  # the ORM, as a column
-_.poll_rung_at  # the ORM, as a column
+_.poll_enqueued_at  # the ORM, as a column
 _.processes  # the ORM, as a column
 _.revoked_at  # the ORM, as a column
-_.rung_at  # the ORM, as a column
+_.enqueued_at  # the ORM, as a column
 _.secret_set_by  # the ORM, as a column
-_.swept_at  # the ORM, as a column
+_.cleaned_up_at  # the ORM, as a column
 _.trailing_slash  # the router
 _.open_acks  # templates/admin/connectors/erpconnection/state.html
 _.key_length  # cryptography, as a member of a DER sequence

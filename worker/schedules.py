@@ -1,4 +1,4 @@
-"""The schedules of the queue: each sweep runs by the clock, so a lost task is made good.
+"""The schedules of the queue: each task runs by the clock, so a lost task is made up for.
 
 A plain `qcluster` works by them alone.
 """
@@ -8,12 +8,12 @@ from django_q.models import Schedule
 
 _LOCK = 4711_0815  # any number that is only used here
 _SCHEDULES = (  # name, task, every so many minutes
-    ("deliver sweep", "worker.tasks.ring_due_connections", 1),
-    ("ack polls", "worker.tasks.ring_due_polls", 1),
+    ("deliveries", "worker.tasks.wake_due_connections", 1),
+    ("ack polls", "worker.tasks.wake_due_polls", 1),
     ("archive", "worker.tasks.archive_pending", 1),
-    ("janitor", "worker.tasks.tidy", 1),
-    ("tallies", "worker.tasks.count_events", 1),
-    ("batches", "worker.tasks.ring_waiting_batches", 1),
+    ("cleanup", "worker.tasks.tidy", 1),
+    ("counters", "worker.tasks.count_events", 1),
+    ("batches", "worker.tasks.wake_waiting_batches", 1),
     ("connection tests", "worker.tasks.retest_connections", 1),
     ("retention", "worker.tasks.prune", 60),
     ("webhooks", "worker.tasks.send_webhooks", 1),
@@ -29,6 +29,9 @@ def create_schedules() -> None:
         if connection.vendor == "postgresql":
             with connection.cursor() as cursor:
                 cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
+        # Those that an earlier release has left, whose task may have another name by now.
+        known = [name for name, _, _ in _SCHEDULES]
+        Schedule.objects.filter(func__startswith="worker.tasks.").exclude(name__in=known).delete()
         for name, func, minutes in _SCHEDULES:
             rows = Schedule.objects.filter(name=name).order_by("id")
             wanted = {

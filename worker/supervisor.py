@@ -18,7 +18,7 @@ from django_q.models import OrmQ
 from connectors import ownership
 from exports import connection_tests
 from exports.delivery import heartbeat
-from exports.delivery.dispatch import ring_due_connections, ring_due_polls
+from exports.delivery.dispatch import wake_due_connections, wake_due_polls
 from exports.models import Worker
 from exports.pushing import batch_runs
 from kernel.db import db_now
@@ -28,7 +28,7 @@ from worker.schedules import create_schedules
 
 logger = logging.getLogger(__name__)
 
-_RING_SECONDS = 1.0
+_WAKE_SECONDS = 1.0
 _LAST_WEBHOOKS_SECONDS = 20.0
 _DEAF_AFTER = timedelta(minutes=3)
 
@@ -45,7 +45,7 @@ class Supervisor:
         create_schedules()
         self._worker = heartbeat.register()
         self._started = self._beaten = time.monotonic()
-        self._objection = ""
+        self._denial_reason = ""
         self._look_whose_it_is()
         theirs, ours = os.pipe()
         tasks = subprocess.Popen(
@@ -58,7 +58,7 @@ class Supervisor:
         webhooks.start()
         logger.info("worker: running; stop it with Ctrl-C")
         try:
-            while not stop.wait(_RING_SECONDS) and tasks.poll() is None and self._look_after():
+            while not stop.wait(_WAKE_SECONDS) and tasks.poll() is None and self._look_after():
                 pass
         finally:
             exit_code = _stop(tasks, ours)
@@ -66,11 +66,11 @@ class Supervisor:
             with suppress(DatabaseFailure):
                 Worker.objects.filter(id=self._worker.id).delete()
         if not stop.is_set():
-            # Whoever supervises this process starts it again.
+            # The supervisor of this process starts it again.
             sys.exit(f"worker: the task cluster failed, code {exit_code}")
 
     def _look_after(self) -> bool:
-        """Say that this worker is alive and ring what is due; False if nobody hears it."""
+        """Say that this worker is alive and enqueue what is due; False if the database is away."""
         try:
             close_old_connections()
             now = time.monotonic()
@@ -81,24 +81,24 @@ class Supervisor:
             if now - self._started > _DEAF_AFTER.total_seconds() and _is_deaf():
                 logger.error("worker: no task was taken for %s; starting anew", _DEAF_AFTER)
                 return False
-            ring_due_connections()
-            ring_due_polls()
-            connection_tests.ring_waiting()
-            batch_runs.ring_waiting()
+            wake_due_connections()
+            wake_due_polls()
+            connection_tests.wake_waiting()
+            batch_runs.wake_waiting()
         except DatabaseFailure:
             logger.exception("worker: the database is away; trying again")
         return True
 
     def _look_whose_it_is(self) -> None:
         """Log when deliveries are barred because of whose database this is, and when no longer."""
-        before, self._objection = self._objection, ownership.objection()
-        if self._objection != before:
-            logger.warning("worker: %s", self._objection or "delivering from this database now")
+        before, self._denial_reason = self._denial_reason, ownership.denial_reason()
+        if self._denial_reason != before:
+            logger.warning("worker: %s", self._denial_reason or "delivering from this database now")
 
 
 def _send_webhooks(stop: threading.Event) -> None:
     """Beside the task queue, so that no delivery waits for a receiver that does not answer."""
-    while not stop.wait(_RING_SECONDS):
+    while not stop.wait(_WAKE_SECONDS):
         try:
             close_old_connections()
             while not stop.is_set() and sending.send_due():

@@ -15,19 +15,19 @@ from worker import housekeeping
 
 def deliver(connection_id: str) -> None:
     protocol.deliver(UUID(connection_id))
-    dispatch.ring_due_connections(UUID(connection_id))
+    dispatch.wake_due_connections(UUID(connection_id))
 
 
-def ring_due_connections() -> None:
-    dispatch.ring_due_connections()
+def wake_due_connections() -> None:
+    dispatch.wake_due_connections()
 
 
 def poll_acks(connection_id: str) -> None:
     poller.poll(UUID(connection_id))
 
 
-def ring_due_polls() -> None:
-    dispatch.ring_due_polls()
+def wake_due_polls() -> None:
+    dispatch.wake_due_polls()
 
 
 def archive_pending() -> None:
@@ -40,33 +40,33 @@ def count_events() -> None:
 
 def run_batch(batch_id: str) -> None:
     batch_runs.run(UUID(batch_id))
-    batch_runs.ring_waiting()
+    batch_runs.wake_waiting()
 
 
-def ring_waiting_batches() -> None:
-    batch_runs.ring_waiting()
+def wake_waiting_batches() -> None:
+    batch_runs.wake_waiting()
 
 
 def test_connection(test_id: str) -> None:
     connection_tests.run(UUID(test_id))
-    dispatch.ring_due_connections()
+    dispatch.wake_due_connections()
 
 
 def retest_connections() -> None:
-    connection_tests.ring_waiting()
+    connection_tests.wake_waiting()
     circuit_breaker.retest_due()
 
 
 def tidy() -> None:
     cleanup.give_up()
-    cleanup.sweep()
+    cleanup.clean_up()
     throttling.prune()
     idempotency.prune()
     housekeeping.prune()
 
 
 def prune() -> None:
-    if not ownership.objection():
+    if not ownership.denial_reason():
         retention.prune()
 
 

@@ -3,15 +3,15 @@
 from django.db.models import QuerySet
 from django_filters import rest_framework as filters
 
-from api.filtering import AnyOfFilter, MomentFilter, TrueOrFalseFilter
+from api.filtering import BooleanFilter, MomentFilter, MultipleChoiceFilter
 from exports.models import ErpAck
 
 
 class ErpAckFilterSet(filters.FilterSet):
-    verdict = AnyOfFilter(choices=ErpAck.Verdict.choices)
+    classification = MultipleChoiceFilter(choices=ErpAck.Classification.choices)
     export = filters.UUIDFilter("export_id")
     erp_connection = filters.UUIDFilter("erp_connection_id")
-    open = TrueOrFalseFilter(method="filter_open")
+    open = BooleanFilter(method="filter_open")
     seen_after = MomentFilter("seen_at", "gte")
     seen_before = MomentFilter("seen_at", "lt")
 

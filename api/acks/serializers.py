@@ -22,7 +22,7 @@ class ErpAckSummarySerializer(serializers.ModelSerializer[ErpAck]):
             "filename",
             "sha256",
             "size",
-            "verdict",
+            "classification",
             "reason",
             "accepted",
             "erp_order_id",

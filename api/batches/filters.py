@@ -3,13 +3,13 @@
 from django.db.models import QuerySet
 from django_filters import rest_framework as filters
 
-from api.filtering import AnyOfFilter, MomentFilter, TrueOrFalseFilter
+from api.filtering import BooleanFilter, MomentFilter, MultipleChoiceFilter
 from exports.models import Batch, BatchItem
 
 
 class BatchFilterSet(filters.FilterSet):
-    action = AnyOfFilter(choices=Batch.Action.choices)
-    finished = TrueOrFalseFilter(method="filter_finished")
+    action = MultipleChoiceFilter(choices=Batch.Action.choices)
+    finished = BooleanFilter(method="filter_finished")
     created_after = MomentFilter("created_at", "gte")
     created_before = MomentFilter("created_at", "lt")
 
@@ -20,5 +20,5 @@ class BatchFilterSet(filters.FilterSet):
 
 
 class BatchItemFilterSet(filters.FilterSet):
-    outcome = AnyOfFilter(choices=BatchItem.Outcome.choices)
+    outcome = MultipleChoiceFilter(choices=BatchItem.Outcome.choices)
     draft_order = filters.UUIDFilter("draft_order_id")

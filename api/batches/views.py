@@ -21,7 +21,7 @@ from api.batches.serializers import (
 )
 from api.idempotency import idempotent
 from api.parsing import document
-from api.schema import refuses
+from api.schema import may_violate
 from api.viewsets import RETRY_AFTER, OrgViewSet
 from exports.models import Batch, BatchItem
 from exports.pushing.batches import cancel as cancel_batch
@@ -49,7 +49,7 @@ class BatchViewSet(OrgViewSet):
         return BatchSummarySerializer if self.action == "list" else BatchSerializer
 
     @extend_schema(request=NewBatchSerializer, responses={202: BatchSerializer})
-    @refuses("NO_ORDERS", "TOO_MANY_ORDERS")
+    @may_violate("NO_ORDERS", "TOO_MANY_ORDERS")
     @idempotent
     def create(self, request: Request) -> Response:
         """Push or retry many orders.
@@ -94,7 +94,7 @@ class BatchViewSet(OrgViewSet):
 
     @extend_schema(request=None)
     @action(detail=True, methods=["post"])
-    @refuses("NOT_CANCELLABLE")
+    @may_violate("NOT_CANCELLABLE")
     def cancel(self, request: Request, pk: str) -> Response:
         """Cancel a batch.
 

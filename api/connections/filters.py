@@ -3,15 +3,15 @@
 from django.db.models import QuerySet
 from django_filters import rest_framework as filters
 
-from api.filtering import CreatedAndUpdatedFilterSet, TrueOrFalseFilter
+from api.filtering import BooleanFilter, CreatedAndUpdatedFilterSet
 from connectors import registry
 from connectors.models import ErpConnection
 
 
 class ErpConnectionFilterSet(CreatedAndUpdatedFilterSet):
     connector_type = filters.ChoiceFilter(choices=registry.choices())
-    active = TrueOrFalseFilter()
-    paused = TrueOrFalseFilter(method="filter_paused")
+    active = BooleanFilter()
+    paused = BooleanFilter(method="filter_paused")
 
     def filter_paused(
         self, queryset: QuerySet[ErpConnection], name: str, is_paused: bool

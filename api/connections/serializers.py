@@ -11,7 +11,7 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from api.schema import part
-from api.serializers import ErrorReport, StrictSerializer, Text, TrueOrFalse
+from api.serializers import Boolean, ErrorReport, StrictSerializer, Text
 from connectors import registry
 from connectors.configuring import masked_config
 from connectors.errors import ConnectorError
@@ -97,7 +97,7 @@ class ErpConnectionSerializer(
     StrictSerializer[ErpConnection], serializers.ModelSerializer[ErpConnection]
 ):
     config = ConfigurationField()
-    active = TrueOrFalse(required=False, help_text="An inactive connection takes no new pushes.")
+    active = Boolean(required=False, help_text="An inactive connection takes no new pushes.")
     ack_deadline_seconds = SecondsField(
         source="ack_deadline",
         min_value=1,

@@ -24,7 +24,7 @@ from api.connections.serializers import (
 )
 from api.idempotency import idempotent
 from api.parsing import document
-from api.schema import refuses
+from api.schema import may_violate
 from api.viewsets import RETRY_AFTER, OrgViewSet
 from connectors import circuit_breaker
 from connectors.configuring import change_settings, create_connection, merged_config
@@ -32,7 +32,7 @@ from connectors.models import ErpConnection
 from connectors.port import ConfigError
 from exports.connection_tests import request_test
 from exports.connections import change_config
-from kernel.errors import Refused
+from kernel.errors import RuleViolation
 
 # A secret that was replaced shows in who set it when.
 _SETTABLE = ("connector_type", "config", "secrets_set", "active", "ack_deadline_seconds")
@@ -61,7 +61,7 @@ class ErpConnectionViewSet(OrgViewSet):
         # How a connection is doing changes all the time; what can be set does not.
         return {name: data[name] for name in _SETTABLE}
 
-    @refuses("CONNECTION_EXISTS")
+    @may_violate("CONNECTION_EXISTS")
     @idempotent
     def create(self, request: Request) -> Response:
         """Set up a connection.
@@ -76,18 +76,18 @@ class ErpConnectionViewSet(OrgViewSet):
                 connection = create_connection(org, actor=self.token.user, **body.validated_data)
         except IntegrityError as e:
             existing = self.get_queryset().get(connector_type=body.validated_data["connector_type"])
-            raise Refused(
+            raise RuleViolation(
                 "CONNECTION_EXISTS",
                 f"{org} has a connection of this type already. Change that one.",
                 connection=existing.id,
             ) from e
         history.note(connection, "Set up.", actor=self.token.user, flag=ADDITION)
         location = reverse("erp-connection-detail", args=[connection.id])
-        return self.tagged(connection, status=201, Location=location)
+        return self.with_etag(connection, status=201, Location=location)
 
     def retrieve(self, request: Request, pk: str) -> Response:
         """Get a connection."""
-        return self.tagged(self.get_object())
+        return self.with_etag(self.get_object())
 
     def partial_update(self, request: Request, pk: str) -> Response:
         """Change a connection.
@@ -95,7 +95,7 @@ class ErpConnectionViewSet(OrgViewSet):
         Of `config`, what is left out stays as it is and null removes a field. Another dropzone
         must pass a test again.
         """
-        with self.as_read(lock=True) as connection:
+        with self.with_if_match(lock=True) as connection:
             body = self.get_serializer(connection, data=document(request), partial=True)
             body.is_valid(raise_exception=True)
             changes = dict(body.validated_data)
@@ -108,11 +108,11 @@ class ErpConnectionViewSet(OrgViewSet):
             if changes:
                 named = " and ".join(name.replace("_", " ") for name in changes)
                 history.note(connection, f"Changed {named}.", actor=self.token.user)
-        return self.tagged(self.get_object())
+        return self.with_etag(self.get_object())
 
     @extend_schema(request=None, responses={202: ConnectionTestSerializer})
     @action(detail=True, methods=["post"])
-    @refuses("OTHER_INSTANCE")
+    @may_violate("OTHER_INSTANCE")
     def test(self, request: Request, pk: str) -> Response:
         """Test a connection.
 
@@ -120,7 +120,7 @@ class ErpConnectionViewSet(OrgViewSet):
         has `finished_at`, or `is_lost`. If it passes, it ends the pause of a new connection. Too
         many tests in a short time are refused: 429 `TOO_MANY_TESTS`.
         """
-        with self.as_read() as connection:
+        with self.with_if_match() as connection:
             test = request_test(connection, actor=self.token.user)
             history.note(connection, "Asked for a connection test.", actor=self.token.user)
         location = reverse("erp-connection-test-result", args=[test.connection_id, test.id])
@@ -139,39 +139,39 @@ class ErpConnectionViewSet(OrgViewSet):
 
     @extend_schema(request=PauseSerializer)
     @action(detail=True, methods=["post"])
-    @refuses("PAUSED")
+    @may_violate("PAUSED")
     def pause(self, request: Request, pk: str) -> Response:
         """Pause a connection.
 
         Nothing is sent until it is resumed; pushes wait. Answers are still read.
         """
-        with self.as_read() as connection:
+        with self.with_if_match() as connection:
             body = PauseSerializer(data=request.data)
             body.is_valid(raise_exception=True)
             if not circuit_breaker.pause(
                 connection.id, actor=self.token.user, **body.validated_data
             ):
-                raise Refused("PAUSED", "Somebody has paused the connection already.")
+                raise RuleViolation("PAUSED", "Somebody has paused the connection already.")
             reason = body.validated_data["reason"]
             history.note(connection, f"Paused: {reason}", actor=self.token.user)
-        return self.tagged(self.get_object())
+        return self.with_etag(self.get_object())
 
     @extend_schema(request=None)
     @action(detail=True, methods=["post"])
-    @refuses("NOT_PAUSED", "NEVER_TESTED")
+    @may_violate("NOT_PAUSED", "NEVER_TESTED")
     def resume(self, request: Request, pk: str) -> Response:
         """Resume a connection."""
-        with self.as_read() as connection:
+        with self.with_if_match() as connection:
             if not circuit_breaker.resume(connection.id, actor=self.token.user):
                 if connection.is_paused:
-                    raise Refused(
+                    raise RuleViolation(
                         "NEVER_TESTED",
                         "The connection was not tested since it was set up or changed. "
                         "It resumes by itself when its test passes.",
                     )
-                raise Refused("NOT_PAUSED", "The connection was not paused.")
+                raise RuleViolation("NOT_PAUSED", "The connection was not paused.")
             history.note(connection, "Resumed.", actor=self.token.user)
-        return self.tagged(self.get_object())
+        return self.with_etag(self.get_object())
 
 
 @contextmanager

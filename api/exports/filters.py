@@ -3,12 +3,12 @@
 from django.db.models import QuerySet
 from django_filters import rest_framework as filters
 
-from api.filtering import AnyOfFilter, CreatedAndUpdatedFilterSet, TrueOrFalseFilter
+from api.filtering import BooleanFilter, CreatedAndUpdatedFilterSet, MultipleChoiceFilter
 from exports.models import ErpExport
 
 
 class ErpExportFilterSet(CreatedAndUpdatedFilterSet):
-    status = AnyOfFilter(choices=ErpExport.Status.choices)
+    status = MultipleChoiceFilter(choices=ErpExport.Status.choices)
     draft_order = filters.UUIDFilter("draft_order_id")
     external_order_number = filters.CharFilter(
         "draft_order__external_order_number", method="filter_within_org"
@@ -20,7 +20,7 @@ class ErpExportFilterSet(CreatedAndUpdatedFilterSet):
     erp_connection = filters.UUIDFilter("erp_connection_id")
     filename = filters.CharFilter()
     erp_order_id = filters.CharFilter()
-    overdue = TrueOrFalseFilter(method="filter_overdue")
+    overdue = BooleanFilter(method="filter_overdue")
 
     def filter_overdue(
         self, queryset: QuerySet[ErpExport], name: str, is_overdue: bool

@@ -14,7 +14,7 @@ from api.exports.serializers import (
     ErpExportEventSerializer,
     ErpExportSerializer,
 )
-from api.schema import EXPORT_DOCUMENT, refuses
+from api.schema import EXPORT_DOCUMENT, may_violate
 from api.viewsets import OrgViewSet
 from connectors.models import ErpConnection
 from connectors.port import media_type
@@ -99,7 +99,7 @@ class ErpExportViewSet(OrgViewSet):
 
     @extend_schema(request=CancellationSerializer)
     @action(detail=True, methods=["post"])
-    @refuses("NOT_CANCELLABLE")
+    @may_violate("NOT_CANCELLABLE")
     def cancel(self, request: Request, pk: str) -> Response:
         """Cancel an export of which nothing has been sent yet.
 

@@ -2,12 +2,12 @@
 
 from django_filters import rest_framework as filters
 
-from api.filtering import AnyOfFilter, CreatedAndUpdatedFilterSet
+from api.filtering import CreatedAndUpdatedFilterSet, MultipleChoiceFilter
 from orders.models import DraftOrder
 
 
 class DraftOrderFilterSet(CreatedAndUpdatedFilterSet):
-    status = AnyOfFilter(choices=DraftOrder.Status.choices)
+    status = MultipleChoiceFilter(choices=DraftOrder.Status.choices)
     external_order_number = filters.CharFilter()
     customer = filters.UUIDFilter("customer_id")
     erp_customer_number = filters.CharFilter(

@@ -8,10 +8,10 @@ from rest_framework import serializers
 
 from api.exports.serializers import ErpExportSummarySerializer
 from api.serializers import (
+    Boolean,
     BoundedListSerializer,
     StrictModelSerializer,
     StrictSerializer,
-    TrueOrFalse,
 )
 from kernel.limits import MAX_LINES
 from orders import content
@@ -138,5 +138,5 @@ class DraftOrderSerializer(DraftOrderSummarySerializer):
 
 
 class ApprovalSerializer(StrictSerializer[Any]):
-    confirm_warnings = TrueOrFalse(default=False)
+    confirm_warnings = Boolean(default=False)
     content_sha256 = serializers.RegexField(r"^[0-9a-f]{64}\Z", required=False)

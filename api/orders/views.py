@@ -21,7 +21,7 @@ from api.orders.serializers import (
     DraftOrderSummarySerializer,
 )
 from api.parsing import document
-from api.schema import EXPORT_DOCUMENT, refuses
+from api.schema import EXPORT_DOCUMENT, may_violate
 from api.viewsets import RETRY_AFTER, OrgViewSet
 from connectors.port import media_type
 from exports.models import ErpExport
@@ -78,9 +78,9 @@ class DraftOrderViewSet(OrgViewSet):
 
     def retrieve(self, request: Request, pk: str) -> Response:
         """Get an order."""
-        return self.tagged(self.get_object())
+        return self.with_etag(self.get_object())
 
-    @refuses("NOT_EDITABLE")
+    @may_violate("NOT_EDITABLE")
     def update(self, request: Request, pk: str) -> Response:
         """Replace an order.
 
@@ -89,7 +89,7 @@ class DraftOrderViewSet(OrgViewSet):
         """
         return self._replace(request)
 
-    @refuses("NOT_EDITABLE")
+    @may_violate("NOT_EDITABLE")
     def partial_update(self, request: Request, pk: str) -> Response:
         """Change an order.
 
@@ -100,7 +100,7 @@ class DraftOrderViewSet(OrgViewSet):
 
     @extend_schema(request=ApprovalSerializer)
     @action(detail=True, methods=["post"])
-    @refuses("NOT_READY", "CHANGED_SINCE_SHOWN", "NEEDS_CONFIRMATION")
+    @may_violate("NOT_READY", "CHANGED_SINCE_SHOWN", "NEEDS_CONFIRMATION")
     def approve(self, request: Request, pk: str) -> Response:
         """Approve an order.
 
@@ -108,7 +108,7 @@ class DraftOrderViewSet(OrgViewSet):
         of the order that was looked at: if its content, its customer or its document has changed
         since, it is not approved (`CHANGED_SINCE_SHOWN`). Without, the order is approved as it is.
         """
-        with self.as_read() as order:
+        with self.with_if_match() as order:
             body = ApprovalSerializer(data=request.data)
             body.is_valid(raise_exception=True)
             approval.approve(
@@ -121,16 +121,16 @@ class DraftOrderViewSet(OrgViewSet):
 
     @extend_schema(request=None)
     @action(detail=True, methods=["post"])
-    @refuses("NOT_REJECTABLE")
+    @may_violate("NOT_REJECTABLE")
     def reject(self, request: Request, pk: str) -> Response:
         """Reject an order for good."""
-        with self.as_read() as order:
+        with self.with_if_match() as order:
             approval.reject(order.id, actor=self.token.user)
         return self._shown(order.id)
 
     @extend_schema(request=None, responses={202: ErpExportSerializer})
     @action(detail=True, methods=["post"])
-    @refuses("LIVE_EXPORT", "NOT_APPROVED", "OPEN_CONFLICT", *_NOT_RENDERED)
+    @may_violate("LIVE_EXPORT", "NOT_APPROVED", "OPEN_CONFLICT", *_NOT_RENDERED)
     @idempotent
     def push(self, request: Request, pk: str) -> Response:
         """Push an approved order to the ERP.
@@ -138,12 +138,12 @@ class DraftOrderViewSet(OrgViewSet):
         Answers with the export that was begun; a worker delivers it. `LIVE_EXPORT`: there is one
         already, whose id is in `export`.
         """
-        with self.as_read() as order:
+        with self.with_if_match() as order:
             return _accepted(push_order(order.id, actor=self.token.user))
 
     @extend_schema(request=None, responses={202: ErpExportSerializer})
     @action(detail=True, methods=["post"], url_path="retry-push")
-    @refuses("NOT_FAILED", "NOT_APPROVED", "OPEN_CONFLICT", *_NOT_RENDERED)
+    @may_violate("NOT_FAILED", "NOT_APPROVED", "OPEN_CONFLICT", *_NOT_RENDERED)
     @idempotent
     def retry_push(self, request: Request, pk: str) -> Response:
         """Push an order again whose latest export has failed.
@@ -151,12 +151,12 @@ class DraftOrderViewSet(OrgViewSet):
         Makes a new export under a new file name. What fails for a moment is tried again by itself:
         this is for exports that are `FAILED`.
         """
-        with self.as_read() as order:
+        with self.with_if_match() as order:
             return _accepted(retry_order(order.id, actor=self.token.user))
 
     @extend_schema(responses={200: EXPORT_DOCUMENT})
     @action(detail=True)
-    @refuses("NOT_APPROVED", *_NOT_RENDERED)
+    @may_violate("NOT_APPROVED", *_NOT_RENDERED)
     def preview(self, request: Request, pk: str) -> HttpResponse:
         """Get the document that a push would deliver, to the byte."""
         document = preview_order(self.get_object().id)
@@ -164,7 +164,7 @@ class DraftOrderViewSet(OrgViewSet):
 
     def _replace(self, request: Request, *, is_partial: bool = False) -> Response:
         # Two clients that change different fields must not undo each other's change.
-        with self.as_read(lock=True) as order:
+        with self.with_if_match(lock=True) as order:
             given = document(request)
             if is_partial and isinstance(given, dict):
                 given = DraftOrderSerializer(order).writable_data | given
@@ -174,7 +174,7 @@ class DraftOrderViewSet(OrgViewSet):
         return self._shown(order.id)
 
     def _shown(self, order_id: UUID, *, status: int = 200, **headers: str) -> Response:
-        return self.tagged(self.get_queryset().get(id=order_id), status=status, **headers)
+        return self.with_etag(self.get_queryset().get(id=order_id), status=status, **headers)
 
 
 def _accepted(export: ErpExport) -> Response:

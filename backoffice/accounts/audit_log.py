@@ -13,7 +13,7 @@ from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
-from accounts.audit import Action
+from accounts.audit import Action, codes_of
 from accounts.models import AuditEntry, User
 from accounts.scoping import visible_orgs
 from backoffice.csv_lists import CsvAdmin
@@ -39,7 +39,7 @@ class ActionFilter(ConditionFilter):
     title = "action"
     parameter_name = "action"
     template = "admin/closed_filter.html"
-    conditions = {code: Q(action=code) for code in sorted(Action.values)}
+    conditions = {code: Q(action__in=codes_of(code)) for code in sorted(Action.values)}
 
     def lookups(
         self, request: HttpRequest, model_admin: "admin.ModelAdmin[Any]"
@@ -88,7 +88,7 @@ class Period(admin.DateFieldListFilter):
 
 
 class AuditEntryAdmin(CsvAdmin, ReadOnlyAdmin):
-    list_display = ("at", "by", "deed", "about", "org", "address")
+    list_display = ("at", "by", "present_action", "about", "org", "address")
     list_filter = (
         ("at", Period),
         About,
@@ -107,7 +107,7 @@ class AuditEntryAdmin(CsvAdmin, ReadOnlyAdmin):
         "actor_or_system",
         "address",
         "request_id",
-        "action",
+        "present_action",
         "object",
         "org",
         "changes",
@@ -117,7 +117,7 @@ class AuditEntryAdmin(CsvAdmin, ReadOnlyAdmin):
         "by": lambda entry: entry.actor_name,
         "address": lambda entry: entry.address,
         "request id": lambda entry: entry.request_id,
-        "action": lambda entry: entry.action,
+        "action": lambda entry: entry.present_action,
         "organisation": lambda entry: entry.org and str(entry.org),
         "type": lambda entry: entry.object_type,
         "object": lambda entry: entry.object_label,
@@ -147,8 +147,8 @@ class AuditEntryAdmin(CsvAdmin, ReadOnlyAdmin):
         return _breakable(self.actor_or_system(entry))
 
     @admin.display(description="action")
-    def deed(self, entry: AuditEntry) -> SafeString:
-        return _breakable(entry.action)
+    def present_action(self, entry: AuditEntry) -> SafeString:
+        return _breakable(entry.present_action)
 
     def about(self, entry: AuditEntry) -> str:
         if not entry.object_type:

@@ -12,8 +12,8 @@ from django.utils.formats import localize
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from backoffice.acks.review import AckDeciding, both_answers, offered
-from backoffice.badges import answer_badge, export_badge, verdict_badge
+from backoffice.acks.review import AckDeciding, both_acks, offered
+from backoffice.badges import ack_badge, classification_badge, export_badge
 from backoffice.csv_lists import CsvAdmin
 from backoffice.filters import ConditionFilter, VisibleFieldListFilter
 from backoffice.forms import Inline
@@ -21,19 +21,19 @@ from backoffice.pages import link
 from backoffice.scoping import person
 from exports.models import ErpAck, ErpExport
 
-Verdict = ErpAck.Verdict
+Classification = ErpAck.Classification
 
 _EXPLAINED: Final[dict[str, str]] = {
-    Verdict.WAITING: "Nothing to do: it is looked at again with every poll.",
-    Verdict.CONFLICT: "The first answer counts until somebody decides; until then the order is "
-    "not pushed again. Ask the ERP admin which answer is true.",
-    Verdict.LATE: "It changes nothing yet. If the ERP has accepted this export, it may have the "
-    "order twice: ask the ERP team. If only this export counts, cancel or resolve the other one, "
-    "then accept this ack. Else dismiss it.",
-    Verdict.UNMATCHED: "The file stays in the ack folder until somebody decides. If its name is "
-    "mistyped, it can be assigned to the export that it answers.",
-    Verdict.MALFORMED: "Nothing was changed by it. Ask the ERP admin what the answer is, and to "
-    "have the program that wrote it corrected.",
+    Classification.WAITING: "Nothing to do: it is looked at again with every poll.",
+    Classification.CONFLICT: "The first answer counts until somebody decides; until then the "
+    "order is not pushed again. Ask the ERP admin which answer is true.",
+    Classification.LATE: "It changes nothing yet. If the ERP has accepted this export, it may have "
+    "the order twice: ask the ERP team. If only this export counts, cancel or resolve the other "
+    "one, then accept this ack. Else dismiss it.",
+    Classification.UNMATCHED: "The file stays in the ack folder until somebody decides. If its "
+    "name is mistyped, it can be assigned to the export that it answers.",
+    Classification.MALFORMED: "Nothing was changed by it. Ask the ERP admin what the answer is, "
+    "and to have the program that wrote it corrected.",
 }
 
 # Of the text of a file, on the page of its export.
@@ -43,13 +43,13 @@ _SHOWN: Final = 4000
 class AckColumns:
     """What lists of acks have in common."""
 
-    @admin.display(description="verdict", ordering="verdict")
-    def verdict_badge(self, ack: ErpAck) -> SafeString:
-        return verdict_badge(ack.verdict)
+    @admin.display(description="classification", ordering="classification")
+    def classification_badge(self, ack: ErpAck) -> SafeString:
+        return classification_badge(ack.classification)
 
     @admin.display(description="says", ordering="is_accepted")
     def says(self, ack: ErpAck) -> SafeString:
-        return answer_badge(ack)
+        return ack_badge(ack)
 
 
 class AckInline(AckColumns, Inline):
@@ -57,7 +57,7 @@ class AckInline(AckColumns, Inline):
 
     model = ErpAck
     verbose_name_plural = "Answers of the ERP"
-    fields = readonly_fields = ("file", "says", "verdict_badge", "seen_at", "text")
+    fields = readonly_fields = ("file", "says", "classification_badge", "seen_at", "text")
     can_delete = False
     ordering = ("seen_at", "id")
 
@@ -90,10 +90,10 @@ class WaitsForPerson(ConditionFilter):
 
 @admin.register(ErpAck)
 class ErpAckAdmin(AckColumns, CsvAdmin, AckDeciding):
-    list_display = ("filename", "says", "verdict_badge", "order", "seen_at")
+    list_display = ("filename", "says", "classification_badge", "order", "seen_at")
     list_filter = (
         WaitsForPerson,
-        "verdict",
+        "classification",
         ("erp_connection", VisibleFieldListFilter),
     )
     list_per_page = 50
@@ -109,7 +109,7 @@ class ErpAckAdmin(AckColumns, CsvAdmin, AckDeciding):
         "ERP order number": lambda ack: ack.erp_order_id,
         "error code": lambda ack: ack.error_code,
         "message": lambda ack: ack.message,
-        "verdict": lambda ack: ack.verdict,
+        "classification": lambda ack: ack.classification,
         "reason": lambda ack: ack.reason,
         "seen at": lambda ack: ack.seen_at,
         "processed by the ERP at": lambda ack: ack.processed_at,
@@ -131,7 +131,7 @@ class ErpAckAdmin(AckColumns, CsvAdmin, AckDeciding):
                 )
             },
         ),
-        ("Verdict", {"fields": ("reason", "decider", "decided_at")}),
+        ("Classification", {"fields": ("reason", "decider", "decided_at")}),
         ("File", {"fields": ("filename", "size", "sha256", "moved_at")}),
     )
 
@@ -182,12 +182,12 @@ class ErpAckAdmin(AckColumns, CsvAdmin, AckDeciding):
         may_decide = person(request).has_perm("exports.decide_erpack")
         return {
             "ack": obj,
-            "verdict": self.verdict_badge(obj),
-            "explanation": _EXPLAINED.get(obj.verdict, ""),
+            "classification": self.classification_badge(obj),
+            "explanation": _EXPLAINED.get(obj.classification, ""),
             "decisions": [
                 (label, reverse(f"admin:exports_erpack_{name}", args=[obj.pk]))
                 for name, label in offered(obj).items()
                 if may_decide
             ],
-            **both_answers(obj),
+            **both_acks(obj),
         }

@@ -13,32 +13,35 @@ from django.urls import URLPattern, path, reverse
 from django.utils.formats import localize
 
 from accounts.models import User
-from backoffice.badges import answer_badge, export_badge
+from backoffice.badges import ack_badge, export_badge
 from backoffice.forms import LongText, RadioList
 from backoffice.pages import ReasonForm
 from backoffice.scoping import ReadOnlyAdmin, person, require
 from connectors.port import Ack
 from exports.acks import review
-from exports.acks.preview import consequences
+from exports.acks.preview import ack_preview
 from exports.models import ErpAck, ErpExport
-from kernel.errors import Refused
+from kernel.errors import RuleViolation
 
-Verdict = ErpAck.Verdict
+Classification = ErpAck.Classification
 
 # What can be decided: the last part of the page's URL, and what its button says.
 OFFERED: Final[dict[str, dict[str, str]]] = {
-    Verdict.CONFLICT: {"take": "Let this answer count", "dismiss": "Keep the first answer"},
-    Verdict.LATE: {"take": "Accept this ack", "dismiss": "Dismiss"},
-    Verdict.UNMATCHED: {"assign": "Assign to an export", "dismiss": "Dismiss"},
-    Verdict.MALFORMED: {"assign": "Say what it answers", "dismiss": "Dismiss"},
+    Classification.CONFLICT: {
+        "accept": "Let this answer count",
+        "dismiss": "Keep the first answer",
+    },
+    Classification.LATE: {"accept": "Accept this ack", "dismiss": "Dismiss"},
+    Classification.UNMATCHED: {"assign": "Assign to an export", "dismiss": "Dismiss"},
+    Classification.MALFORMED: {"assign": "Say what it answers", "dismiss": "Dismiss"},
 }
 
 
 def offered(ack: ErpAck) -> dict[str, str]:
     """What can be decided about this ack."""
-    decisions = OFFERED.get(ack.verdict, {})
-    is_takeable = review.has_effect(ack, ack.export)
-    return {name: label for name, label in decisions.items() if name != "take" or is_takeable}
+    decisions = OFFERED.get(ack.classification, {})
+    is_acceptable = review.has_effect(ack, ack.export)
+    return {name: label for name, label in decisions.items() if name != "accept" or is_acceptable}
 
 
 class AssignForm(forms.Form):
@@ -87,7 +90,7 @@ class AssignForm(forms.Form):
         if not candidates:
             del self.fields["export"]
             self.fields["filename"].label = "Export"
-        if ack.answer:
+        if ack.content:
             for name in ("outcome", "erp_order_id", "error_code", "message"):
                 del self.fields[name]
 
@@ -141,7 +144,11 @@ class AckDeciding(ReadOnlyAdmin):
     """The pages on which an answer is assigned, taken or dismissed."""
 
     def get_urls(self) -> list[URLPattern]:
-        views = {"assign": self.assign_view, "take": self.take_view, "dismiss": self.dismiss_view}
+        views = {
+            "assign": self.assign_view,
+            "accept": self.accept_view,
+            "dismiss": self.dismiss_view,
+        }
         return [
             *(
                 path(
@@ -154,8 +161,8 @@ class AckDeciding(ReadOnlyAdmin):
             *super().get_urls(),
         ]
 
-    def take_view(self, request: HttpRequest, pk: UUID) -> HttpResponse:
-        return self._decide(request, pk, "take", review.take)
+    def accept_view(self, request: HttpRequest, pk: UUID) -> HttpResponse:
+        return self._decide(request, pk, "accept", review.accept)
 
     def dismiss_view(self, request: HttpRequest, pk: UUID) -> HttpResponse:
         return self._decide(request, pk, "dismiss", review.dismiss)
@@ -176,14 +183,14 @@ class AckDeciding(ReadOnlyAdmin):
                     template="admin/exports/erpack/decide.html",
                     original=ack,
                     paragraphs=[f"What happens with the answer {ack.filename}:"],
-                    items=consequences(ack, ack.export, lambda: decide(pk, actor=user, reason="?")),
+                    items=ack_preview(ack, ack.export, lambda: decide(pk, actor=user, reason="?")),
                     form=form,
                     submit=label,
                     back=_change_url(ack),
-                    **both_answers(ack),
+                    **both_acks(ack),
                 )
             decide(pk, actor=user, reason=form.cleaned_data["reason"])
-        except Refused as e:
+        except RuleViolation as e:
             self.message_user(request, e.message, messages.ERROR)
             return redirect(_change_url(ack))
         return self._done(request, ack, f"{label}: {form.cleaned_data['reason']}")
@@ -194,7 +201,7 @@ class AckDeciding(ReadOnlyAdmin):
         ack: ErpAck = self.get_or_404(request, pk)
         try:
             label = _label(ack, "assign")
-        except Refused as e:
+        except RuleViolation as e:
             self.message_user(request, e.message, messages.ERROR)
             return redirect(_change_url(ack))
         form = AssignForm(ack, request.POST if request.method == "POST" else None)
@@ -210,14 +217,14 @@ class AckDeciding(ReadOnlyAdmin):
                     title=label,
                     original=ack,
                     paragraphs=[f"What happens with the answer {ack.filename}:"],
-                    items=consequences(
+                    items=ack_preview(
                         ack, form.chosen, lambda: _assign(ack, form, actor=person(request))
                     ),
                     hidden=[*form.entered, ("confirmed", "yes")],
                     submit="Assign this answer",
                     back=request.path,
                 )
-            except Refused as e:
+            except RuleViolation as e:
                 form.add_error(None, e.message)
         return self.confirmation(
             request,
@@ -238,17 +245,20 @@ class AckDeciding(ReadOnlyAdmin):
         return redirect(_change_url(ack))
 
 
-def both_answers(ack: ErpAck) -> dict[str, Any]:
+def both_acks(ack: ErpAck) -> dict[str, Any]:
     """What counts now, and the ack that conflicts with it or comes late."""
-    if ack.verdict not in (Verdict.CONFLICT, Verdict.LATE) or ack.export is None:
+    if (
+        ack.classification not in (Classification.CONFLICT, Classification.LATE)
+        or ack.export is None
+    ):
         return {}
-    first = ack.export.acks.filter(verdict=Verdict.APPLIED).first()
+    first = ack.export.acks.filter(classification=Classification.APPLIED).first()
     return {
         "export": ack.export,
         "export_status": export_badge(ack.export.status),
         "answers": [
-            ("What counts now", first, first and answer_badge(first)),
-            ("What this answer says", ack, answer_badge(ack)),
+            ("What counts now", first, first and ack_badge(first)),
+            ("What this answer says", ack, ack_badge(ack)),
         ],
     }
 
@@ -264,12 +274,12 @@ def _assign(ack: ErpAck, form: AssignForm, *, actor: User) -> None:
 
 
 def _label(ack: ErpAck, name: str) -> str:
-    """What a decision is called for this answer. Raises Refused: it is not to be decided so."""
+    """What a decision is called for this ack. Raises RuleViolation: it is not to be decided so."""
     label = offered(ack).get(name)
     if label is None:
-        raise Refused(
+        raise RuleViolation(
             "DECIDED",
-            f"This answer is “{ack.get_verdict_display()}”: that cannot be decided about it.",
+            f"This ack is “{ack.get_classification_display()}”: that cannot be decided about it.",
         )
     return label
 

@@ -24,8 +24,8 @@ from exports.models import Batch, BatchItem
 from exports.pushing.actions import DECISIONS
 from exports.pushing.batches import Progress, cancel, progress, progresses
 from kernel.db import db_now
-from kernel.durations import in_words
-from kernel.errors import Refused
+from kernel.durations import humanize
+from kernel.errors import RuleViolation
 
 Outcome = BatchItem.Outcome
 
@@ -157,7 +157,7 @@ class BatchAdmin(ReadOnlyAdmin):
             )
         try:
             cancel(pk, actor=person(request))
-        except Refused as e:
+        except RuleViolation as e:
             self.message_user(request, e.message, messages.ERROR)
         else:
             self.message_user(request, "The batch was stopped.", messages.SUCCESS)
@@ -210,9 +210,9 @@ def _pace(batch: Batch, counts: Progress) -> dict[str, str]:
         return {}
     elapsed = (batch.finished_at or db_now()) - batch.started_at
     seconds = max(elapsed.total_seconds(), 0.001)
-    pace = {"elapsed": in_words(elapsed), "rate": f"{counts.handled / seconds:,.0f}"}
+    pace = {"elapsed": humanize(elapsed), "rate": f"{counts.handled / seconds:,.0f}"}
     if batch.finished_at is None:
-        pace["rest"] = in_words(timedelta(seconds=counts.waiting * seconds / counts.handled))
+        pace["rest"] = humanize(timedelta(seconds=counts.waiting * seconds / counts.handled))
     return pace
 
 

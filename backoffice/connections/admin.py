@@ -27,7 +27,7 @@ from connectors.models import ErpConnection
 from connectors.port import ConfigError, ConfigField, ERPConnectorPort
 from connectors.secrets import MASK
 from exports.connections import change_config
-from kernel.dry_run import rehearsal
+from kernel.dry_run import dry_run
 
 
 class ConnectionForm(ConfigForm):
@@ -41,9 +41,9 @@ class ConnectionForm(ConfigForm):
             if self.instance._state.adding:
                 self.connector.parse_config(self.config)
             elif self.has_changed_config:
-                # A copy: the rehearsal leaves its marks on the object.
+                # A copy: the dry_run leaves its marks on the object.
                 connection = ErpConnection.objects.get(pk=self.instance.pk)
-                with rehearsal():
+                with dry_run():
                     change_config(connection, self.config, clear=self.cleared)
         except ConfigError as e:
             for name, reason in e.errors.items():

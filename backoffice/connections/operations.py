@@ -26,7 +26,7 @@ from exports.connection_tests import is_lost, request_test
 from exports.delivery import heartbeat
 from exports.delivery.dispatch import poll_now
 from exports.pushing.push import deliver_waiting
-from kernel.errors import Refused
+from kernel.errors import RuleViolation
 
 _OUTCOME_TONES = {"ok": Tone.GOOD, "failed": Tone.BAD, "skipped": Tone.QUIET}
 
@@ -79,7 +79,7 @@ class ConnectionOperating(ConnectionState):
             )
         try:
             test = request_test(connection, actor=person(request))
-        except Refused as e:
+        except RuleViolation as e:
             self.message_user(request, e.message, messages.ERROR)
             return redirect(change_url(connection))
         self.log_change(request, connection, "Asked for a connection test.")
@@ -152,7 +152,7 @@ class ConnectionOperating(ConnectionState):
             )
         try:
             deliver_waiting(pk, actor=person(request))
-        except Refused as e:
+        except RuleViolation as e:
             self.message_user(request, e.message, messages.ERROR)
         else:
             self.log_change(request, connection, "Asked for a delivery.")

@@ -19,7 +19,7 @@ from connectors.errors import CATALOGUE, ConnectorError
 from connectors.models import NEVER_TESTED, ErpConnection
 from connectors.port import HostKey
 from exports.reporting.statistics import PERIOD, ack_latency, backlog
-from kernel.durations import in_words
+from kernel.durations import humanize
 
 
 class ConnectionState(OrgScopedAdmin):
@@ -111,7 +111,7 @@ def _latency(connection: ErpConnection) -> str:
     if latency is None:
         return ""
     return (
-        f"half within {in_words(latency.p50)}, 95 % within {in_words(latency.p95)} "
+        f"half within {humanize(latency.p50)}, 95 % within {humanize(latency.p95)} "
         f"({latency.count:,} accepted in {PERIOD.days} days)"
     )
 

@@ -25,8 +25,8 @@ from backoffice.scoping import person
 from connectors.port import media_type
 from exports.models import Batch, BatchItem, ErpAck, ErpExport, ErpExportEvent
 from exports.reporting.outlook import Circumstances, outlook
-from exports.resolution.manual import possible_outcomes
-from kernel.durations import in_words
+from exports.resolution.manual import possible_resolutions
+from kernel.durations import humanize
 from orders.models import DraftOrder
 
 admin.site.register(Batch, BatchAdmin)
@@ -45,7 +45,7 @@ _FACTS: Final = {
 }
 _VALUES: Final = {
     **dict(ErpExport.SentEvidence.choices),
-    **dict(ErpAck.Verdict.choices),
+    **dict(ErpAck.Classification.choices),
     **dict(DraftOrder.Status.choices),
 }
 
@@ -149,13 +149,13 @@ class ErpExportAdmin(ExportListing, ExportDeciding, Failures):
             "outlook": expected,
             "ack_error": expected.expects_ack and obj.erp_connection.ack_error,
             "open_acks": obj.acks.filter(ErpAck.OPEN),
-            "answered_after": obj.acked_at and obj.sent_at and in_words(obj.acked_at - obj.sent_at),
+            "answered_after": obj.acked_at and obj.sent_at and humanize(obj.acked_at - obj.sent_at),
             "timeline": _timeline(obj) if may("exports.view_erpexportevent") else None,
             "is_cancellable": (
                 is_pending and obj.staged_path is None and may("exports.cancel_erpexport")
             ),
             "is_deliverable": is_pending and obj.attempts > 0 and may("orders.push_draftorder"),
-            "is_settleable": may("exports.settle_erpexport") and bool(possible_outcomes(obj)),
+            "is_resolvable": may("exports.resolve_erpexport") and bool(possible_resolutions(obj)),
         }
 
     def payload_view(self, request: HttpRequest, pk: UUID) -> HttpResponse:
@@ -181,7 +181,7 @@ def _timeline(export: ErpExport) -> Iterator[tuple[ErpExportEvent, str, Any, Any
     """Each event, how long after the one before, with which error, and what else is known of it."""
     before = None
     for event in export.events.select_related("actor"):
-        since = in_words(event.at - before) if before else ""
+        since = humanize(event.at - before) if before else ""
         is_error = "code" in event.detail and "message" in event.detail
         facts = [] if is_error else _facts(event.detail)
         yield event, since, event.detail if is_error else None, facts

@@ -14,11 +14,11 @@ from backoffice.pages import ReasonForm
 from backoffice.scoping import ReadOnlyAdmin, person, require
 from exports.models import ErpExport
 from exports.pushing.push import cancel_export, deliver_again
-from exports.resolution.manual import Outcome, possible_outcomes, settle
-from kernel.errors import Refused
+from exports.resolution.manual import Resolution, possible_resolutions, resolve
+from kernel.errors import RuleViolation
 
 
-class SettleForm(forms.Form):
+class ResolveForm(forms.Form):
     outcome = forms.ChoiceField(label="What became of it", widget=RadioList)
     reason = forms.CharField(
         max_length=500,
@@ -33,7 +33,7 @@ class SettleForm(forms.Form):
     def __init__(self, export: ErpExport, data: Any = None, *, may_push: bool) -> None:
         super().__init__(data)
         self._filename = export.filename
-        choices = [(outcome.value, outcome.label) for outcome in possible_outcomes(export)]
+        choices = [(outcome.value, outcome.label) for outcome in possible_resolutions(export)]
         outcome = self.fields["outcome"]
         assert isinstance(outcome, forms.ChoiceField)
         outcome.choices = choices
@@ -53,7 +53,7 @@ class ExportDeciding(ReadOnlyAdmin):
     def get_urls(self) -> list[URLPattern]:
         views = {
             "cancel": self.cancel_view,
-            "settle": self.settle_view,
+            "resolve": self.resolve_view,
             "deliver": self.deliver_view,
         }
         return [
@@ -86,23 +86,23 @@ class ExportDeciding(ReadOnlyAdmin):
             )
         try:
             deliver_again(pk, actor=person(request))
-        except Refused as e:
+        except RuleViolation as e:
             self.message_user(request, e.message, messages.ERROR)
         else:
             self.message_user(request, "The export is delivered again now.", messages.SUCCESS)
         return redirect(back)
 
-    def settle_view(self, request: HttpRequest, pk: UUID) -> HttpResponse:
-        require(request, "exports.settle_erpexport")
+    def resolve_view(self, request: HttpRequest, pk: UUID) -> HttpResponse:
+        require(request, "exports.resolve_erpexport")
         export: ErpExport = self.get_or_404(request, pk)
         user = person(request)
         back = reverse("admin:exports_erpexport_change", args=[pk])
-        form = SettleForm(
+        form = ResolveForm(
             export,
             request.POST if request.method == "POST" else None,
             may_push=user.has_perm("orders.push_draftorder"),
         )
-        if not possible_outcomes(export):
+        if not possible_resolutions(export):
             self.message_user(request, "There is nothing to settle.", messages.WARNING)
             return redirect(back)
         if not form.is_valid():
@@ -121,16 +121,16 @@ class ExportDeciding(ReadOnlyAdmin):
                 submit="Settle this export",
                 back=back,
             )
-        outcome = Outcome(form.cleaned_data["outcome"])
+        outcome = Resolution(form.cleaned_data["outcome"])
         try:
-            settle(
+            resolve(
                 pk,
                 outcome,
                 actor=user,
                 reason=form.cleaned_data["reason"],
                 push_again=form.cleaned_data.get("push_again", False),
             )
-        except Refused as e:
+        except RuleViolation as e:
             self.message_user(request, e.message, messages.ERROR)
         else:
             self.log_change(request, export, f"Settled: {outcome.label}.")
@@ -158,7 +158,7 @@ class ExportDeciding(ReadOnlyAdmin):
             )
         try:
             cancel_export(pk, actor=person(request), reason=form.cleaned_data["reason"])
-        except Refused as e:
+        except RuleViolation as e:
             self.message_user(request, e.message, messages.ERROR)
         else:
             self.log_change(request, export, "Cancelled.")

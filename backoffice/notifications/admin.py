@@ -20,7 +20,7 @@ from backoffice.scoping import OrgScopedAdmin, ReadOnlyAdmin, person, require
 from connectors.secrets import Secret
 from notifications import webhooks
 from notifications.models import EventType, Notification, Webhook, WebhookAttempt
-from notifications.posting import objection
+from notifications.posting import denial_reason
 
 
 class WebhookForm(forms.ModelForm):  # type: ignore[type-arg]
@@ -37,7 +37,7 @@ class WebhookForm(forms.ModelForm):  # type: ignore[type-arg]
 
     def clean_url(self) -> str:
         url = str(self.cleaned_data["url"])
-        if reason := objection(url):
+        if reason := denial_reason(url):
             raise forms.ValidationError(reason)
         return url
 

@@ -20,7 +20,7 @@ from exports.models import ErpExport, ErpExportEvent
 from exports.pushing.actions import DECISIONS
 from exports.pushing.rendering import preview_order
 from exports.reporting.outlook import Circumstances, outlook
-from kernel.errors import Refused
+from kernel.errors import RuleViolation
 from kernel.limits import MAX_FORM_LINES
 from orders import approval
 from orders.content import blocking_reasons, content_hash, warnings
@@ -77,7 +77,7 @@ class DraftOrderAdmin(OrderListing, OrderEditing, OrderDeciding):
         order: DraftOrder = self.get_or_404(request, pk)
         try:
             document = preview_order(pk)
-        except Refused as e:
+        except RuleViolation as e:
             self.message_user(request, e.message, messages.WARNING)
             return redirect("admin:orders_draftorder_change", pk)
         return self.page(

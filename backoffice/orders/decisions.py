@@ -24,7 +24,7 @@ from exports.models import BatchItem, ErpExport
 from exports.pushing.actions import DECISIONS, Decision
 from exports.pushing.batches import MAX_BATCH_ORDERS, create_batch
 from exports.reporting.failures import OPEN_FAILURE, caused_by
-from kernel.errors import Refused
+from kernel.errors import RuleViolation
 from orders.models import DraftOrder
 
 MAX_AT_ONCE = 50
@@ -202,12 +202,12 @@ class OrderDeciding(OrgScopedAdmin):
         warned = request.POST.get("warned", "").split()
         is_confirmed = "confirm_warnings" in request.POST
         done: list[DraftOrder] = []
-        refused: list[tuple[DraftOrder, Refused]] = []
+        refused: list[tuple[DraftOrder, RuleViolation]] = []
         for order in orders.order_by("created_at", "id"):
             confirmed = is_confirmed and str(order.pk) in warned
             try:
                 decision.carry_out(order.pk, seen[order.pk], person(request), confirmed)
-            except Refused as e:
+            except RuleViolation as e:
                 refused.append((order, e))
             else:
                 done.append(order)

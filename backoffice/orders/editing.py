@@ -12,7 +12,7 @@ from django.shortcuts import redirect
 
 from backoffice.forms import Inline, NamedRows
 from backoffice.scoping import OrgScopedAdmin, person
-from kernel.errors import Refused
+from kernel.errors import RuleViolation
 from kernel.limits import MAX_FORM_LINES
 from orders import approval
 from orders.models import DraftOrder, DraftOrderLine
@@ -134,7 +134,7 @@ class OrderEditing(OrgScopedAdmin):
     ) -> HttpResponse:
         try:
             return super().changeform_view(request, object_id, form_url, extra_context)
-        except Refused as e:
+        except RuleViolation as e:
             # The order went on its way between the opening and the saving of the form.
             self.message_user(request, e.message, messages.ERROR)
             return redirect("admin:orders_draftorder_change", object_id)

@@ -45,13 +45,13 @@ def count_open_orders(user: AnyUser) -> dict[str, int]:
 
 
 def count_open_acks(user: AnyUser) -> dict[str, int]:
-    """How many answers wait for a person, by their verdict."""
-    return _counted(visible(ErpAck.objects.filter(ErpAck.OPEN), user), "verdict")
+    """How many answers wait for a person, by their classification."""
+    return _counted(visible(ErpAck.objects.filter(ErpAck.OPEN), user), "classification")
 
 
 def latest_unmatched(user: AnyUser) -> list[ErpAck]:
     """The latest SHOWN_UNMATCHED acks to review that match no export."""
-    acks = ErpAck.objects.filter(ErpAck.OPEN, verdict=ErpAck.Verdict.UNMATCHED)
+    acks = ErpAck.objects.filter(ErpAck.OPEN, classification=ErpAck.Classification.UNMATCHED)
     return list(visible(acks, user).only("filename", "seen_at")[:SHOWN_UNMATCHED])
 
 
@@ -73,15 +73,15 @@ def count_paused(user: AnyUser) -> int:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Tally:
+class Counts:
     """What became of exports in some time. `lost` of the `sent` ones have failed since."""
 
     sent: int = 0
     lost: int = 0
     failed: int = 0
 
-    def __add__(self, other: "Tally") -> "Tally":
-        return Tally(
+    def __add__(self, other: "Counts") -> "Counts":
+        return Counts(
             sent=self.sent + other.sent,
             lost=self.lost + other.lost,
             failed=self.failed + other.failed,
@@ -99,18 +99,18 @@ class Tally:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Traffic:
-    """Tallies by hour and by day, with the running ones at the end; nothing is left out."""
+    """Counts by hour and by day, with the running ones at the end; nothing is left out."""
 
-    hours: Mapping[datetime, Tally]
-    days: Mapping[datetime, Tally]
-
-    @property
-    def last_24_hours(self) -> Tally:
-        return sum(self.hours.values(), Tally())
+    hours: Mapping[datetime, Counts]
+    days: Mapping[datetime, Counts]
 
     @property
-    def last_7_days(self) -> Tally:
-        return sum(self.days.values(), Tally())
+    def last_24_hours(self) -> Counts:
+        return sum(self.hours.values(), Counts())
+
+    @property
+    def last_7_days(self) -> Counts:
+        return sum(self.days.values(), Counts())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,7 +128,7 @@ class ConnectionHealth:
 def traffic(user: AnyUser, *, now: datetime) -> Traffic:
     """All that the user may see, together."""
     connections = visible(ErpConnection.objects.all(), user).values("id")
-    return _traffic(_tallies(connections, now)[None], now)
+    return _traffic(_hourly_counts(connections, now)[None], now)
 
 
 def connection_health(user: AnyUser, *, now: datetime) -> list[ConnectionHealth]:
@@ -155,12 +155,12 @@ def connection_health(user: AnyUser, *, now: datetime) -> list[ConnectionHealth]
         )[:SHOWN]
     )
     ids = [connection.id for connection in connections]
-    tallies = _tallies(ids, now, "erp_connection")
+    hourly = _hourly_counts(ids, now, "erp_connection")
     latencies = ack_latencies(ids, _DAY)
     return [
         ConnectionHealth(
             connection=connection,
-            traffic=_traffic(tallies[connection.id], now),
+            traffic=_traffic(hourly[connection.id], now),
             oldest_waiting=connection.oldest_waiting,
             last_sent=connection.last_sent,
             last_ack=connection.last_ack,
@@ -170,12 +170,12 @@ def connection_health(user: AnyUser, *, now: datetime) -> list[ConnectionHealth]
     ]
 
 
-Tallies = defaultdict[datetime, Tally]
+Hourly = defaultdict[datetime, Counts]
 
 
-def _tallies(
+def _hourly_counts(
     connections: Collection[UUID] | QuerySet[Any], now: datetime, *by: str
-) -> defaultdict[UUID | None, Tallies]:
+) -> defaultdict[UUID | None, Hourly]:
     """By connection if asked for, else under None: by hour, what became of exports this week."""
     since = _midnight(localtime(now)) - (_DAYS - 1) * _DAY
     sent = (
@@ -195,22 +195,22 @@ def _tallies(
         .values(*by, hour=TruncHour("at"))
         .annotate(sent=_NONE, lost=_NONE, failed=Count("*"))
     )
-    found: defaultdict[UUID | None, Tallies] = defaultdict(lambda: defaultdict(Tally))
+    found: defaultdict[UUID | None, Hourly] = defaultdict(lambda: defaultdict(Counts))
     for row in chain(sent, failed):
-        found[row.get("erp_connection")][row["hour"]] += Tally(
+        found[row.get("erp_connection")][row["hour"]] += Counts(
             sent=row["sent"], lost=row["lost"], failed=row["failed"]
         )
     return found
 
 
-def _traffic(tallies: Tallies, now: datetime) -> Traffic:
+def _traffic(hourly: Hourly, now: datetime) -> Traffic:
     now = localtime(now)
     this_hour, today = now.replace(minute=0, second=0, microsecond=0), _midnight(now)
     hours = [this_hour - ago * _HOUR for ago in reversed(range(_HOURS))]
-    days = dict.fromkeys((today - ago * _DAY for ago in reversed(range(_DAYS))), Tally())
-    for hour, tally in tallies.items():
-        days[_midnight(hour)] += tally
-    return Traffic(hours={hour: tallies[hour] for hour in hours}, days=days)
+    days = dict.fromkeys((today - ago * _DAY for ago in reversed(range(_DAYS))), Counts())
+    for hour, counts in hourly.items():
+        days[_midnight(hour)] += counts
+    return Traffic(hours={hour: hourly[hour] for hour in hours}, days=days)
 
 
 def _midnight(at: datetime) -> datetime:

@@ -18,15 +18,15 @@ from backoffice.charts import Bar, bar_chart
 from backoffice.login import ThrottledLoginSite
 from backoffice.searching import SearchForm
 from backoffice.start import figures
-from backoffice.start.figures import ConnectionHealth, Tally
+from backoffice.start.figures import ConnectionHealth, Counts
 from connectors.models import ErpConnection
 from exports.delivery import heartbeat
 from exports.models import ErpAck, ErpExport
 from kernel.db import db_now
-from kernel.durations import in_words
+from kernel.durations import humanize
 from orders.models import DraftOrder
 
-# What is said of one and of many: in which status or with which verdict.
+# What is said of one and of many: in which status or with which classification.
 _ORDERS: Final = {
     DraftOrder.Status.NEEDS_REVIEW: ("needs review", "need review"),
     DraftOrder.Status.READY: ("waits for approval", "wait for approval"),
@@ -41,13 +41,13 @@ _UNKNOWN: Final = ("export with an unknown outcome", "exports with an unknown ou
 _OVERDUE: Final = ("answer of an ERP is overdue", "answers of ERPs are overdue")
 _PAUSED: Final = ("connection is paused", "connections are paused")
 _ACKS: Final = {
-    ErpAck.Verdict.CONFLICT: (
+    ErpAck.Classification.CONFLICT: (
         "answer contradicts an earlier one",
         "answers contradict earlier ones",
     ),
-    ErpAck.Verdict.LATE: ("answer to an older export", "answers to older exports"),
-    ErpAck.Verdict.UNMATCHED: ("answer matches no export", "answers match no export"),
-    ErpAck.Verdict.MALFORMED: ("malformed answer", "malformed answers"),
+    ErpAck.Classification.LATE: ("answer to an older export", "answers to older exports"),
+    ErpAck.Classification.UNMATCHED: ("answer matches no export", "answers match no export"),
+    ErpAck.Classification.MALFORMED: ("malformed answer", "malformed answers"),
 }
 
 
@@ -73,7 +73,7 @@ class Chart:
     failed: str
     peak: str
     drawing: SafeString
-    rows: list[tuple[str, Tally]]
+    rows: list[tuple[str, Counts]]
 
 
 class StartPage(ThrottledLoginSite):
@@ -126,10 +126,12 @@ class StartPage(ThrottledLoginSite):
             paused = figures.count_paused(user)
             yield _figure(paused, *_PAUSED, ErpConnection, active__exact="1", paused="yes")
         if self._may_see(request, ErpAck):
-            verdicts = figures.count_open_acks(user)
-            for verdict, texts in _ACKS.items():
-                count = verdicts.get(verdict, 0)
-                yield _figure(count, *texts, ErpAck, open="yes", verdict__exact=verdict)
+            classifications = figures.count_open_acks(user)
+            for classification, texts in _ACKS.items():
+                count = classifications.get(classification, 0)
+                yield _figure(
+                    count, *texts, ErpAck, open="yes", classification__exact=classification
+                )
 
     def _sees_anything(self, request: HttpRequest) -> bool:
         has_org = request.user.is_superuser or visible_orgs(request.user).exists()
@@ -149,16 +151,16 @@ class StartPage(ThrottledLoginSite):
                 ("24 h", _percent(health.traffic.last_24_hours)),
                 ("7 days", _percent(health.traffic.last_7_days)),
             ],
-            "p95": health.latency and in_words(health.latency.p95),
+            "p95": health.latency and humanize(health.latency.p95),
             "ages": {
-                name: (at, in_words(now - at))
+                name: (at, humanize(now - at))
                 for name in ("oldest_waiting", "last_sent", "last_ack")
                 if (at := getattr(health, name))
             },
             "drawing": bar_chart(
                 [
-                    Bar(label=f"{date_format(hour, 'H:i')}: {tally.sent:,} sent", good=tally.sent)
-                    for hour, tally in hours.items()
+                    Bar(label=f"{date_format(hour, 'H:i')}: {counts.sent:,} sent", good=counts.sent)
+                    for hour, counts in hours.items()
                 ],
                 label=f"Sent in each of the last 24 hours, "
                 f"{health.traffic.last_24_hours.sent:,} together",
@@ -173,22 +175,22 @@ def _figure(count: int, one: str, many: str, model: type[Model], **filters: str)
 
 
 def _chart(
-    title: str, tallies: Mapping[datetime, Tally], total: Tally, when: str, unit: str
+    title: str, hourly: Mapping[datetime, Counts], total: Counts, when: str, unit: str
 ) -> Chart:
-    rows = [(date_format(at, when), tally) for at, tally in tallies.items()]
+    rows = [(date_format(at, when), counts) for at, counts in hourly.items()]
     return Chart(
         title=title,
         sent=f"{total.sent:,} sent",
         failed=f"{total.failed:,} failed",
-        peak=f"at most {max(tally.sent + tally.failed for tally in tallies.values()):,} {unit}",
+        peak=f"at most {max(counts.sent + counts.failed for counts in hourly.values()):,} {unit}",
         drawing=bar_chart(
             [
                 Bar(
-                    label=f"{name}: {tally.sent:,} sent, {tally.failed:,} failed",
-                    good=tally.sent,
-                    bad=tally.failed,
+                    label=f"{name}: {counts.sent:,} sent, {counts.failed:,} failed",
+                    good=counts.sent,
+                    bad=counts.failed,
                 )
-                for name, tally in rows
+                for name, counts in rows
             ],
             label=f"{title}: {total.sent:,} sent, {total.failed:,} failed",
         ),
@@ -196,9 +198,9 @@ def _chart(
     )
 
 
-def _percent(tally: Tally) -> str:
+def _percent(counts: Counts) -> str:
     """Never 100 % when something has failed, nor 0 % when something was sent."""
-    if tally.success is None:
+    if counts.success is None:
         return ""
-    percent = 100 * tally.success
+    percent = 100 * counts.success
     return f"{percent:.0f} %" if percent in (0, 100) else f"{min(max(percent, 0.1), 99.9):.1f} %"

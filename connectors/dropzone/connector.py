@@ -97,9 +97,11 @@ class DropzoneJsonV1Connector(ERPConnectorPort):
         return Document(filename=filename, content=document.render(order, org))
 
     @contextmanager
-    def open(self, config: DropzoneConfig, *, patience: float | None = None) -> Iterator[Session]:
+    def open(
+        self, config: DropzoneConfig, *, connect_timeout: float | None = None
+    ) -> Iterator[Session]:
         folder: AbstractContextManager[DropFolder] = (
-            pool.session(config, patience=patience or config.connect_timeout)
+            pool.session(config, connect_timeout=connect_timeout or config.connect_timeout)
             if isinstance(config, SftpConfig)
             else _open_folder(config)
         )

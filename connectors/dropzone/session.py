@@ -12,7 +12,7 @@ from connectors.dropzone.folder import DropFolder, FileError, NewFile, Reason, S
 from connectors.errors import ConnectorError
 from connectors.port import AckFile, AckMove, Delivery, Destination, Evidence, Folder
 
-Outcome = Evidence | ConnectorError
+PublishOutcome = Evidence | ConnectorError
 
 
 class DropzoneSession:
@@ -70,15 +70,15 @@ class DropzoneSession:
             for look in looks
         ]
 
-    def publish(self, deliveries: Sequence[Delivery], *, is_resumed: bool) -> list[Outcome]:
+    def publish(self, deliveries: Sequence[Delivery], *, is_resumed: bool) -> list[PublishOutcome]:
         if not self._config.atomic_write:
             return self._inspect(deliveries) if is_resumed else self._write(deliveries)
         if is_resumed:
-            return self._settle(deliveries)
+            return self._resume(deliveries)
         moves = [(d.staged_path, self.final_path(d.filename)) for d in deliveries]
         renamed = self._folder.rename(moves)
         open_ends = [d for d, failure in zip(deliveries, renamed, strict=True) if failure]
-        settled = self._settle(open_ends)
+        settled = self._resume(open_ends)
         # Its rename was answered, so what the server left of it is nobody's any more.
         self._folder.remove(
             [
@@ -90,24 +90,24 @@ class DropzoneSession:
         outcomes = iter(settled)
         return [next(outcomes) if failure else Evidence.OBSERVED for failure in renamed]
 
-    def _settle(self, deliveries: Sequence[Delivery]) -> list[Outcome]:
+    def _resume(self, deliveries: Sequence[Delivery]) -> list[PublishOutcome]:
         """Look at final, then at staged, and go on from there."""
         finals = self._folder.lstat([self.final_path(d.filename) for d in deliveries])
         stageds = self._folder.lstat([d.staged_path for d in deliveries])
         outcomes = [
-            self._settle_one(d, final, staged)
+            self._resume_one(d, final, staged)
             for d, final, staged in zip(deliveries, finals, stageds, strict=True)
         ]
         absent = [d for d, outcome in zip(deliveries, outcomes, strict=True) if outcome is None]
-        judged = iter(self._judge_absence(absent))
-        return [outcome or next(judged) for outcome in outcomes]
+        classified = iter(self._classify_absence(absent))
+        return [outcome or next(classified) for outcome in outcomes]
 
-    def _settle_one(
+    def _resume_one(
         self,
         delivery: Delivery,
         final: Stat | FileError | None,
         staged: Stat | FileError | None,
-    ) -> Outcome | None:
+    ) -> PublishOutcome | None:
         """None: neither file is there."""
         for look in (final, staged):
             if isinstance(look, FileError):
@@ -115,7 +115,7 @@ class DropzoneSession:
         if staged is None:
             return Evidence.OBSERVED if final else None
         if final:
-            return self._judge_both(delivery)
+            return self._classify_both(delivery)
         final_path = self.final_path(delivery.filename)
         (failure,) = self._folder.rename([(delivery.staged_path, final_path)])
         if failure is None:
@@ -126,10 +126,10 @@ class DropzoneSession:
         (final,) = self._folder.lstat([final_path])
         (staged,) = self._folder.lstat([delivery.staged_path])
         if isinstance(final, Stat):
-            return self._judge_both(delivery) if staged else Evidence.OBSERVED
+            return self._classify_both(delivery) if staged else Evidence.OBSERVED
         return rename_error(failure) if staged else None
 
-    def _judge_absence(self, deliveries: Sequence[Delivery]) -> list[Outcome]:
+    def _classify_absence(self, deliveries: Sequence[Delivery]) -> list[PublishOutcome]:
         """Neither file was there: published and taken, if this is still the folder they lay in.
 
         It may have been away at that look and be back since, so what counts is another one.
@@ -139,7 +139,7 @@ class DropzoneSession:
         here = self.destination()
         finals = self._folder.lstat([self.final_path(d.filename) for d in deliveries])
         stageds = self._folder.lstat([d.staged_path for d in deliveries])
-        outcomes: list[Outcome] = []
+        outcomes: list[PublishOutcome] = []
         for delivery, final, staged in zip(deliveries, finals, stageds, strict=True):
             failure = next((look for look in (final, staged) if isinstance(look, FileError)), None)
             if failure:
@@ -152,7 +152,7 @@ class DropzoneSession:
                 outcomes.append(Evidence.OBSERVED if final else Evidence.INFERRED)
         return outcomes
 
-    def _judge_both(self, delivery: Delivery) -> Outcome:
+    def _classify_both(self, delivery: Delivery) -> PublishOutcome:
         """Both names exist: a rename that broke in the middle, or somebody else's file."""
         limit = len(delivery.content) + 1
         (there,) = self._folder.read([self.final_path(delivery.filename)], limit=limit)
@@ -163,7 +163,7 @@ class DropzoneSession:
         # its unlink, somebody else removes the staged one.
         return Evidence.OBSERVED if there == delivery.content else ConnectorError("NAME_CONFLICT")
 
-    def _write(self, deliveries: Sequence[Delivery]) -> list[Outcome]:
+    def _write(self, deliveries: Sequence[Delivery]) -> list[PublishOutcome]:
         """Without staging: create the final files themselves, once and never again."""
         files = [NewFile(d.staged_path, d.content, unless=d.staged_path) for d in deliveries]
         return [
@@ -171,7 +171,7 @@ class DropzoneSession:
             for failure in self._folder.create(files)
         ]
 
-    def _inspect(self, deliveries: Sequence[Delivery]) -> list[Outcome]:
+    def _inspect(self, deliveries: Sequence[Delivery]) -> list[PublishOutcome]:
         """Without staging: a file that lies there complete was sent; nothing else is known."""
         if not deliveries:
             return []
@@ -220,13 +220,13 @@ class DropzoneSession:
     def list_acks(self) -> Iterator[AckFile]:
         return self._acks.files()
 
-    def list_settled_acks(self) -> Iterator[AckFile]:
+    def list_moved_acks(self) -> Iterator[AckFile]:
         return self._acks.moved_files()
 
     def read_acks(self, files: Sequence[AckFile]) -> list[bytes | ConnectorError | None]:
         return self._acks.read(files)
 
-    def settle_acks(self, moves: Sequence[AckMove]) -> list[ConnectorError | None]:
+    def move_acks(self, moves: Sequence[AckMove]) -> list[ConnectorError | None]:
         return self._acks.move(moves)
 
 

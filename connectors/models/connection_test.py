@@ -22,7 +22,7 @@ class ConnectionTest(models.Model):
     connection = models.ForeignKey(ErpConnection, on_delete=models.PROTECT, related_name="tests")
     requested_by = models.ForeignKey(User, on_delete=models.PROTECT, related_name="+")
     requested_at = models.DateTimeField(db_default=Now())
-    rung_at = models.DateTimeField(null=True)
+    enqueued_at = models.DateTimeField(null=True)
     started_at = models.DateTimeField(null=True)
     finished_at = models.DateTimeField(null=True)
     steps = models.JSONField(db_default=[], default=list)

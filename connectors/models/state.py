@@ -34,19 +34,19 @@ class OperationalState(models.Model):
     failing_since = models.DateTimeField(null=True, editable=False)
     retry_at = models.DateTimeField(null=True, editable=False)
     last_error = models.JSONField(null=True, editable=False)
-    # When the server took so long to answer that the connection was put into the slow lane.
-    slow_since = models.DateTimeField(null=True, editable=False)
+    # When the server took so long to answer that the connection counts as degraded.
+    degraded_since = models.DateTimeField(null=True, editable=False)
     # When a folder was last found missing: what lay in it then may be gone without a trace.
     folder_missing_at = models.DateTimeField(null=True, editable=False)
 
     # connectors.lease: until when a worker serves the connection.
     lease_until = models.DateTimeField(null=True, editable=False)
 
-    # exports.delivery.dispatch: when a worker was called and the next poll is due. The delivery
-    # (exports.delivery.protocol) or poll (exports.acks.poller) that was called for clears the mark.
-    rung_at = models.DateTimeField(null=True, editable=False)
+    # exports.delivery.dispatch: when a delivery or a poll was enqueued, and when the next poll is
+    # due. The delivery (exports.delivery.protocol) or poll (exports.acks.poller) clears its mark.
+    enqueued_at = models.DateTimeField(null=True, editable=False)
     poll_due_at = models.DateTimeField(db_default=Now(), editable=False)
-    poll_rung_at = models.DateTimeField(null=True, editable=False)
+    poll_enqueued_at = models.DateTimeField(null=True, editable=False)
 
     # exports.acks.poller: when all acks that were there were last read, and what went wrong.
     last_poll_at = models.DateTimeField(null=True, editable=False)

@@ -88,11 +88,12 @@ class ERPConnectorPort(Protocol):
         """Return the order as a document. No I/O. Raises ConnectorError (NOT_EXPORTABLE)."""
 
     def open(
-        self, config: Any, *, patience: float | None = None
+        self, config: Any, *, connect_timeout: float | None = None
     ) -> AbstractContextManager[Session]:
         """Reach the dropzone. Raises ConnectorError.
 
-        `patience`: seconds to wait for each answer until it is reached, if less than configured.
+        `connect_timeout`: seconds to wait for each answer until it is reached, if less than
+        configured.
         """
 
     def reads_acks(self, config: Any) -> bool:

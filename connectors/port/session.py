@@ -57,13 +57,13 @@ class Session(Protocol):
         Other operations may go on meanwhile. Raises ConnectorError.
         """
 
-    def list_settled_acks(self) -> Iterator[AckFile]:
+    def list_moved_acks(self) -> Iterator[AckFile]:
         """The answers that were moved away, as they come. Raises ConnectorError."""
 
     def read_acks(self, files: Sequence[AckFile]) -> list[bytes | ConnectorError | None]:
         """What the files hold, or more than an answer may hold; None for one that is gone."""
 
-    def settle_acks(self, moves: Sequence[AckMove]) -> list[ConnectorError | None]:
+    def move_acks(self, moves: Sequence[AckMove]) -> list[ConnectorError | None]:
         """Move answers to where the ERP finds what was processed, or was malformed.
 
         Nothing is overwritten. What is gone, or has changed since it was listed, is left alone.

@@ -221,7 +221,7 @@ class Ack:
 class MalformedAck:
     """An answer that was not understood. `message` tells the ERP's programmer what to mend.
 
-    `is_perhaps_incomplete`: it may still be being written, so look again before judging it.
+    `is_perhaps_incomplete`: it may still be being written, so look again before classifying it.
     """
 
     code: str

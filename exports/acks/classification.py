@@ -6,7 +6,7 @@ from connectors.port import Ack
 from exports.lifecycle import Event
 from exports.models import ErpAck, ErpExport
 
-Verdict = ErpAck.Verdict
+Classification = ErpAck.Classification
 Status = ErpExport.Status
 
 
@@ -25,39 +25,43 @@ def event_of(ack: ErpAck, export: ErpExport) -> Event | None:
     return _EVENTS.get((export.status, ack.is_accepted))
 
 
-class Judgement(NamedTuple):
-    """A verdict, and why, as a sentence for a person."""
+class Classified(NamedTuple):
+    """A classification, and why, as a sentence for a person."""
 
-    verdict: ErpAck.Verdict
+    classification: ErpAck.Classification
     reason: str = ""
 
 
-def judge(export: ErpExport, ack: Ack, *, replaced_by: ErpExport | None) -> Judgement:
+def classify(export: ErpExport, ack: Ack, *, replaced_by: ErpExport | None) -> Classified:
     """Return what becomes of an ack. `replaced_by`: the order's live export, if it is another."""
     if export.status == Status.PENDING:
         if export.staged_path is None:
-            return Judgement(Verdict.UNMATCHED, "Its export was not sent yet.")
-        return Judgement(Verdict.WAITING, "Its export is being sent.")
+            return Classified(Classification.UNMATCHED, "Its export was not sent yet.")
+        return Classified(Classification.WAITING, "Its export is being sent.")
     if export.status == Status.SENT:
-        return Judgement(Verdict.APPLIED)
+        return Classified(Classification.APPLIED)
     if export.status == Status.ACKED:
         return _after_acceptance(export, ack)
     if replaced_by:
-        return Judgement(Verdict.LATE, f"The order was exported again as {replaced_by.filename}.")
+        return Classified(
+            Classification.LATE, f"The order was exported again as {replaced_by.filename}."
+        )
     if not ack.is_accepted:
-        return Judgement(Verdict.DUPLICATE, "The export has failed already.")
-    return Judgement(
-        Verdict.CONFLICT, "The ERP accepts the order, but its export counts as failed."
+        return Classified(Classification.DUPLICATE, "The export has failed already.")
+    return Classified(
+        Classification.CONFLICT, "The ERP accepts the order, but its export counts as failed."
     )
 
 
-def _after_acceptance(export: ErpExport, ack: Ack) -> Judgement:
+def _after_acceptance(export: ErpExport, ack: Ack) -> Classified:
     if not ack.is_accepted:
-        return Judgement(Verdict.CONFLICT, "The ERP refuses the order, which it had accepted.")
+        return Classified(
+            Classification.CONFLICT, "The ERP refuses the order, which it had accepted."
+        )
     if ack.erp_order_id in (None, export.erp_order_id):
-        return Judgement(Verdict.DUPLICATE, "The ERP has said so already.")
+        return Classified(Classification.DUPLICATE, "The ERP has said so already.")
     if export.erp_order_id is None:
-        return Judgement(Verdict.CONFLICT, "The ERP had given no order number before.")
-    return Judgement(
-        Verdict.CONFLICT, f"The ERP has given the order number {export.erp_order_id} before."
+        return Classified(Classification.CONFLICT, "The ERP had given no order number before.")
+    return Classified(
+        Classification.CONFLICT, f"The ERP has given the order number {export.erp_order_id} before."
     )

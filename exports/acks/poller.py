@@ -25,16 +25,16 @@ from connectors.port import AckFile, AckMove, Session
 from exports.acks import recording, unmatched
 from exports.acks.recording import ReadAck
 from exports.delivery import bulkhead, pickup
-from exports.events import announce_overdue
+from exports.events import publish_overdue_events
 from exports.models import ErpAck, ErpExport
 from kernel.batching import batched
 from kernel.db import Now, db_now
 from kernel.failpoints import failpoint
-from kernel.logs import about
+from kernel.logs import log_context
 
 logger = logging.getLogger(__name__)
 
-Verdict = ErpAck.Verdict
+Classification = ErpAck.Classification
 K = TypeVar("K", bound=Hashable)
 
 RUN_SECONDS = 20
@@ -45,14 +45,14 @@ _BUSY = timedelta(seconds=5)
 
 
 @dataclass(slots=True)
-class Summary:
-    """What one poll did: acks by verdict, files `moved`, errors by code.
+class PollSummary:
+    """What one poll did: acks by classification, files `moved`, errors by code.
 
     `near_misses`: files that are named almost like an ack; `foreign`: those that are none of this
     connection's. `is_busy`: its turn is later.
     """
 
-    verdicts: Counter[str] = field(default_factory=Counter)
+    classifications: Counter[str] = field(default_factory=Counter)
     errors: Counter[str] = field(default_factory=Counter)
     moved: int = 0
     near_misses: int = 0
@@ -61,11 +61,11 @@ class Summary:
     is_busy: bool = False
 
 
-def poll(connection_id: UUID) -> Summary:
+def poll(connection_id: UUID) -> PollSummary:
     """Read the acks on a connection, for a bounded time. Raises only django.db.Error."""
-    summary = Summary()
-    # The bell has been heard.
-    ErpConnection.objects.filter(id=connection_id).update(poll_rung_at=None)
+    summary = PollSummary()
+    # This poll was enqueued; what comes from now on enqueues the next one.
+    ErpConnection.objects.filter(id=connection_id).update(poll_enqueued_at=None)
     held = bulkhead.acquire(connection_id)
     if held is None:
         summary.is_busy = True
@@ -73,7 +73,7 @@ def poll(connection_id: UUID) -> Summary:
         return summary
     try:
         connection = ErpConnection.objects.select_related("org").get(id=connection_id)
-        with about(connection_id=connection.id, org_id=connection.org_id):
+        with log_context(connection_id=connection.id, org_id=connection.org_id):
             if circuit_breaker.may_read(connection):
                 _Poll(connection, held.renew, summary).run()
     finally:
@@ -85,7 +85,7 @@ class _Poll:
     """One worker reading the acks on one connection, under its lease."""
 
     def __init__(
-        self, connection: ErpConnection, renew: Callable[[], bool], summary: Summary
+        self, connection: ErpConnection, renew: Callable[[], bool], summary: PollSummary
     ) -> None:
         self._connection = connection
         self._renew = renew
@@ -151,7 +151,7 @@ class _Poll:
                 read.append(ReadAck(file, export_id, content))
         recorded = recording.record(self._connection, read)
         failpoint("ack_committed")
-        self._summary.verdicts.update(ack.verdict for ack in recorded.acks)
+        self._summary.classifications.update(ack.classification for ack in recorded.acks)
         for error in recorded.errors:
             self._is_complete = False
             self._note_error(error)
@@ -164,14 +164,14 @@ class _Poll:
             own = unmatched.without_foreign(connection, some)
             summary.foreign += len(some) - len(own)
             summary.near_misses += sum(file.subject is None for file in own)
-            room = unmatched.RECORDED_AT_ONCE - summary.verdicts[Verdict.UNMATCHED]
+            room = unmatched.RECORDED_AT_ONCE - summary.classifications[Classification.UNMATCHED]
             unread = unmatched.to_record(connection, own, at_most=room)
             for batch in _batches([(file, file.name) for file in unread]):
                 contents = session.read_acks([file for file, _ in batch])
                 for (file, _), content in zip(batch, contents, strict=True):
                     if isinstance(content, bytes):
                         unmatched.record(connection, file, content)
-                        summary.verdicts[Verdict.UNMATCHED] += 1
+                        summary.classifications[Classification.UNMATCHED] += 1
                     elif content is not None:
                         self._note_error(content)
 
@@ -187,7 +187,7 @@ class _Poll:
         moves, others = [], []
         for file in files:
             ack = recorded.get((file.name, file.size, file.modified_at))
-            if ack and ack.is_settled and file.modified_at is not None:
+            if ack and ack.is_movable and file.modified_at is not None:
                 moves.append(_move_of(file, ack))
             else:
                 others.append(file)
@@ -200,7 +200,7 @@ class _Poll:
         if not moves:
             return
         try:
-            failures = session.settle_acks(moves)
+            failures = session.move_acks(moves)
         except ConnectorError as e:
             if e.kind is Kind.REACH:
                 raise
@@ -251,11 +251,11 @@ class _Poll:
                 **({} if self._is_complete or self._error else {"poll_due_at": Now()}),
             )
             if is_all_read:
-                announce_overdue(row, began)
+                publish_overdue_events(row, began)
 
 
 def _move_of(file: AckFile, ack: ErpAck) -> AckMove:
-    is_malformed = ack.verdict == Verdict.MALFORMED
+    is_malformed = ack.classification == Classification.MALFORMED
     return AckMove(file=file, is_malformed=is_malformed, receipt=ack.id)
 
 

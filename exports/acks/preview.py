@@ -5,31 +5,31 @@ from typing import Final
 
 from exports.acks.review import open_conflicts
 from exports.models import ErpAck, ErpExport
-from kernel.dry_run import rehearsal
+from kernel.dry_run import dry_run
 from orders.models import DraftOrder
 
-Verdict = ErpAck.Verdict
+Classification = ErpAck.Classification
 
 _MEANS: Final[dict[str, str]] = {
-    Verdict.APPLIED: "This answer counts.",
-    Verdict.DUPLICATE: "This answer tells nothing new: it is kept as a duplicate.",
-    Verdict.CONFLICT: "This answer contradicts what counts now. It changes nothing yet: which of "
-    "the two counts is to be decided next.",
-    Verdict.LATE: "This ack comes late: the order was exported again. It changes nothing yet and "
-    "goes on waiting for a person.",
-    Verdict.DISMISSED: "This answer means nothing from then on.",
+    Classification.APPLIED: "This answer counts.",
+    Classification.DUPLICATE: "This answer tells nothing new: it is kept as a duplicate.",
+    Classification.CONFLICT: "This answer contradicts what counts now. It changes nothing yet: "
+    "which of the two counts is to be decided next.",
+    Classification.LATE: "This ack comes late: the order was exported again. It changes nothing "
+    "yet and goes on waiting for a person.",
+    Classification.DISMISSED: "This answer means nothing from then on.",
 }
 
 
-def consequences(ack: ErpAck, export: ErpExport | None, decide: Callable[[], object]) -> list[str]:
+def ack_preview(ack: ErpAck, export: ErpExport | None, decide: Callable[[], object]) -> list[str]:
     """Ask the service itself what it would do about an answer to an export; nothing is done.
 
-    Raises Refused.
+    Raises RuleViolation.
     """
-    with rehearsal():
+    with dry_run():
         decide()
         after = ErpAck.objects.get(id=ack.id)
-        told = [_MEANS[after.verdict]]
+        told = [_MEANS[after.classification]]
         if export is None:
             told.append("No export and no order changes.")
         else:

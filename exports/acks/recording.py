@@ -1,7 +1,7 @@
 """Ack recording: what acks mean is decided and committed in one transaction.
 
 To record an ack again is harmless: its file is recognised by its name and hash. docs/acks.md has
-the verdicts and their reasons.
+the classifications and their reasons.
 """
 
 import hashlib
@@ -20,16 +20,16 @@ from connectors.models import ErpConnection
 from connectors.port import Ack, AckFile
 from exports import lifecycle
 from exports.acks import application
-from exports.acks.classification import judge
-from exports.delivery.dispatch import ring_after_commit
-from exports.events import announce_conflicts
+from exports.acks.classification import classify
+from exports.delivery.dispatch import wake_after_commit
+from exports.events import publish_conflict_events
 from exports.lifecycle import Event, lock_exports
 from exports.models import ErpAck, ErpExport
 from kernel.db import Now, db_now, retried
 
 logger = logging.getLogger(__name__)
 
-Verdict = ErpAck.Verdict
+Classification = ErpAck.Classification
 
 # A file that does not parse is taken for complete when it has not changed for so long.
 _STABLE_AFTER = timedelta(seconds=10)
@@ -123,8 +123,14 @@ def _record_in_one_transaction(connection: ErpConnection, read: Sequence[ReadAck
         same_name = known[one.file.name]
         ack = next((row for row in same_name if row.sha256 == one.sha256), None)
         # What is still being written is one ack, not one for each look at it.
-        waiting = next((row for row in same_name if row.verdict == Verdict.WAITING), None)
-        if ack is None or ack.verdict == Verdict.WAITING or _is_another_try(one.file, ack):
+        waiting = next(
+            (row for row in same_name if row.classification == Classification.WAITING), None
+        )
+        if (
+            ack is None
+            or ack.classification == Classification.WAITING
+            or _is_another_try(one.file, ack)
+        ):
             export = exports[one.export_id]
             replaced_by = live.get(export.id)
             ack = _classified(
@@ -133,20 +139,22 @@ def _record_in_one_transaction(connection: ErpConnection, read: Sequence[ReadAck
             recorded.acks.append(ack)
         if waiting and waiting is not ack:
             overwritten.append(waiting.id)
-        if ack.is_settled:
+        if ack.is_movable:
             recorded.movable.append((one.file, ack))
     ErpAck.objects.filter(id__in=overwritten).delete()
     _save(recorded.acks)
-    application.apply([ack for ack in recorded.acks if ack.verdict == Verdict.APPLIED])
+    application.apply(
+        [ack for ack in recorded.acks if ack.classification == Classification.APPLIED]
+    )
     _note_contradictions(connection, recorded.acks)
     if any(ack.export and ack.export.status == ErpExport.Status.PENDING for ack in recorded.acks):
-        ring_after_commit(connection.id)
+        wake_after_commit(connection.id)
     return recorded
 
 
 def _is_another_try(file: AckFile, ack: ErpAck) -> bool:
     """Whether a malformed file is there anew: it may be one that is still being written."""
-    is_open = ack.verdict == Verdict.MALFORMED and ack.decided_at is None
+    is_open = ack.classification == Classification.MALFORMED and ack.decided_at is None
     return is_open and ack.modified_at != file.modified_at
 
 
@@ -159,7 +167,7 @@ def _classified(
     replaced_by: ErpExport | None,
     now: datetime,
 ) -> ErpAck:
-    """The ack as a row, new or looked at again, with its verdict."""
+    """The ack as a row, new or looked at again, with its classification."""
     connector = connection.connector
     answer = connector.read_ack(one.file.name, one.content)
     sha256 = one.sha256
@@ -175,14 +183,17 @@ def _classified(
     ack.export = export
     if isinstance(answer, Ack):
         ack.fill(answer)
-        ack.verdict, ack.reason = judge(export, answer, replaced_by=replaced_by)
+        ack.classification, ack.reason = classify(export, answer, replaced_by=replaced_by)
         return ack
     ack.fill(None)
     if answer.is_perhaps_incomplete and not (is_unchanged and now - ack.seen_at > _STABLE_AFTER):
-        ack.verdict = Verdict.WAITING
+        ack.classification = Classification.WAITING
         ack.reason = f"It may still be being written. {answer.message}"
     else:
-        ack.verdict, ack.reason = Verdict.MALFORMED, f"{answer.code}: {answer.message}"
+        ack.classification, ack.reason = (
+            Classification.MALFORMED,
+            f"{answer.code}: {answer.message}",
+        )
     return ack
 
 
@@ -194,16 +205,22 @@ def _save(acks: Sequence[ErpAck]) -> None:
 
 def _note_contradictions(connection: ErpConnection, acks: Sequence[ErpAck]) -> None:
     """Note in the history of exports which acks contradict what counts, or come late."""
-    notable = [ack for ack in acks if ack.verdict in (Verdict.CONFLICT, Verdict.LATE)]
+    notable = [
+        ack for ack in acks if ack.classification in (Classification.CONFLICT, Classification.LATE)
+    ]
     lifecycle.note(
         Event.CONTRADICTED,
         [ack.export for ack in notable if ack.export],
         details={
-            ack.export.id: {"ack": ack.filename, "verdict": ack.verdict, "reason": ack.reason}
+            ack.export.id: {
+                "ack": ack.filename,
+                "classification": ack.classification,
+                "reason": ack.reason,
+            }
             for ack in notable
             if ack.export
         },
     )
-    announce_conflicts(
-        connection.org_id, [ack for ack in notable if ack.verdict == Verdict.CONFLICT]
+    publish_conflict_events(
+        connection.org_id, [ack for ack in notable if ack.classification == Classification.CONFLICT]
     )

@@ -12,14 +12,14 @@ from accounts.audit import Action
 from accounts.models import User
 from connectors.port import Ack
 from exports.acks import application
-from exports.acks.classification import event_of, judge
-from exports.events import announce_conflicts
+from exports.acks.classification import classify, event_of
+from exports.events import publish_conflict_events
 from exports.lifecycle import lock_exports
 from exports.models import ErpAck, ErpExport
 from kernel.db import Now, db_now, retried
-from kernel.errors import Refused
+from kernel.errors import RuleViolation
 
-Verdict = ErpAck.Verdict
+Classification = ErpAck.Classification
 _TAKEN_BACK = "A later answer was taken instead."
 # Comparing a name takes some 0.2 ms.
 _COMPARED = 1_000
@@ -28,10 +28,10 @@ _CANDIDATES = 50
 
 @retried
 def dismiss(ack_id: UUID, *, actor: User, reason: str) -> None:
-    """Let an answer mean nothing; what was answered before stands. Raises Refused (DECIDED)."""
+    """Let an ack mean nothing; what was acked before stands. Raises RuleViolation (DECIDED)."""
     with transaction.atomic():
         ack, _ = _lock(ack_id)
-        _decide(ack, Verdict.DISMISSED, Action.ACK_DISMISSED, actor=actor, reason=reason)
+        _decide(ack, Classification.DISMISSED, Action.ACK_DISMISSED, actor=actor, reason=reason)
 
 
 def has_effect(ack: ErpAck, export: ErpExport | None) -> bool:
@@ -39,61 +39,67 @@ def has_effect(ack: ErpAck, export: ErpExport | None) -> bool:
 
     A refusal of an export that has failed already changes nothing.
     """
-    if export is None or ack.verdict not in (Verdict.CONFLICT, Verdict.LATE):
+    if export is None or ack.classification not in (Classification.CONFLICT, Classification.LATE):
         return False
     return event_of(ack, export) is not None
 
 
 @retried
-def take(ack_id: UUID, *, actor: User, reason: str) -> None:
+def accept(ack_id: UUID, *, actor: User, reason: str) -> None:
     """Accept an ack that conflicts with an earlier one, or that came late.
 
-    Raises Refused: DECIDED, NO_CONFLICT, LIVE_EXPORT.
+    Raises RuleViolation: DECIDED, NO_CONFLICT, LIVE_EXPORT.
     """
     with transaction.atomic():
         ack, export = _lock(ack_id)
         if export is None or not has_effect(ack, export):
-            raise Refused(
+            raise RuleViolation(
                 "NO_CONFLICT", "This ack changes nothing: it neither conflicts nor comes late."
             )
         if ack.is_accepted:
             _refuse_if_exported_again(export)
-        export.acks.filter(verdict=Verdict.APPLIED).update(
-            verdict=Verdict.DISMISSED, reason=_TAKEN_BACK, decided_by=actor, decided_at=Now()
+        export.acks.filter(classification=Classification.APPLIED).update(
+            classification=Classification.DISMISSED,
+            reason=_TAKEN_BACK,
+            decided_by=actor,
+            decided_at=Now(),
         )
         application.apply([ack], actor=actor)
-        _decide(ack, Verdict.APPLIED, Action.ACK_TAKEN, actor=actor, reason=reason)
+        _decide(ack, Classification.APPLIED, Action.ACK_ACCEPTED, actor=actor, reason=reason)
 
 
 @retried
 def assign(
     ack_id: UUID, export_id: UUID, *, actor: User, reason: str, answer: Ack | None = None
 ) -> ErpAck:
-    """Say which export an answer is about; return the answer with its new verdict.
+    """Say which export an answer is about; return the answer with its new classification.
 
     It then means what it would have meant under the right name. `answer`: what it says, where the
-    file itself was not understood. Raises Refused: DECIDED, NOT_ASSIGNABLE, NO_ANSWER, NOT_SENT.
+    file itself was not understood. Raises RuleViolation: DECIDED, NOT_ASSIGNABLE, NO_ANSWER,
+    NOT_SENT.
     """
     with transaction.atomic():
         ack, export = _lock(ack_id, export_id)
-        if ack.verdict not in (Verdict.UNMATCHED, Verdict.MALFORMED):
-            raise Refused("NOT_ASSIGNABLE", "It is known which export this answer is about.")
+        if ack.classification not in (Classification.UNMATCHED, Classification.MALFORMED):
+            raise RuleViolation("NOT_ASSIGNABLE", "It is known which export this answer is about.")
         if export is None or export.erp_connection_id != ack.erp_connection_id:
-            raise Refused("NOT_ASSIGNABLE", "The export is of another connection.")
-        answer = ack.answer or answer
+            raise RuleViolation("NOT_ASSIGNABLE", "The export is of another connection.")
+        answer = ack.content or answer
         if answer is None:
-            raise Refused("NO_ANSWER", "The file was not understood: say what it answers.")
+            raise RuleViolation("NO_ANSWER", "The file was not understood: say what it answers.")
         live = application.other_live_exports([export])
-        verdict, why = judge(export, answer, replaced_by=live.get(export.id))
-        if verdict in (Verdict.WAITING, Verdict.UNMATCHED):
-            raise Refused("NOT_SENT", f"The export {export} was not sent yet.")
+        classification, why = classify(export, answer, replaced_by=live.get(export.id))
+        if classification in (Classification.WAITING, Classification.UNMATCHED):
+            raise RuleViolation("NOT_SENT", f"The export {export} was not sent yet.")
         ack.export = export
         ack.fill(answer)
-        if verdict == Verdict.APPLIED:
+        if classification == Classification.APPLIED:
             application.apply([ack], actor=actor)
-        _decide(ack, verdict, Action.ACK_ASSIGNED, actor=actor, reason=f"{reason} {why}".strip())
-        if verdict == Verdict.CONFLICT:
-            announce_conflicts(ack.org_id, [ack], by_person=True)
+        _decide(
+            ack, classification, Action.ACK_ASSIGNED, actor=actor, reason=f"{reason} {why}".strip()
+        )
+        if classification == Classification.CONFLICT:
+            publish_conflict_events(ack.org_id, [ack], by_person=True)
     return ack
 
 
@@ -121,7 +127,10 @@ def open_conflicts(order_ids: Collection[UUID]) -> dict[UUID, ErpAck]:
     """
     found = (
         ErpAck.objects.filter(ErpAck.OPEN, export__draft_order__in=order_ids)
-        .filter(Q(verdict=Verdict.CONFLICT) | Q(verdict=Verdict.LATE, is_accepted=True))
+        .filter(
+            Q(classification=Classification.CONFLICT)
+            | Q(classification=Classification.LATE, is_accepted=True)
+        )
         .select_related("export")
         .only("filename", "export__draft_order")
     )
@@ -132,15 +141,17 @@ def open_conflicts(order_ids: Collection[UUID]) -> dict[UUID, ErpAck]:
 def _lock(ack_id: UUID, export_id: UUID | None = None) -> tuple[ErpAck, ErpExport | None]:
     """Lock an ack to be decided, and the export that it is about, by default its own.
 
-    In the order in which a poll locks them: order, export, ack. Raises Refused (DECIDED).
+    In the order in which a poll locks them: order, export, ack. Raises RuleViolation (DECIDED).
     """
     about = export_id or ErpAck.objects.values_list("export", flat=True).get(id=ack_id)
     exports = lock_exports([about] if about is not None else [])
     ack = ErpAck.objects.select_for_update().get(id=ack_id)
     if not ErpAck.objects.filter(ErpAck.OPEN, id=ack_id).exists():
-        raise Refused("DECIDED", f"There is nothing to decide: {ack.get_verdict_display()}.")
+        raise RuleViolation(
+            "DECIDED", f"There is nothing to decide: {ack.get_classification_display()}."
+        )
     if export_id is None and ack.export_id != about:
-        raise Refused("DECIDED", "Somebody has just assigned this ack. Look at it again.")
+        raise RuleViolation("DECIDED", "Somebody has just assigned this ack. Look at it again.")
     export = next(iter(exports.values()), None)
     if export and ack.export_id == export.id:
         ack.export = export
@@ -160,7 +171,7 @@ def _refuse_if_exported_again(export: ErpExport) -> None:
         todo = "Cancel that export first, then accept this ack."
     else:
         todo = "Resolve that export manually first, then accept this ack."
-    raise Refused(
+    raise RuleViolation(
         "LIVE_EXPORT",
         f"The order was exported again as {live.filename} ({live.get_status_display()}). {todo}",
         export=live.id,
@@ -168,16 +179,22 @@ def _refuse_if_exported_again(export: ErpExport) -> None:
 
 
 def _decide(
-    ack: ErpAck, verdict: ErpAck.Verdict, action: Action, *, actor: User, reason: str
+    ack: ErpAck, classification: ErpAck.Classification, action: Action, *, actor: User, reason: str
 ) -> None:
     audit.record(
         action,
         ack,
         actor=actor,
-        before={"verdict": ack.verdict},
-        after={"verdict": verdict, "export": ack.export and str(ack.export), "reason": reason},
+        before={"classification": ack.classification},
+        after={
+            "classification": classification,
+            "export": ack.export and str(ack.export),
+            "reason": reason,
+        },
     )
-    ack.verdict, ack.reason, ack.decided_by = verdict, reason, actor
+    ack.classification, ack.reason, ack.decided_by = classification, reason, actor
     # A contradiction that came to light by an assignment is still to be decided.
-    ack.decided_at = None if verdict in (Verdict.CONFLICT, Verdict.LATE) else db_now()
+    ack.decided_at = (
+        None if classification in (Classification.CONFLICT, Classification.LATE) else db_now()
+    )
     ack.save(update_fields=[*ErpAck.LOOKED_AT_AGAIN, "decided_by", "decided_at"])

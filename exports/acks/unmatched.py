@@ -43,7 +43,9 @@ def to_record(
     near_misses = [file for file in unread if file.subject is None]
     if near_misses:
         # A folder full of them, which may be of another program, must not fill the table.
-        kept = connection.acks.filter(ErpAck.OPEN, verdict=ErpAck.Verdict.UNMATCHED).count()
+        kept = connection.acks.filter(
+            ErpAck.OPEN, classification=ErpAck.Classification.UNMATCHED
+        ).count()
         near_misses = near_misses[: max(0, NEAR_MISSES_KEPT - kept)]
         unread = [*(file for file in unread if file.subject), *near_misses]
     return unread[: max(0, at_most)]
@@ -61,7 +63,7 @@ def record(connection: ErpConnection, file: AckFile, content: bytes) -> None:
         size=file.size,
         modified_at=file.modified_at,
         raw=connector.ack_text(content),
-        verdict=ErpAck.Verdict.UNMATCHED,
+        classification=ErpAck.Classification.UNMATCHED,
         reason=_reason(file),
     )
     if isinstance(answer, Ack):

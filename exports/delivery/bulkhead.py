@@ -1,8 +1,8 @@
 """The bulkhead: dropzones that do not answer take at most half of the workers.
 
-A connection is in the slow lane after a failure, and after its server did not answer soon. In the
-fast lane a worker has little patience; in the slow lane it has all the time that the configuration
-gives, but the lane is narrow.
+A connection is degraded after a failure, and after its server took long to answer. A worker gives a
+healthy connection a short connect timeout, and a degraded one the timeout of its configuration.
+Only few degraded connections are served at a time.
 """
 
 import logging
@@ -23,23 +23,23 @@ from kernel.db import db_now
 
 logger = logging.getLogger(__name__)
 
-SLOW = Q(failures__gt=0) | Q(slow_since__isnull=False)
+DEGRADED = Q(failures__gt=0) | Q(degraded_since__isnull=False)
 
-_PATIENCE_SECONDS = 1.0
+_CONNECT_TIMEOUT_SECONDS = 1.0
 # A server that took longer than that in its last test is given this many times as long.
 _TIMES_AS_LONG = 3
 
 
 class TooSlow(Exception):
-    """A server was not reached soon: the connection waits for the slow lane."""
+    """A server was not reached soon: the connection waits until it is served as a degraded one."""
 
 
 def acquire(connection_id: UUID) -> Lease | None:
-    """Return a lease; None while another worker serves the connection, or its lane is full."""
+    """Return a lease; None while another worker serves it, or too many degraded ones are served."""
     held = lease.acquire(connection_id)
     if held is None:
         return None
-    serving = set(_served_slowly().values_list("id", flat=True))
+    serving = set(_served_degraded().values_list("id", flat=True))
     if connection_id in serving and len(serving) > width():
         held.release()
         return None
@@ -47,12 +47,12 @@ def acquire(connection_id: UUID) -> Lease | None:
 
 
 def free_slots() -> int:
-    """How many more connections of the slow lane may be served now."""
-    return max(0, width() - _served_slowly().count())
+    """How many more degraded connections may be served now."""
+    return max(0, width() - _served_degraded().count())
 
 
 def width() -> int:
-    """How many connections of the slow lane are served at once: half the workers, at least one."""
+    """How many degraded connections are served at once: half the workers, at least one."""
     return max(1, heartbeat.count_processes() // 2)
 
 
@@ -65,23 +65,23 @@ def open_session(connection: ErpConnection) -> Iterator[Session]:
 
 def _reach(stack: ExitStack, connection: ErpConnection) -> Session:
     connector, config = connection.connector, connection.parse_config()
-    if connection.failures or connection.slow_since:
+    if connection.failures or connection.degraded_since:
         return stack.enter_context(connector.open(config))
     usual = connection.capabilities.get("reach_ms", 0) / 1000
-    patience = max(_PATIENCE_SECONDS, _TIMES_AS_LONG * usual)
+    connect_timeout = max(_CONNECT_TIMEOUT_SECONDS, _TIMES_AS_LONG * usual)
     began = time.monotonic()
     try:
-        return stack.enter_context(connector.open(config, patience=patience))
+        return stack.enter_context(connector.open(config, connect_timeout=connect_timeout))
     except ConnectorError as e:
         waited = time.monotonic() - began
-        if e.kind is not Kind.REACH or waited < patience:
+        if e.kind is not Kind.REACH or waited < connect_timeout:
             raise
         logger.info("connection %s: not reached in %.1f s", connection.id, waited)
-        circuit_breaker.note_slow(connection.id)
-        if _served_slowly().count() > width():
+        circuit_breaker.note_degraded(connection.id)
+        if _served_degraded().count() > width():
             raise TooSlow from e
     return stack.enter_context(connector.open(config))
 
 
-def _served_slowly() -> QuerySet[ErpConnection]:
-    return ErpConnection.objects.filter(SLOW, lease_until__gt=db_now())
+def _served_degraded() -> QuerySet[ErpConnection]:
+    return ErpConnection.objects.filter(DEGRADED, lease_until__gt=db_now())

@@ -19,26 +19,26 @@ from kernel.db import db_now
 logger = logging.getLogger(__name__)
 
 # A worker that is still about to write under a noted name has long ended by then.
-SETTLED_AFTER = timedelta(minutes=10)
+MINIMUM_AGE = timedelta(minutes=10)
 _AT_ONCE = 500
 
 
-def sweep(*, settled_after: timedelta = SETTLED_AFTER) -> int:
+def clean_up(*, minimum_age: timedelta = MINIMUM_AGE) -> int:
     """Remove the staging files that no export needs; return of how many exports.
 
     Only names that a STAGING event noted are removed, the claimed one once its export is sent.
     """
-    before = db_now() - settled_after
+    before = db_now() - minimum_age
     dirty = ErpExport.objects.filter(TO_CLEAN_UP, updated_at__lt=before)
     connections = ErpConnection.objects.filter(
         Q(retry_at=None) | Q(retry_at__lte=db_now()),
         id__in=dirty.values("erp_connection"),
         paused_at=None,
     )
-    return sum(_sweep_connection(connection, before) for connection in connections)
+    return sum(_clean_up_connection(connection, before) for connection in connections)
 
 
-def _sweep_connection(connection: ErpConnection, before: datetime) -> int:
+def _clean_up_connection(connection: ErpConnection, before: datetime) -> int:
     held = bulkhead.acquire(connection.id)
     if held is None:
         return 0

@@ -14,39 +14,40 @@ from exports.delivery import bulkhead
 from exports.models import ErpExport
 from kernel.db import Now, db_now
 
-# Whoever delivers clears the mark, so one ring waits in the queue at most; after this time it is
-# taken for lost.
+# The delivery clears the mark, so at most one waits in the queue; after this time it counts as lost.
 _LOST_AFTER = timedelta(seconds=60)
-# The like for polls, which may wait behind many others.
+# The same for polls, which may wait behind many others.
 _POLL_LOST_AFTER = timedelta(minutes=10)
 
 
-def ring(connection_id: UUID) -> bool:
+def wake(connection_id: UUID) -> bool:
     """Enqueue a delivery unless one is waiting. Return whether it was enqueued."""
     now = db_now()
-    unrung = ErpConnection.objects.filter(Q(rung_at=None) | Q(rung_at__lte=now - _LOST_AFTER))
-    if not unrung.filter(id=connection_id).update(rung_at=now):
+    not_enqueued = ErpConnection.objects.filter(
+        Q(enqueued_at=None) | Q(enqueued_at__lte=now - _LOST_AFTER)
+    )
+    if not not_enqueued.filter(id=connection_id).update(enqueued_at=now):
         return False
     async_task("worker.tasks.deliver", str(connection_id))
     return True
 
 
-def ring_after_commit(connection_id: UUID) -> None:
-    """Ring once the present transaction is committed.
+def wake_after_commit(connection_id: UUID) -> None:
+    """Wake a worker once the present transaction is committed.
 
-    A bell that does not ring must not look like a change that failed: the worker looks by itself.
+    An error here must not make the committed change look failed: the worker finds it by itself.
     """
     # Not a partial: Django wants a qualified name to report a failure by.
-    transaction.on_commit(lambda: ring(connection_id), robust=True)
+    transaction.on_commit(lambda: wake(connection_id), robust=True)
 
 
 def poll_now(connection_id: UUID) -> None:
-    """Have the answers on a connection read without waiting for its turn."""
+    """Have the acks of a connection read without waiting for its turn."""
     ErpConnection.objects.filter(id=connection_id).update(poll_due_at=Now())
-    ring_due_polls(connection_id)
+    wake_due_polls(connection_id)
 
 
-def ring_due_polls(*only: UUID) -> int:
+def wake_due_polls(*only: UUID) -> int:
     """Enqueue a poll for each connection, or `only` some, whose next is due; return how many."""
     now = db_now()
     unanswered = ErpExport.objects.filter(
@@ -56,7 +57,7 @@ def ring_due_polls(*only: UUID) -> int:
         ownership.is_ours(),
         Q(retry_at=None) | Q(retry_at__lte=now),
         Q(active=True) | Exists(unanswered),
-        Q(poll_rung_at=None) | Q(poll_rung_at__lte=now - _POLL_LOST_AFTER),
+        Q(poll_enqueued_at=None) | Q(poll_enqueued_at__lte=now - _POLL_LOST_AFTER),
         poll_due_at__lte=now,
     )
     if only:
@@ -66,7 +67,7 @@ def ring_due_polls(*only: UUID) -> int:
     for key in due.values_list("id", flat=True):
         # Whoever moves the date rings.
         mine = ErpConnection.objects.filter(id=key, poll_due_at__lte=now)
-        if mine.update(poll_due_at=next_at, poll_rung_at=now):
+        if mine.update(poll_due_at=next_at, poll_enqueued_at=now):
             async_task("worker.tasks.poll_acks", str(key))
             count += 1
     return count
@@ -89,12 +90,12 @@ def due_connections() -> QuerySet[ErpConnection]:
     )
 
 
-def ring_due_connections(*only: UUID) -> int:
+def wake_due_connections(*only: UUID) -> int:
     """Ring the connections that have something to do, all or `only` some; return how many."""
     due = due_connections()
     if only:
         due = due.filter(id__in=only)
-    fast = due.exclude(bulkhead.SLOW).values_list("id", flat=True)
-    slow = due.filter(bulkhead.SLOW).order_by(F("retry_at").asc(nulls_first=True))
-    chosen = slow.values_list("id", flat=True)[: bulkhead.free_slots()]
-    return sum(ring(key) for key in [*fast, *chosen])
+    fast = due.exclude(bulkhead.DEGRADED).values_list("id", flat=True)
+    degraded = due.filter(bulkhead.DEGRADED).order_by(F("retry_at").asc(nulls_first=True))
+    chosen = degraded.values_list("id", flat=True)[: bulkhead.free_slots()]
+    return sum(wake(key) for key in [*fast, *chosen])

@@ -30,7 +30,7 @@ from exports.lifecycle import Event
 from exports.models import ErpExport
 from kernel.db import db_now, retried
 from kernel.failpoints import failpoint
-from kernel.logs import about
+from kernel.logs import log_context
 
 BATCH_FILES = 64
 BATCH_BYTES = 4 * 1024 * 1024
@@ -38,7 +38,7 @@ RUN_SECONDS = 20
 
 
 @dataclass(slots=True)
-class Summary:
+class DeliverySummary:
     """What one run did: `sent` exports, errors by code; `is_busy`: its turn is later."""
 
     sent: int = 0
@@ -63,18 +63,18 @@ class _Attempt:
 _Failure = tuple[_Attempt, ConnectorError]
 
 
-def deliver(connection_id: UUID) -> Summary:
+def deliver(connection_id: UUID) -> DeliverySummary:
     """Send what is due on a connection, for a bounded time. Raises only django.db.Error."""
-    summary = Summary()
-    # The bell has been heard: the next ring is for what comes from now on.
-    ErpConnection.objects.filter(id=connection_id).update(rung_at=None)
+    summary = DeliverySummary()
+    # This delivery was enqueued; what comes from now on enqueues the next one.
+    ErpConnection.objects.filter(id=connection_id).update(enqueued_at=None)
     lease = bulkhead.acquire(connection_id)
     if lease is None:
         summary.is_busy = True
         return summary
     try:
         connection = ErpConnection.objects.get(id=connection_id)
-        with about(connection_id=connection.id, org_id=connection.org_id):
+        with log_context(connection_id=connection.id, org_id=connection.org_id):
             _LeasedDelivery(connection, lease, summary).deliver_batches()
     finally:
         lease.release()
@@ -84,12 +84,12 @@ def deliver(connection_id: UUID) -> Summary:
 class _LeasedDelivery:
     """One worker delivering on one connection, under its lease."""
 
-    def __init__(self, connection: ErpConnection, lease: Lease, summary: Summary) -> None:
+    def __init__(self, connection: ErpConnection, lease: Lease, summary: DeliverySummary) -> None:
         self._connection = connection
         self._lease = lease
         self._summary = summary
         self._opened = connection.config_encrypted
-        # What comes later has rung for itself: one by one it would cost many times as much.
+        # What comes later has enqueued a delivery of its own: one by one would cost many times as much.
         self._began = db_now()
         self._batch: list[ErpExport] = []
         self._is_reached = False
@@ -198,7 +198,7 @@ class _LeasedDelivery:
 
         Its folder was missing since, and perhaps made anew, or a person has begun to resolve it.
         """
-        if export.settling_since:
+        if export.resolving_since:
             return None
         missing_at = self._connection.folder_missing_at
         was_missing = missing_at and export.staged_at and missing_at >= export.staged_at
@@ -236,7 +236,7 @@ class _LeasedDelivery:
         if not staged:
             return []
         claimed = self._record_claims(staged, here)
-        failpoint("elected")
+        failpoint("claimed")
         # Another attempt has the claim, so these files are not needed. If the database's answer is
         # unknown, an exception passes by here: removing them then would lose orders.
         lost = [a for a in staged if a.export.id not in claimed and a.is_staged_apart]

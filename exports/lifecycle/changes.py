@@ -13,7 +13,7 @@ from django.db import models, transaction
 from django.db.models import Case, QuerySet, Value, When
 
 from accounts.models import User
-from exports.events import announce_exports
+from exports.events import publish_export_events
 from exports.lifecycle.transitions import TRANSITIONS, Columns, Event, Transition, eligible_for
 from exports.models import ErpExport, ErpExportEvent
 from kernel.db import Now, retried
@@ -170,7 +170,7 @@ def _tell(transition: Transition, exports: Sequence[ErpExport], *, actor: User |
     if transition.target is None:
         return
     if transition.notifies:
-        announce_exports(transition.notifies, exports, by_person=actor is not None)
+        publish_export_events(transition.notifies, exports, by_person=actor is not None)
 
     def log() -> None:
         for export in exports:

@@ -59,8 +59,8 @@ class Columns(TypedDict, total=False):
     staged_at: datetime | Combinable
     destination: Mapping[str, Any]
     dropzone_path: str
-    settling_since: datetime | Combinable
-    swept_at: datetime | Combinable | None
+    resolving_since: datetime | Combinable
+    cleaned_up_at: datetime | Combinable | None
     sent_at: datetime | Combinable
     sent_evidence: str | Combinable
     picked_up_at: datetime | Combinable
@@ -102,7 +102,7 @@ _FAILED = frozenset({Status.FAILED})
 UNSTAGED = Q(staged_path=None)
 STAGED = Q(staged_path__isnull=False)
 # Files under passing names may be left: of exports that were tried more than once, or for nothing.
-TO_CLEAN_UP = Q(swept_at=None) & (
+TO_CLEAN_UP = Q(cleaned_up_at=None) & (
     STAGED & Q(attempts__gt=1) | UNSTAGED & Q(status=Status.FAILED, attempts__gt=0)
 )
 _IS_SENT = Columns(
@@ -110,7 +110,7 @@ _IS_SENT = Columns(
     error_json=None,
     # A rename by link and unlink may have left the staged file as well, and so may a person: the
     # clean-up looks where there was more than one attempt.
-    swept_at=None,
+    cleaned_up_at=None,
 )
 
 TRANSITIONS: Final[dict[Event, Transition]] = {
@@ -219,16 +219,16 @@ TRANSITIONS: Final[dict[Event, Transition]] = {
         sources=_PENDING,
         causes=_BY_PERSON,
         when="a person is about to remove what is staged of it",
-        kind=Kind.SETTLING,
+        kind=Kind.RESOLVING,
         requires=STAGED,
-        sets=Columns(settling_since=Now()),
+        sets=Columns(resolving_since=Now()),
     ),
     Event.RESOLVED_DELIVERED: Transition(
         sources=_PENDING,
         target=Status.SENT,
         causes=_BY_PERSON,
         when="a person says that it was delivered; it is staged or needs a decision",
-        kind=Kind.SETTLED,
+        kind=Kind.RESOLVED,
         requires=STAGED | Q(next_attempt_at=None),
         sets={**_IS_SENT, "attempts": F("attempts") + 1},
         order=lifecycle.Event.SENT,
@@ -239,7 +239,7 @@ TRANSITIONS: Final[dict[Event, Transition]] = {
         target=Status.FAILED,
         causes=_BY_PERSON,
         when="a person says that it was not delivered; it is staged",
-        kind=Kind.SETTLED,
+        kind=Kind.RESOLVED,
         requires=STAGED,
         sets=Columns(next_attempt_at=None, attempts=F("attempts") + 1),
         order=lifecycle.Event.FAILED,
@@ -250,7 +250,7 @@ TRANSITIONS: Final[dict[Event, Transition]] = {
         target=Status.FAILED,
         causes=_BY_PERSON,
         when="a person gives it up: it was sent, and the ERP will not process it",
-        kind=Kind.SETTLED,
+        kind=Kind.RESOLVED,
         sets=Columns(attempts=F("attempts") + 1),
         order=lifecycle.Event.GIVEN_UP,
         notifies=EventType.EXPORT_FAILED,
@@ -321,15 +321,15 @@ TRANSITIONS: Final[dict[Event, Transition]] = {
         sources=_ACKED | _FAILED,
         causes=_BY_ERP,
         when="an ack contradicts what counts, or comes late; a person decides about it",
-        kind=Kind.ANSWERED,
+        kind=Kind.CONTRADICTED,
     ),
     Event.CLEANED_UP: Transition(
         sources=frozenset(Status),
         causes=_BY_SYSTEM,
         when="the files under passing names that it does not need were removed",
-        kind=Kind.SWEPT,
+        kind=Kind.CLEANED_UP,
         requires=TO_CLEAN_UP,
-        sets=Columns(swept_at=Now()),
+        sets=Columns(cleaned_up_at=Now()),
     ),
 }
 

@@ -2,7 +2,7 @@
 
 from exports.models.ack import ErpAck
 from exports.models.batch import Batch, BatchItem
-from exports.models.counter import Tally, TallyProgress
+from exports.models.counter import Counter, CounterProgress
 from exports.models.event import ErpExportEvent
 from exports.models.export import ErpExport
 from exports.models.worker import Worker
@@ -10,10 +10,10 @@ from exports.models.worker import Worker
 __all__ = [
     "Batch",
     "BatchItem",
+    "Counter",
+    "CounterProgress",
     "ErpAck",
     "ErpExport",
     "ErpExportEvent",
-    "Tally",
-    "TallyProgress",
     "Worker",
 ]

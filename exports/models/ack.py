@@ -15,12 +15,12 @@ from kernel.db import Now, RandomUUID
 class ErpAck(models.Model):
     """A file in an ack folder that claims to answer an export, and what was made of it."""
 
-    class Verdict(models.TextChoices):
+    class Classification(models.TextChoices):
         WAITING = "WAITING", "waiting for its export to be sent"
         APPLIED = "APPLIED", "applied"
         DUPLICATE = "DUPLICATE", "duplicate"
-        CONFLICT = "CONFLICT", "contradicts an earlier answer"
-        LATE = "LATE", "answers an older export"
+        CONFLICT = "CONFLICT", "contradicts an earlier ack"
+        LATE = "LATE", "about an older export"
         UNMATCHED = "UNMATCHED", "matches no export"
         MALFORMED = "MALFORMED", "malformed"
         DISMISSED = "DISMISSED", "dismissed"
@@ -47,7 +47,7 @@ class ErpAck(models.Model):
     message = models.TextField(null=True)
     processed_at = models.DateTimeField("processed by the ERP at", null=True)
 
-    verdict = models.CharField(max_length=20, choices=Verdict)
+    classification = models.CharField(max_length=20, choices=Classification)
     reason = models.TextField(blank=True)
     seen_at = models.DateTimeField(db_default=Now())
     decided_at = models.DateTimeField(null=True)
@@ -68,11 +68,11 @@ class ErpAck(models.Model):
         "error_code",
         "message",
         "processed_at",
-        "verdict",
+        "classification",
         "reason",
     )
     # A person has to look at these, until one has decided.
-    OPEN = Q(verdict__in=["CONFLICT", "LATE", "UNMATCHED", "MALFORMED"], decided_at=None)
+    OPEN = Q(classification__in=["CONFLICT", "LATE", "UNMATCHED", "MALFORMED"], decided_at=None)
 
     class Meta:
         db_table = "erp_ack"
@@ -83,14 +83,16 @@ class ErpAck(models.Model):
             models.Index(
                 fields=["org", "-seen_at"],
                 condition=Q(
-                    verdict__in=["CONFLICT", "LATE", "UNMATCHED", "MALFORMED"], decided_at=None
+                    classification__in=["CONFLICT", "LATE", "UNMATCHED", "MALFORMED"],
+                    decided_at=None,
                 ),
                 name="idx_erp_ack_open",
             ),
             models.Index(fields=["-seen_at", "-id"], name="idx_erp_ack_seen"),
             models.Index(fields=["org", "-seen_at", "-id"], name="idx_erp_ack_org_seen"),
             models.Index(
-                fields=["org", "verdict", "-seen_at", "-id"], name="idx_erp_ack_org_verdict"
+                fields=["org", "classification", "-seen_at", "-id"],
+                name="idx_erp_ack_org_classification",
             ),
             models.Index(
                 fields=["org", "erp_connection", "-seen_at", "-id"],
@@ -107,15 +109,15 @@ class ErpAck(models.Model):
         return self.filename
 
     @property
-    def is_settled(self) -> bool:
+    def is_movable(self) -> bool:
         """Whether the file may be put away: nothing more is expected of it."""
-        return self.decided_at is not None or self.verdict not in (
-            self.Verdict.WAITING,
-            self.Verdict.UNMATCHED,
+        return self.decided_at is not None or self.classification not in (
+            self.Classification.WAITING,
+            self.Classification.UNMATCHED,
         )
 
     @property
-    def answer(self) -> Ack | None:
+    def content(self) -> Ack | None:
         """What the file says; None if it was not understood."""
         if self.is_accepted is None:
             return None
@@ -127,7 +129,7 @@ class ErpAck(models.Model):
             processed_at=self.processed_at,
         )
 
-    def fill(self, answer: Ack | None) -> None:
+    def fill(self, content: Ack | None) -> None:
         """Take over what the file says; None: it was not understood."""
         for name in ("is_accepted", "erp_order_id", "error_code", "message", "processed_at"):
-            setattr(self, name, getattr(answer, name, None))
+            setattr(self, name, getattr(content, name, None))

@@ -41,9 +41,9 @@ class Batch(models.Model):
     cancelled_at = models.DateTimeField(null=True)
     cancelled_by = models.ForeignKey(User, on_delete=models.PROTECT, null=True, related_name="+")
 
-    # Who holds the lease does the batch; `rung_at`: a worker was called and has not come yet.
+    # Who holds the lease does the batch; `enqueued_at`: a worker was called and has not come yet.
     lease_until = models.DateTimeField(null=True)
-    rung_at = models.DateTimeField(null=True)
+    enqueued_at = models.DateTimeField(null=True)
 
     class Meta:
         db_table = "batch"

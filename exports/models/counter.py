@@ -8,7 +8,7 @@ from connectors.models import ErpConnection
 from kernel.db import Now
 
 
-class Tally(models.Model):
+class Counter(models.Model):
     """How many exports of a connection came to something. `exports.reporting.counters` counts.
 
     `label`: of failures the error code; of what was sent or acknowledged, the seconds that it took
@@ -32,11 +32,11 @@ class Tally(models.Model):
     took = models.DurationField(default=timedelta)
 
     class Meta:
-        db_table = "tally"
+        db_table = "erp_export_counter"
         default_permissions = ()
         constraints = [
             models.UniqueConstraint(
-                fields=["erp_connection", "outcome", "label"], name="tally_once"
+                fields=["erp_connection", "outcome", "label"], name="erp_export_counter_once"
             )
         ]
 
@@ -44,19 +44,20 @@ class Tally(models.Model):
         return f"{self.outcome} {self.label}: {self.count}"
 
 
-class TallyProgress(models.Model):
-    """The one row that says up to which event the tallies go: `counted`.
+class CounterProgress(models.Model):
+    """The one row that says how far counting has got: up to the event with the id `position`.
 
-    `noted`: the latest event at `noted_at`, up to which they may go once it is settled.
+    `high_watermark`: the latest event that was seen, at `high_watermark_at`. Counting may go on up
+    to it once all transactions that had begun by then have ended.
     """
 
-    counted = models.BigIntegerField(default=0)
-    noted = models.BigIntegerField(default=0)
-    noted_at = models.DateTimeField(db_default=Now())
+    position = models.BigIntegerField(default=0)
+    high_watermark = models.BigIntegerField(default=0)
+    high_watermark_at = models.DateTimeField(db_default=Now())
 
     class Meta:
-        db_table = "tally_progress"
+        db_table = "erp_export_counter_progress"
         default_permissions = ()
 
     def __str__(self) -> str:
-        return f"counted up to {self.counted}"
+        return f"counted up to event {self.position}"

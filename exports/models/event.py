@@ -21,16 +21,16 @@ class _Kind(models.TextChoices):
     PICKED_UP = "PICKED_UP", "picked up"
     ACKED = "ACKED", "acknowledged"
     REFUSED = "REFUSED", "refused by the ERP"
-    ANSWERED = "ANSWERED", "answered again"
+    CONTRADICTED = "CONTRADICTED", "contradicted by another ack"
     FAILED = "FAILED", "failed"
-    SETTLING = "SETTLING", "being settled by hand"
-    SETTLED = "SETTLED", "settled by hand"
+    RESOLVING = "RESOLVING", "being resolved manually"
+    RESOLVED = "RESOLVED", "resolved manually"
     CANCELLED = "CANCELLED", "cancelled"
-    SWEPT = "SWEPT", "staging files removed"
+    CLEANED_UP = "CLEANED_UP", "staging files removed"
 
 
 # What makes an export fail, other than that a person cancels it.
-_FAILURE = Q(kind__in=[_Kind.FAILED, _Kind.REFUSED, _Kind.SETTLED], status=ErpExport.Status.FAILED)
+_FAILURE = Q(kind__in=[_Kind.FAILED, _Kind.REFUSED, _Kind.RESOLVED], status=ErpExport.Status.FAILED)
 
 
 class ErpExportEvent(models.Model):

@@ -77,13 +77,13 @@ class ErpExport(models.Model):
     staged_path = models.TextField(null=True)
     staged_at = models.DateTimeField(null=True)
     # Since a person began to settle it: the absence of its staged file proves nothing from then on.
-    settling_since = models.DateTimeField(null=True)
+    resolving_since = models.DateTimeField(null=True)
     destination = models.JSONField(null=True)
 
     # `next_attempt_at` is null when nothing is to be tried without a person.
     attempts = models.PositiveIntegerField(db_default=0)
     next_attempt_at = models.DateTimeField(null=True, db_default=Now())
-    swept_at = models.DateTimeField(null=True)
+    cleaned_up_at = models.DateTimeField(null=True)
     archived_at = models.DateTimeField(null=True)
 
     # When retention has forgotten what.
@@ -103,7 +103,7 @@ class ErpExport(models.Model):
         ordering = ["-created_at", "-id"]
         permissions = [
             ("cancel_erpexport", "Can cancel exports that were not sent"),
-            ("settle_erpexport", "Can say what became of exports"),
+            ("resolve_erpexport", "Can say what became of exports"),
         ]
         indexes = [
             models.Index(fields=["org", "draft_order", "-created_at"], name="idx_erp_export_draft"),
@@ -135,7 +135,7 @@ class ErpExport(models.Model):
             models.Index(
                 fields=["erp_connection", "sent_at"],
                 condition=Q(status=_Status.SENT),
-                name="idx_erp_export_unanswered",
+                name="idx_erp_export_not_acked",
             ),
             models.Index(
                 fields=["org", "-created_at", "-id"],
@@ -168,9 +168,9 @@ class ErpExport(models.Model):
             models.Index(fields=["export_storage_key"], name="idx_erp_export_storage_key"),
             models.Index(
                 fields=["erp_connection"],
-                condition=Q(swept_at=None, attempts__gt=1)
-                | Q(swept_at=None, status=_Status.FAILED),
-                name="idx_erp_export_unswept",
+                condition=Q(cleaned_up_at=None, attempts__gt=1)
+                | Q(cleaned_up_at=None, status=_Status.FAILED),
+                name="idx_erp_export_not_cleaned",
             ),
         ]
         constraints = [

@@ -12,15 +12,15 @@ from accounts.models import User
 from connectors.models import ErpConnection
 from exports.models import ErpExport
 from exports.pushing.push import push_orders, retry_orders
-from kernel.dry_run import rehearsal
-from kernel.errors import Refused
+from kernel.dry_run import dry_run
+from kernel.errors import RuleViolation
 from orders import approval
 from orders.models import DraftOrder
 
 Status = DraftOrder.Status
 
 
-Outcome = ErpExport | DraftOrder | Refused | None
+DecisionOutcome = ErpExport | DraftOrder | RuleViolation | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,21 +38,23 @@ class Decision:
     effect: str
     permission: str
     offered: frozenset[str]
-    carry_out_many: Callable[[Mapping[UUID, str], User, bool], Mapping[UUID, Outcome]]
+    carry_out_many: Callable[[Mapping[UUID, str], User, bool], Mapping[UUID, DecisionOutcome]]
     compares_content: bool = False
 
     def carry_out(
         self, order_id: UUID, content_sha256: str, actor: User, is_confirmed: bool
     ) -> ErpExport | DraftOrder | None:
-        """Carry it out about one order. Raises Refused."""
+        """Carry it out about one order. Raises RuleViolation."""
         seen = {order_id: content_sha256}
         outcome = self.carry_out_many(seen, actor, is_confirmed)[order_id]
-        if isinstance(outcome, Refused):
+        if isinstance(outcome, RuleViolation):
             raise outcome
         return outcome
 
 
-def _approve(seen: Mapping[UUID, str], actor: User, is_confirmed: bool) -> Mapping[UUID, Outcome]:
+def _approve(
+    seen: Mapping[UUID, str], actor: User, is_confirmed: bool
+) -> Mapping[UUID, DecisionOutcome]:
     def approve(order_id: UUID) -> DraftOrder:
         return approval.approve(
             order_id,
@@ -64,27 +66,33 @@ def _approve(seen: Mapping[UUID, str], actor: User, is_confirmed: bool) -> Mappi
     return _one_by_one(seen, approve)
 
 
-def _push(seen: Mapping[UUID, str], actor: User, is_confirmed: bool) -> Mapping[UUID, Outcome]:
+def _push(
+    seen: Mapping[UUID, str], actor: User, is_confirmed: bool
+) -> Mapping[UUID, DecisionOutcome]:
     return push_orders(seen, actor=actor)
 
 
-def _retry(seen: Mapping[UUID, str], actor: User, is_confirmed: bool) -> Mapping[UUID, Outcome]:
+def _retry(
+    seen: Mapping[UUID, str], actor: User, is_confirmed: bool
+) -> Mapping[UUID, DecisionOutcome]:
     return retry_orders(seen, actor=actor)
 
 
-def _reject(seen: Mapping[UUID, str], actor: User, is_confirmed: bool) -> Mapping[UUID, Outcome]:
+def _reject(
+    seen: Mapping[UUID, str], actor: User, is_confirmed: bool
+) -> Mapping[UUID, DecisionOutcome]:
     return _one_by_one(seen, partial(approval.reject, actor=actor))
 
 
 def _one_by_one(
     order_ids: Collection[UUID], service: Callable[[UUID], DraftOrder | None]
-) -> dict[UUID, Outcome]:
-    outcomes: dict[UUID, Outcome] = {}
+) -> dict[UUID, DecisionOutcome]:
+    outcomes: dict[UUID, DecisionOutcome] = {}
     # In the order in which a push locks them, should all be done in one transaction.
     for order_id in sorted(order_ids):
         try:
             outcomes[order_id] = service(order_id)
-        except Refused as e:
+        except RuleViolation as e:
             outcomes[order_id] = e
     return outcomes
 
@@ -151,9 +159,9 @@ class Preview:
         preview = cls([], [], [], set())
         for order in orders:
             try:
-                with rehearsal():
+                with dry_run():
                     result = decision.carry_out(order.pk, seen.get(order.pk, ""), actor, False)
-            except Refused as e:
+            except RuleViolation as e:
                 group = (
                     preview.needs_confirmation
                     if e.code == "NEEDS_CONFIRMATION"

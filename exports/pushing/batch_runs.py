@@ -23,11 +23,11 @@ from accounts.scoping import visible_orgs
 from connectors.errors import ConnectorError
 from exports.delivery import heartbeat
 from exports.models import Batch, BatchItem, ErpExport
-from exports.pushing.actions import DECISIONS, Outcome
+from exports.pushing.actions import DECISIONS, DecisionOutcome
 from kernel.db import Now, db_now, retried
-from kernel.errors import Refused
+from kernel.errors import RuleViolation
 from kernel.failpoints import failpoint
-from kernel.logs import about
+from kernel.logs import log_context
 from kernel.request_context import acting_from
 from orders.models import DraftOrderLine
 
@@ -42,14 +42,14 @@ _LEASE = timedelta(seconds=15)
 _RING_LOST_AFTER = timedelta(seconds=60)
 
 
-def ring_waiting() -> int:
+def wake_waiting() -> int:
     """Ring a worker for each batch that nobody does; return how many.
 
     Batches take at most half of the workers, in turns: deliveries need the others.
     """
     now = db_now()
     unfinished = Batch.objects.filter(finished_at=None)
-    is_served = Q(lease_until__gt=now) | Q(rung_at__gt=now - _RING_LOST_AFTER)
+    is_served = Q(lease_until__gt=now) | Q(enqueued_at__gt=now - _RING_LOST_AFTER)
     waiting = unfinished.exclude(is_served)
     longest_first = waiting.order_by(F("lease_until").asc(nulls_first=True), "created_at")
     free = max(1, heartbeat.count_processes() // 2) - unfinished.filter(is_served).count()
@@ -57,7 +57,7 @@ def ring_waiting() -> int:
         # Nobody has to wait for a worker that is slow, or frozen, in the middle of a few orders.
         unlocked = longest_first.select_for_update(skip_locked=True, no_key=True)
         chosen = list(unlocked.values_list("id", flat=True)[: max(0, free)])
-        Batch.objects.filter(id__in=chosen).update(rung_at=now)
+        Batch.objects.filter(id__in=chosen).update(enqueued_at=now)
         for key in chosen:
             async_task("worker.tasks.run_batch", str(key))
     return len(chosen)
@@ -69,7 +69,7 @@ def run(batch_id: UUID) -> None:
     until = now + _LEASE
     free = Batch.objects.filter(Q(lease_until=None) | Q(lease_until__lte=now), finished_at=None)
     if not free.filter(id=batch_id).update(
-        lease_until=until, rung_at=None, started_at=Coalesce("started_at", Now())
+        lease_until=until, enqueued_at=None, started_at=Coalesce("started_at", Now())
     ):
         return
     this = _Run(batch_id, until)
@@ -77,7 +77,7 @@ def run(batch_id: UUID) -> None:
     try:
         # What becomes of the orders was asked for by the request that made the batch.
         here = audit.origin_of(Action.BATCH_CREATED, Batch(id=batch_id))
-        with about(batch_id=batch_id), acting_from(here):
+        with log_context(batch_id=batch_id), acting_from(here):
             while this.do_some() and time.monotonic() < ends:
                 pass
     finally:
@@ -170,7 +170,7 @@ def _is_permitted(batch: Batch) -> bool:
 
 
 def _refuse(items: Sequence[BatchItem]) -> None:
-    refused = Refused("NOT_PERMITTED", "Whoever asked for it may not do this any more.")
+    refused = RuleViolation("NOT_PERMITTED", "Whoever asked for it may not do this any more.")
     for item in items:
         _note(item, refused)
 
@@ -202,8 +202,8 @@ def _carry_out(batch: Batch, items: Sequence[BatchItem]) -> None:
         _note(item, outcomes[item.draft_order_id])
 
 
-def _note(item: BatchItem, outcome: Outcome) -> None:
-    if isinstance(outcome, Refused):
+def _note(item: BatchItem, outcome: DecisionOutcome) -> None:
+    if isinstance(outcome, RuleViolation):
         item.outcome = BatchItem.Outcome.REFUSED
         item.code, item.message = outcome.code, outcome.message
     else:

@@ -13,9 +13,9 @@ from accounts.audit import Action
 from accounts.models import Org, User
 from exports.models import Batch, BatchItem
 from exports.pushing.actions import DECISIONS
-from exports.pushing.batch_runs import ring_waiting
+from exports.pushing.batch_runs import wake_waiting
 from kernel.db import Now, retried
-from kernel.errors import Refused
+from kernel.errors import RuleViolation
 from kernel.limits import MAX_LINES
 from orders.content import content_hashes
 from orders.models import DraftOrder
@@ -77,15 +77,15 @@ def create_batch(
 
     `action` is a name of DECISIONS. `seen` are the hashes of the content that a page showed of the
     orders; None: there is no such page, what the orders contain now counts as seen.
-    Raises Refused: NO_ORDERS, TOO_MANY_ORDERS.
+    Raises RuleViolation: NO_ORDERS, TOO_MANY_ORDERS.
     """
     with transaction.atomic():
         oldest_first = orders.order_by("created_at", "id").values_list("id", flat=True)
         chosen = list(oldest_first[: MAX_BATCH_ORDERS + 1])
         if not chosen:
-            raise Refused("NO_ORDERS", "There is no order to do this with.")
+            raise RuleViolation("NO_ORDERS", "There is no order to do this with.")
         if len(chosen) > MAX_BATCH_ORDERS:
-            raise Refused(
+            raise RuleViolation(
                 "TOO_MANY_ORDERS", f"A batch takes up to {MAX_BATCH_ORDERS:,} orders. Choose fewer."
             )
         if not DECISIONS[action].compares_content:
@@ -108,7 +108,7 @@ def create_batch(
             actor=actor,
             after={"orders": len(chosen), "confirm_warnings": confirm_warnings},
         )
-        transaction.on_commit(ring_waiting, robust=True)
+        transaction.on_commit(wake_waiting, robust=True)
     batch.refresh_from_db()
     return batch
 
@@ -141,13 +141,13 @@ def _progress(batch: Batch, counts: Counter[str]) -> Progress:
 
 @retried
 def cancel(batch_id: UUID, *, actor: User) -> None:
-    """Leave undone what still waits; what was done stays. Raises Refused (NOT_CANCELLABLE)."""
+    """Cancel what still waits; what is done stays. Raises RuleViolation (NOT_CANCELLABLE)."""
     with transaction.atomic():
         # Waits for the lock of a worker in the middle of a few orders.
         if not Batch.objects.filter(id=batch_id, finished_at=None).update(
             cancelled_at=Now(), cancelled_by=actor, finished_at=Now(), lease_until=None
         ):
-            raise Refused("NOT_CANCELLABLE", "The batch is finished.")
+            raise RuleViolation("NOT_CANCELLABLE", "The batch is finished.")
         left = BatchItem.objects.filter(batch=batch_id, outcome=BatchItem.Outcome.WAITING).update(
             outcome=BatchItem.Outcome.CANCELLED, finished_at=Now()
         )

@@ -15,12 +15,12 @@ from connectors.models import ErpConnection
 from connectors.port import export_storage_key
 from exports import lifecycle
 from exports.acks.review import open_conflicts
-from exports.delivery.dispatch import ring_after_commit
+from exports.delivery.dispatch import wake_after_commit
 from exports.lifecycle import Event
 from exports.models import ErpExport
 from exports.pushing.rendering import render_order, with_content
 from kernel.db import db_now, retried
-from kernel.errors import Refused
+from kernel.errors import RuleViolation
 from orders.lifecycle import Event as OrderEvent
 from orders.lifecycle import lock_orders, may_happen
 from orders.models import DraftOrder
@@ -32,13 +32,15 @@ Status = ErpExport.Status
 def push_order(order_id: UUID, *, actor: User) -> ErpExport:
     """Start the export of an approved order and return it.
 
-    Raises Refused: LIVE_EXPORT, NOT_APPROVED, CHANGED_SINCE_APPROVAL, NO_CONNECTION,
+    Raises RuleViolation: LIVE_EXPORT, NOT_APPROVED, CHANGED_SINCE_APPROVAL, NO_CONNECTION,
     NOT_EXPORTABLE, OPEN_CONFLICT.
     """
     return _made(push_orders([order_id], actor=actor)[order_id])
 
 
-def push_orders(order_ids: Collection[UUID], *, actor: User) -> dict[UUID, ErpExport | Refused]:
+def push_orders(
+    order_ids: Collection[UUID], *, actor: User
+) -> dict[UUID, ErpExport | RuleViolation]:
     """Push orders in one transaction; return for each its export, or why it has none."""
     return _export(order_ids, _check_push, OrderEvent.PUSHED, Action.ORDER_PUSHED, actor=actor)
 
@@ -46,12 +48,14 @@ def push_orders(order_ids: Collection[UUID], *, actor: User) -> dict[UUID, ErpEx
 def retry_order(order_id: UUID, *, actor: User) -> ErpExport:
     """Export an order again whose latest export failed: new row, new file name, same content.
 
-    Raises Refused: NOT_FAILED, and what push_order raises.
+    Raises RuleViolation: NOT_FAILED, and what push_order raises.
     """
     return _made(retry_orders([order_id], actor=actor)[order_id])
 
 
-def retry_orders(order_ids: Collection[UUID], *, actor: User) -> dict[UUID, ErpExport | Refused]:
+def retry_orders(
+    order_ids: Collection[UUID], *, actor: User
+) -> dict[UUID, ErpExport | RuleViolation]:
     """Retry orders in one transaction; return for each its new export, or why it has none."""
     return _export(order_ids, _check_retry, OrderEvent.RETRIED, Action.ORDER_RETRIED, actor=actor)
 
@@ -60,7 +64,7 @@ def retry_orders(order_ids: Collection[UUID], *, actor: User) -> dict[UUID, ErpE
 def cancel_export(export_id: UUID, *, actor: User, reason: str = "") -> None:
     """Take back an export of which nothing was staged; its order is approved again.
 
-    Raises Refused (NOT_CANCELLABLE).
+    Raises RuleViolation (NOT_CANCELLABLE).
     """
     error = ConnectorError("CANCELLED")
     with transaction.atomic():
@@ -71,7 +75,7 @@ def cancel_export(export_id: UUID, *, actor: User, reason: str = "") -> None:
             details={export_id: {"reason": reason}},
             error_json=error.as_json(),
         ):
-            raise Refused(
+            raise RuleViolation(
                 "NOT_CANCELLABLE", "The export is on its way or finished: it cannot be cancelled."
             )
         audit.record(
@@ -87,25 +91,27 @@ def cancel_export(export_id: UUID, *, actor: User, reason: str = "") -> None:
 def deliver_again(export_id: UUID, *, actor: User) -> None:
     """Try a waiting export again now, for instance after a person has removed what was in its way.
 
-    Safe at any time: what was claimed only rolls forward. Raises Refused (NOT_WAITING).
+    Safe at any time: what was claimed only rolls forward. Raises RuleViolation (NOT_WAITING).
     """
     with transaction.atomic():
         if not lifecycle.apply(Event.REQUESTED, [export_id], actor=actor):
-            raise Refused("NOT_WAITING", "Only a pending export can be delivered again.")
+            raise RuleViolation("NOT_WAITING", "Only a pending export can be delivered again.")
         export = _named(export_id)
         audit.record(Action.EXPORT_REQUESTED, export, actor=actor)
-        ring_after_commit(export.erp_connection_id)
+        wake_after_commit(export.erp_connection_id)
 
 
 @retried
 def deliver_waiting(connection_id: UUID, *, actor: User) -> int:
     """Try what waits on a connection again now; return how many exports had been put off.
 
-    Those that need a decision go on waiting for it. Raises Refused (PAUSED).
+    Those that need a decision go on waiting for it. Raises RuleViolation (PAUSED).
     """
     with transaction.atomic():
         if not circuit_breaker.retry_now(connection_id):
-            raise Refused("PAUSED", "The connection is paused. What waits goes when it resumes.")
+            raise RuleViolation(
+                "PAUSED", "The connection is paused. What waits goes when it resumes."
+            )
         put_off = ErpExport.objects.filter(
             erp_connection=connection_id, status=Status.PENDING, next_attempt_at__gt=db_now()
         )
@@ -116,7 +122,7 @@ def deliver_waiting(connection_id: UUID, *, actor: User) -> int:
         audit.record(
             Action.CONNECTION_REQUESTED, connection, actor=actor, after={"exports": len(moved)}
         )
-        ring_after_commit(connection_id)
+        wake_after_commit(connection_id)
     return len(moved)
 
 
@@ -127,8 +133,8 @@ def _named(export_id: UUID) -> ErpExport:
     )
 
 
-def _made(outcome: ErpExport | Refused) -> ErpExport:
-    if isinstance(outcome, Refused):
+def _made(outcome: ErpExport | RuleViolation) -> ErpExport:
+    if isinstance(outcome, RuleViolation):
         raise outcome
     return outcome
 
@@ -141,14 +147,14 @@ def _latest(order: DraftOrder) -> ErpExport | None:
 def _check_push(order: DraftOrder) -> None:
     latest = _latest(order)
     if latest and latest.status in ErpExport.LIVE:
-        raise Refused(
+        raise RuleViolation(
             "LIVE_EXPORT",
             f"Order {order} has an export already: {latest.filename}, "
             f"{latest.get_status_display()}.",
             export=latest.id,
         )
     if not may_happen(OrderEvent.PUSHED, order.status):
-        raise Refused(
+        raise RuleViolation(
             "NOT_APPROVED",
             f"Order {order} has the status “{order.get_status_display()}”; "
             "only approved orders are pushed.",
@@ -158,7 +164,7 @@ def _check_push(order: DraftOrder) -> None:
 def _check_retry(order: DraftOrder) -> None:
     latest = _latest(order)
     if latest is None or latest.status != Status.FAILED:
-        raise Refused(
+        raise RuleViolation(
             "NOT_FAILED",
             f"The latest export of order {order} is "
             f"{latest.get_status_display() if latest else 'missing'}; "
@@ -166,7 +172,7 @@ def _check_retry(order: DraftOrder) -> None:
             export=latest.id if latest else None,
         )
     if not may_happen(OrderEvent.RETRIED, order.status):
-        raise Refused(
+        raise RuleViolation(
             "NOT_APPROVED",
             f"Order {order} has the status “{order.get_status_display()}”: it was edited. "
             "Approve and push it again.",
@@ -181,12 +187,12 @@ def _export(
     action: Action,
     *,
     actor: User,
-) -> dict[UUID, ErpExport | Refused]:
+) -> dict[UUID, ErpExport | RuleViolation]:
     """Freeze orders as exports, those that `check` and the rules of all exports let pass.
 
     However many they are, it takes the same number of statements.
     """
-    outcomes: dict[UUID, ErpExport | Refused] = {}
+    outcomes: dict[UUID, ErpExport | RuleViolation] = {}
     with transaction.atomic():
         orders = _lock(order_ids)
         conflicts = open_conflicts(order_ids)
@@ -194,19 +200,19 @@ def _export(
             try:
                 check(order)
                 if conflict := conflicts.get(order.id):
-                    raise Refused(
+                    raise RuleViolation(
                         "OPEN_CONFLICT",
                         f"An ack about order {order} waits for a person: {conflict.filename}. "
                         "Accept or dismiss it first, else the ERP may get the order twice.",
                         ack=conflict.id,
                     )
                 outcomes[order.id] = _freeze(order, actor=actor)
-            except Refused as e:
+            except RuleViolation as e:
                 outcomes[order.id] = e
         exports = [e for e in outcomes.values() if isinstance(e, ErpExport)]
         lifecycle.create(exports, order_event=event, actor=actor)
         for connection_id in {export.erp_connection_id for export in exports}:
-            ring_after_commit(connection_id)
+            wake_after_commit(connection_id)
         audit.record_all(action, map(_begun, exports), actor=actor)
     return outcomes
 

@@ -8,7 +8,7 @@ from connectors.errors import ConnectorError
 from connectors.models import ErpConnection
 from connectors.port import Document
 from exports.pushing.snapshots import order_snapshot, org_snapshot
-from kernel.errors import Refused
+from kernel.errors import RuleViolation
 from orders.content import content_hash
 from orders.models import DraftOrder
 
@@ -23,11 +23,11 @@ _APPROVED = (
 def preview_order(order_id: UUID) -> Document:
     """Return what an export of the order would carry now.
 
-    Raises Refused: NOT_APPROVED, and what render_order raises.
+    Raises RuleViolation: NOT_APPROVED, and what render_order raises.
     """
     order = with_content(DraftOrder.objects.all()).get(id=order_id)
     if order.status not in _APPROVED or not order.approved_hash:
-        raise Refused(
+        raise RuleViolation(
             "NOT_APPROVED",
             f"Order {order} has the status “{order.get_status_display()}”"
             f"{'' if order.approved_hash else ' and no approval'}; "
@@ -49,21 +49,21 @@ def with_content(orders: QuerySet[DraftOrder]) -> QuerySet[DraftOrder]:
 def render_order(order: DraftOrder) -> tuple[ErpConnection, Document]:
     """Return the connection that would take an order `with_content`, and its document. No I/O.
 
-    Raises Refused: CHANGED_SINCE_APPROVAL, NO_CONNECTION, NOT_EXPORTABLE.
+    Raises RuleViolation: CHANGED_SINCE_APPROVAL, NO_CONNECTION, NOT_EXPORTABLE.
     """
     if content_hash(order) != order.approved_hash:
-        raise Refused(
+        raise RuleViolation(
             "CHANGED_SINCE_APPROVAL",
             f"Order {order} or its customer has changed since it was approved. Approve it again.",
         )
     active = [c for c in order.org.erp_connections.all() if c.active]
     if not active:
-        raise Refused(
+        raise RuleViolation(
             "NO_CONNECTION", f"{order.org} has no active ERP connection. Set one up first."
         )
     connection = min(active, key=lambda c: c.created_at)
     try:
         document = connection.connector.render(order_snapshot(order), org_snapshot(order.org))
     except ConnectorError as e:
-        raise Refused(e.code, e.message) from e
+        raise RuleViolation(e.code, e.message) from e
     return connection, document

@@ -13,8 +13,8 @@ from django.db.models import Case, Count, DurationField, F, Max, Sum, TextField,
 from django.db.models.fields.json import KT
 from django.db.models.functions import Coalesce, Greatest
 
-from exports.models import ErpExportEvent, Tally, TallyProgress
-from kernel.db import db_now, retried, settled_before
+from exports.models import Counter, CounterProgress, ErpExportEvent
+from kernel.db import committed_before, db_now, retried
 
 # Seconds, of how long a sending or an answer takes. What was counted keeps the bounds of its time.
 BOUNDS: Final = (1, 2, 5, 10, 30, 60, 300, 900, 3600, 4 * 3600, 24 * 3600, 72 * 3600)
@@ -24,10 +24,10 @@ _RUN_SECONDS = 45
 _AT_ONCE = 20_000
 _NONE = Value(timedelta())
 
-_Kind, _Outcome = ErpExportEvent.Kind, Tally.Outcome
+_Kind, _Outcome = ErpExportEvent.Kind, Counter.Outcome
 _OUTCOME = Case(
     When(ErpExportEvent.FAILURE, then=Value(_Outcome.FAILED)),
-    When(kind__in=[_Kind.SENT, _Kind.SETTLED], then=Value(_Outcome.SENT)),
+    When(kind__in=[_Kind.SENT, _Kind.RESOLVED], then=Value(_Outcome.SENT)),
     When(kind=_Kind.ACKED, then=Value(_Outcome.ACKED)),
     When(kind=_Kind.CREATED, then=Value(_Outcome.CREATED)),
     When(kind=_Kind.CANCELLED, then=Value(_Outcome.CANCELLED)),
@@ -64,22 +64,23 @@ def count_events() -> int:
 @retried
 @transaction.atomic
 def _count_some() -> int:
-    TallyProgress.objects.get_or_create(id=1)
-    progress = TallyProgress.objects.select_for_update().get(id=1)
-    if progress.counted == progress.noted:
+    CounterProgress.objects.get_or_create(id=1)
+    progress = CounterProgress.objects.select_for_update().get(id=1)
+    if progress.position == progress.high_watermark:
         latest: int = ErpExportEvent.objects.aggregate(Max("id", default=0))["id__max"]
-        progress.noted = max(latest, progress.noted)
-        # Read after the latest id: who has a lower one and is not to be seen yet has begun by now.
-        progress.noted_at = db_now()
-        progress.save(update_fields=["noted", "noted_at"])
+        progress.high_watermark = max(latest, progress.high_watermark)
+        # Read after the latest id: a transaction that has a lower id and has not committed yet
+        # has begun by now.
+        progress.high_watermark_at = db_now()
+        progress.save(update_fields=["high_watermark", "high_watermark_at"])
         return 0
-    if progress.noted_at >= settled_before():
+    if progress.high_watermark_at >= committed_before():
         return 0
-    begin = progress.counted
-    progress.counted = min(begin + _AT_ONCE, progress.noted)
-    _add(begin, progress.counted)
-    progress.save(update_fields=["counted"])
-    return progress.counted - begin
+    begin = progress.position
+    progress.position = min(begin + _AT_ONCE, progress.high_watermark)
+    _add(begin, progress.position)
+    progress.save(update_fields=["position"])
+    return progress.position - begin
 
 
 def _add(after: int, until: int) -> None:
@@ -95,14 +96,14 @@ def _add(after: int, until: int) -> None:
     )
     connections = {connection_id for connection_id, *_ in rows}
     present = {
-        (tally.erp_connection_id, tally.outcome, tally.label): tally
-        for tally in Tally.objects.filter(erp_connection__in=connections)
+        (counter.erp_connection_id, counter.outcome, counter.label): counter
+        for counter in Counter.objects.filter(erp_connection__in=connections)
     }
     grown = []
     for connection_id, outcome, label, count, took in rows:
-        past = present.get((connection_id, outcome, label), Tally())
+        past = present.get((connection_id, outcome, label), Counter())
         grown.append(
-            Tally(
+            Counter(
                 erp_connection_id=connection_id,
                 outcome=outcome,
                 label=label,
@@ -110,7 +111,7 @@ def _add(after: int, until: int) -> None:
                 took=past.took + (took or timedelta()),
             )
         )
-    Tally.objects.bulk_create(
+    Counter.objects.bulk_create(
         grown,
         update_conflicts=True,
         unique_fields=["erp_connection", "outcome", "label"],

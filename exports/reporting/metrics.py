@@ -1,7 +1,7 @@
 """Metrics for Prometheus. Everything is read from the database at the scrape.
 
 So any of many processes tells the same, and a restart forgets nothing. What waits is counted along
-indexes of what waits, what was ever done is read from the tallies: no figure takes the longer for
+indexes of what waits, what was ever done is read from the counters: no figure takes the longer for
 what was delivered before. docs/metrics.md explains each.
 """
 
@@ -21,7 +21,7 @@ from prometheus_client.registry import Collector
 from connectors import ownership
 from connectors.models import ErpConnection
 from exports.delivery import heartbeat
-from exports.models import ErpAck, ErpExport, ErpExportEvent, Tally, TallyProgress, Worker
+from exports.models import Counter, CounterProgress, ErpAck, ErpExport, ErpExportEvent, Worker
 from exports.reporting.counters import BOUNDS, LONGER
 from kernel.db import db_now
 from notifications.models import Notification, Webhook
@@ -31,18 +31,18 @@ Status = ErpExport.Status
 # How connections and webhooks are named: the id, which stays, and the org's name, for people.
 _CONNECTION: Final = ("connection", "org")
 _WEBHOOK: Final = ("webhook", "org")
-_OPEN_VERDICTS: Final = (
-    ErpAck.Verdict.CONFLICT,
-    ErpAck.Verdict.LATE,
-    ErpAck.Verdict.UNMATCHED,
-    ErpAck.Verdict.MALFORMED,
+_OPEN_CLASSIFICATIONS: Final = (
+    ErpAck.Classification.CONFLICT,
+    ErpAck.Classification.LATE,
+    ErpAck.Classification.UNMATCHED,
+    ErpAck.Classification.MALFORMED,
 )
 _OUTCOMES: Final = (
-    Tally.Outcome.CREATED,
-    Tally.Outcome.SENT,
-    Tally.Outcome.ACKED,
-    Tally.Outcome.FAILED,
-    Tally.Outcome.CANCELLED,
+    Counter.Outcome.CREATED,
+    Counter.Outcome.SENT,
+    Counter.Outcome.ACKED,
+    Counter.Outcome.FAILED,
+    Counter.Outcome.CANCELLED,
 )
 
 Names = Mapping[UUID, tuple[str, str]]
@@ -89,16 +89,23 @@ def _waiting(names: Names, now: datetime) -> Iterator[Metric]:
         _CONNECTION,
         [(labels, _age(oldest.get(key), now)) for key, labels in names.items()],
     )
-    rows = ErpAck.objects.filter(ErpAck.OPEN).order_by().values_list("erp_connection", "verdict")
-    acks = {(key, verdict): count for key, verdict, count in rows.annotate(count=Count("*"))}
+    rows = (
+        ErpAck.objects.filter(ErpAck.OPEN)
+        .order_by()
+        .values_list("erp_connection", "classification")
+    )
+    acks = {
+        (key, classification): count
+        for key, classification, count in rows.annotate(count=Count("*"))
+    }
     yield _gauge(
         "orderflow_acks_open",
         "Answers of the ERP that wait for a person, by what is wrong with them.",
-        (*_CONNECTION, "verdict"),
+        (*_CONNECTION, "classification"),
         [
-            ((*labels, verdict), acks.get((key, verdict), 0))
+            ((*labels, classification), acks.get((key, classification), 0))
             for key, labels in names.items()
-            for verdict in _OPEN_VERDICTS
+            for classification in _OPEN_CLASSIFICATIONS
         ],
     )
 
@@ -130,9 +137,9 @@ def _pause_reason(connection: ErpConnection) -> str:
 
 
 def _history(names: Names) -> Iterator[Metric]:
-    tallies: defaultdict[tuple[UUID, str], list[Tally]] = defaultdict(list)
-    for tally in Tally.objects.order_by("erp_connection", "outcome", "label"):
-        tallies[tally.erp_connection_id, tally.outcome].append(tally)
+    counters: defaultdict[tuple[UUID, str], list[Counter]] = defaultdict(list)
+    for counter in Counter.objects.order_by("erp_connection", "outcome", "label"):
+        counters[counter.erp_connection_id, counter.outcome].append(counter)
     outcomes = CounterMetricFamily(
         "orderflow_exports",
         "What exports came to, ever.",
@@ -160,21 +167,21 @@ def _history(names: Names) -> Iterator[Metric]:
     )
     for key, labels in names.items():
         for outcome in _OUTCOMES:
-            count = sum(tally.count for tally in tallies[key, outcome])
+            count = sum(counter.count for counter in counters[key, outcome])
             outcomes.add_metric((*labels, outcome), count)
         for family, outcome in (
-            (failures, Tally.Outcome.FAILED),
-            (attempts, Tally.Outcome.ATTEMPT_FAILED),
+            (failures, Counter.Outcome.FAILED),
+            (attempts, Counter.Outcome.ATTEMPT_FAILED),
         ):
-            for tally in tallies[key, outcome]:
-                family.add_metric((*labels, tally.label), tally.count)
+            for counter in counters[key, outcome]:
+                family.add_metric((*labels, counter.label), counter.count)
         for histogram, outcome in (
-            (sending, Tally.Outcome.SENT),
-            (answering, Tally.Outcome.ACKED),
+            (sending, Counter.Outcome.SENT),
+            (answering, Counter.Outcome.ACKED),
         ):
-            histogram.add_metric(labels, *_distribution(tallies[key, outcome]))
+            histogram.add_metric(labels, *_distribution(counters[key, outcome]))
     yield from (outcomes, failures, attempts, sending, answering)
-    counted = TallyProgress.objects.aggregate(Max("counted", default=0))["counted__max"]
+    counted = CounterProgress.objects.aggregate(Max("position", default=0))["position__max"]
     latest = ErpExportEvent.objects.aggregate(Max("id", default=0))["id__max"]
     yield _gauge(
         "orderflow_events_uncounted",
@@ -184,13 +191,13 @@ def _history(names: Names) -> Iterator[Metric]:
     )
 
 
-def _distribution(tallies: Iterable[Tally]) -> tuple[list[tuple[str, int]], float]:
+def _distribution(counters: Iterable[Counter]) -> tuple[list[tuple[str, int]], float]:
     """Cumulative buckets and the sum, as a histogram wants them."""
     buckets = [
-        (str(bound), sum(t.count for t in tallies if float(t.label) <= float(bound)))
+        (str(bound), sum(t.count for t in counters if float(t.label) <= float(bound)))
         for bound in (*BOUNDS, LONGER)
     ]
-    return buckets, sum((t.took.total_seconds() for t in tallies), 0.0)
+    return buckets, sum((t.took.total_seconds() for t in counters), 0.0)
 
 
 def _notifications(now: datetime) -> Iterator[Metric]:
@@ -249,7 +256,7 @@ def _machinery(now: datetime) -> Iterator[Metric]:
         "orderflow_delivery_barred",
         "Whether nothing is delivered because the database is another installation's or a copy.",
         (),
-        [((), bool(ownership.objection()))],
+        [((), bool(ownership.denial_reason()))],
     )
     yield _gauge(
         "orderflow_queue_tasks",

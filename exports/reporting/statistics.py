@@ -75,7 +75,7 @@ class Backlog:
 
 
 def backlog(connection: ErpConnection) -> Backlog:
-    unmatched = connection.acks.filter(ErpAck.OPEN, verdict=ErpAck.Verdict.UNMATCHED)
+    unmatched = connection.acks.filter(ErpAck.OPEN, classification=ErpAck.Classification.UNMATCHED)
     return Backlog(
         waiting=connection.exports.filter(status=ErpExport.Status.PENDING).count(),
         overdue=connection.exports.filter(ErpExport.OVERDUE).count(),

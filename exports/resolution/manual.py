@@ -20,14 +20,14 @@ from exports.lifecycle import Event, eligible_for
 from exports.models import ErpExport
 from exports.pushing.push import retry_order
 from kernel.db import retried
-from kernel.dry_run import rehearsal
-from kernel.errors import Refused
+from kernel.dry_run import dry_run
+from kernel.errors import RuleViolation
 from kernel.failpoints import failpoint
 
 Status = ErpExport.Status
 
 
-class Outcome(models.TextChoices):
+class Resolution(models.TextChoices):
     """What a person has found out."""
 
     DELIVERED = "DELIVERED", "It was delivered: the ERP has the order, or will pick it up"
@@ -36,40 +36,41 @@ class Outcome(models.TextChoices):
 
 
 _EVENTS = {
-    Outcome.DELIVERED: Event.RESOLVED_DELIVERED,
-    Outcome.NOT_DELIVERED: Event.RESOLVED_NOT_DELIVERED,
-    Outcome.GIVEN_UP: Event.RESOLVED_GIVEN_UP,
+    Resolution.DELIVERED: Event.RESOLVED_DELIVERED,
+    Resolution.NOT_DELIVERED: Event.RESOLVED_NOT_DELIVERED,
+    Resolution.GIVEN_UP: Event.RESOLVED_GIVEN_UP,
 }
 _GIVEN_UP = "A person gave the export up: it was sent, but the ERP did not process it."
 
 
-def possible_outcomes(export: ErpExport) -> list[Outcome]:
+def possible_resolutions(export: ErpExport) -> list[Resolution]:
     """What a person may say of an export in its present state."""
     this = ErpExport.objects.filter(id=export.id)
     return [outcome for outcome, event in _EVENTS.items() if this.filter(eligible_for(event))]
 
 
-def settle(
-    export_id: UUID, outcome: Outcome, *, actor: User, reason: str, push_again: bool = False
+def resolve(
+    export_id: UUID, outcome: Resolution, *, actor: User, reason: str, push_again: bool = False
 ) -> None:
     """Settle an export; `push_again`: then export its order anew under another file name.
 
-    Where the dropzone can be reached it is asked first: a file that lies there is not settled
-    away, and a staged file is removed, so that it cannot become visible afterwards. Raises Refused:
-    NOT_SETTLEABLE, OTHER_INSTANCE, BUSY, LIES_THERE, NOT_REACHABLE, and what retry_order raises.
+    Where the dropzone can be reached it is asked first: an export whose file is there is not
+    resolved, and a staged file is removed, so that it cannot become visible afterwards. Raises
+    RuleViolation: NOT_RESOLVABLE, OTHER_INSTANCE, BUSY, LIES_THERE, NOT_REACHABLE, and what
+    retry_order raises.
     """
     export = ErpExport.objects.select_related("erp_connection").get(id=export_id)
-    if outcome not in possible_outcomes(export):
-        raise Refused(
-            "NOT_SETTLEABLE",
+    if outcome not in possible_resolutions(export):
+        raise RuleViolation(
+            "NOT_RESOLVABLE",
             f"The export is {export.get_status_display()}: that cannot be settled so.",
         )
-    if outcome is Outcome.DELIVERED:
+    if outcome is Resolution.DELIVERED:
         _confirm(export, actor=actor, reason=reason)
         return
-    if objection := ownership.objection():
-        raise Refused("OTHER_INSTANCE", objection)
-    with rehearsal():
+    if denial_reason := ownership.denial_reason():
+        raise RuleViolation("OTHER_INSTANCE", denial_reason)
+    with dry_run():
         # A push that would be refused is refused before anything is touched.
         _fail(export, outcome, actor=actor)
         if push_again:
@@ -93,12 +94,12 @@ def _confirm(export: ErpExport, *, actor: User, reason: str) -> None:
             reason=reason,
         ):
             raise _overtaken()
-        _record(export, Status.SENT, actor=actor, outcome=Outcome.DELIVERED, reason=reason)
+        _record(export, Status.SENT, actor=actor, outcome=Resolution.DELIVERED, reason=reason)
 
 
 def _record(export: ErpExport, status: ErpExport.Status, *, actor: User, **detail: str) -> None:
     audit.record(
-        Action.EXPORT_SETTLED,
+        Action.EXPORT_RESOLVED,
         export,
         actor=actor,
         before={"status": export.status},
@@ -106,8 +107,8 @@ def _record(export: ErpExport, status: ErpExport.Status, *, actor: User, **detai
     )
 
 
-def _fail(export: ErpExport, outcome: Outcome, *, actor: User, **detail: str) -> None:
-    error = ConnectorError(outcome, public=_GIVEN_UP if outcome is Outcome.GIVEN_UP else None)
+def _fail(export: ErpExport, outcome: Resolution, *, actor: User, **detail: str) -> None:
+    error = ConnectorError(outcome, public=_GIVEN_UP if outcome is Resolution.GIVEN_UP else None)
     if not lifecycle.apply(
         _EVENTS[outcome],
         [export.id],
@@ -120,12 +121,12 @@ def _fail(export: ErpExport, outcome: Outcome, *, actor: User, **detail: str) ->
 
 
 @contextmanager
-def _looked_for(export: ErpExport, outcome: Outcome, *, actor: User) -> Iterator[str]:
+def _looked_for(export: ErpExport, outcome: Resolution, *, actor: User) -> Iterator[str]:
     """Look for the file where it was put and keep workers away meanwhile; yield what was seen."""
     connection = export.erp_connection
     held = lease.acquire(connection.id)
     if held is None:
-        raise Refused(
+        raise RuleViolation(
             "BUSY", "A worker is delivering on this connection. Try again in half a minute."
         )
     try:
@@ -134,8 +135,8 @@ def _looked_for(export: ErpExport, outcome: Outcome, *, actor: User) -> Iterator
         except ConnectorError as e:
             if e.code == "DIR_MISSING":
                 circuit_breaker.note_missing_folder(connection.id)
-            if outcome is Outcome.GIVEN_UP:
-                raise Refused(
+            if outcome is Resolution.GIVEN_UP:
+                raise RuleViolation(
                     "NOT_REACHABLE",
                     f"It cannot be seen whether the file still lies there: {e.message} "
                     "Repair the connection first, or change it to the dropzone that is used now.",
@@ -146,7 +147,7 @@ def _looked_for(export: ErpExport, outcome: Outcome, *, actor: User) -> Iterator
         held.release()
 
 
-def _look(export: ErpExport, held: Lease, outcome: Outcome, *, actor: User) -> str:
+def _look(export: ErpExport, held: Lease, outcome: Resolution, *, actor: User) -> str:
     connection = export.erp_connection
     config = connection.parse_config()
     if export.staged_in and not leads_to(connection, export.staged_in):
@@ -157,12 +158,12 @@ def _look(export: ErpExport, held: Lease, outcome: Outcome, *, actor: User) -> s
     with connection.connector.open(config) as session:
         _refuse_if_visible(session, export)
         path = export.staged_path or ""
-        if outcome is Outcome.GIVEN_UP or path == session.final_path(export.filename):
+        if outcome is Resolution.GIVEN_UP or path == session.final_path(export.filename):
             return "the file is not in the export folder"
         # Committed first: if this process dies now, no worker takes the absence for a delivery.
         if not held.renew() or not lifecycle.apply(Event.RESOLVING, [export.id], actor=actor):
             raise _overtaken()
-        failpoint("settling")
+        failpoint("resolving")
         (failure,) = session.discard([path])
         if failure:
             raise failure
@@ -176,12 +177,12 @@ def _refuse_if_visible(session: Session, export: ErpExport) -> None:
     if isinstance(is_visible, ConnectorError):
         raise is_visible
     if is_visible:
-        raise Refused(
+        raise RuleViolation(
             "LIES_THERE",
             f"The file {export.filename} lies in the export folder: the ERP can still take it. "
             "Have it removed first, if it must not.",
         )
 
 
-def _overtaken() -> Refused:
-    return Refused("NOT_SETTLEABLE", "The export has changed meanwhile. Look at it again.")
+def _overtaken() -> RuleViolation:
+    return RuleViolation("NOT_RESOLVABLE", "The export has changed meanwhile. Look at it again.")

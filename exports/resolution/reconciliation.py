@@ -65,7 +65,7 @@ def look(connection: ErpConnection, session: Session) -> Findings:
     for files in batched(session.list_acks(), _AT_ONCE):
         found = _uncounted(connection, files, findings)
         answered |= {key for _, key in found}
-    for files in batched(session.list_settled_acks(), _AT_ONCE):
+    for files in batched(session.list_moved_acks(), _AT_ONCE):
         found = _uncounted(connection, files, findings)
         answered |= {key for _, key in found}
         findings.put_away += found

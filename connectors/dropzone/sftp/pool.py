@@ -38,13 +38,13 @@ class SessionPool:
         self._watcher: threading.Thread | None = None
 
     @contextmanager
-    def session(self, config: SftpConfig, *, patience: float) -> Iterator[SftpFolder]:
+    def session(self, config: SftpConfig, *, connect_timeout: float) -> Iterator[SftpFolder]:
         """An open session, kept for the next caller unless the block raises.
 
         Raises ConnectorError if there is none and none can be opened; no step of the opening
-        takes longer than `patience` seconds.
+        takes longer than `connect_timeout` seconds.
         """
-        timeout = min(patience, config.connect_timeout)
+        timeout = min(connect_timeout, config.connect_timeout)
         folder = self._take(config, timeout) or self._open_folder(
             replace(config, connect_timeout=timeout)
         )

@@ -21,11 +21,11 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         name = settings.DELIVERY_INSTANCE
-        objection = ownership.objection()
-        if not objection:
+        denial_reason = ownership.denial_reason()
+        if not denial_reason:
             self.stdout.write(f"This database belongs to “{name}” already.")
             return
-        self.stdout.write(objection)
+        self.stdout.write(denial_reason)
         waiting = ErpExport.objects.filter(status=ErpExport.Status.PENDING)
         running = ErpConnection.objects.filter(paused_at=None)
         self.stdout.write(

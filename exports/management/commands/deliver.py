@@ -19,8 +19,8 @@ class Command(BaseCommand):
         parser.add_argument("--connection", type=UUID, metavar="ID", help="only this connection")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        if objection := ownership.objection():
-            raise CommandError(objection)
+        if denial_reason := ownership.denial_reason():
+            raise CommandError(denial_reason)
         connections = due_connections()
         if only := options["connection"]:
             chosen = ErpConnection.objects.filter(id=only).first()
@@ -41,6 +41,6 @@ class Command(BaseCommand):
                 self.stdout.write(f"{connection}: {count} x {code}")
         self.stdout.write(f"archived {archive.archive_pending()}")
         if not only:
-            self.stdout.write(f"given up {cleanup.give_up()}, swept {cleanup.sweep()}")
+            self.stdout.write(f"given up {cleanup.give_up()}, cleaned up {cleanup.clean_up()}")
         if failed:
             raise CommandError("Not everything could be delivered; see the exports for details.")

@@ -18,8 +18,8 @@ class Command(BaseCommand):
         parser.add_argument("--connection", type=UUID, metavar="ID", help="only this connection")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        if objection := ownership.objection():
-            raise CommandError(objection)
+        if denial_reason := ownership.denial_reason():
+            raise CommandError(denial_reason)
         connections = ErpConnection.objects.select_related("org").order_by("org__name")
         if only := options["connection"]:
             connections = connections.filter(id=only)
@@ -39,7 +39,10 @@ class Command(BaseCommand):
             self.stdout.write(f"{connection}: a worker is serving it right now")
             return True
         counts = {
-            **{verdict.lower(): count for verdict, count in summary.verdicts.items()},
+            **{
+                classification.lower(): count
+                for classification, count in summary.classifications.items()
+            },
             "moved": summary.moved,
             "picked up": summary.picked_up,
             "named almost like an ack": summary.near_misses,

@@ -30,7 +30,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         is_applied = options["apply"]
-        if is_applied and not ownership.objection():
+        if is_applied and not ownership.denial_reason():
             raise CommandError(
                 "This installation delivers from this database, so what lies in the dropzones "
                 "changes meanwhile. Start it with another DELIVERY_INSTANCE first."

@@ -32,7 +32,7 @@ from connectors.port import ConfigError
 from exports.connections import change_config
 from exports.models import ErpAck, ErpExport
 from exports.pushing.push import push_order, retry_order
-from kernel.errors import Refused
+from kernel.errors import RuleViolation
 from orders.approval import approve
 from orders.models import DraftOrder
 from simulator.demo_orders import correct_customer, demo_orders, demo_script
@@ -130,7 +130,7 @@ class Command(BaseCommand):
                     push_order(order.id, actor=approver)
                 elif order.status == status.ERROR:
                     retry_order(order.id, actor=approver)
-            except Refused as e:
+            except RuleViolation as e:
                 raise CommandError(f"{order}: {e.message}") from e
 
     def _wait(self, orders: list[DraftOrder], worker: subprocess.Popen[bytes], log: Path) -> None:
@@ -267,7 +267,7 @@ def _latest(order: DraftOrder) -> ErpExport:
 def _was_refused(export: ErpExport) -> bool:
     """Whether it failed by the ERP's answer."""
     is_failed = export.status == ErpExport.Status.FAILED
-    return is_failed and export.acks.filter(verdict=ErpAck.Verdict.APPLIED).exists()
+    return is_failed and export.acks.filter(classification=ErpAck.Classification.APPLIED).exists()
 
 
 def _why_stuck(export: ErpExport) -> str:

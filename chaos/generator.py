@@ -12,7 +12,7 @@ from accounts.models import Org, User
 from chaos.plan import Plan
 from exports.models import ErpExport
 from exports.pushing.push import cancel_export, push_order
-from kernel.errors import Refused
+from kernel.errors import RuleViolation
 from orders import approval
 from orders.models import DraftOrder
 from tests.builders import an_order
@@ -62,7 +62,7 @@ def _push(slug: str, number: str, chance: random.Random) -> ErpExport:
         approval.approve(order.id, actor=actor)
     try:
         return push_order(order.id, actor=actor)
-    except Refused as e:
+    except RuleViolation as e:
         if e.code != "LIVE_EXPORT":
             raise
         return order.exports.get(status__in=ErpExport.LIVE)
@@ -73,7 +73,7 @@ def _cancel(export: ErpExport) -> bool:
     assert export.requested_by is not None
     try:
         cancel_export(export.id, actor=export.requested_by, reason="chaos")
-    except Refused:
+    except RuleViolation:
         return False
     except DatabaseError:
         connection.close()

@@ -24,7 +24,7 @@ _SHOWN = 20
 # The database itself watches each change of an export while the run lasts.
 _WATCH = """
     CREATE TABLE IF NOT EXISTS chaos_illegal (filename text, what text);
-    CREATE OR REPLACE FUNCTION chaos_judge() RETURNS trigger LANGUAGE plpgsql AS $$
+    CREATE OR REPLACE FUNCTION chaos_check() RETURNS trigger LANGUAGE plpgsql AS $$
     BEGIN
         IF (NEW.filename, NEW.payload, NEW.payload_sha256, NEW.draft_order_id,
             NEW.approved_by_id, NEW.approved_hash)
@@ -36,7 +36,7 @@ _WATCH = """
         IF OLD.staged_path IS NOT NULL AND (NEW.staged_path, NEW.destination)
            IS DISTINCT FROM (OLD.staged_path, OLD.destination)
         THEN
-            INSERT INTO chaos_illegal VALUES (OLD.filename, 'I6 an election changed');
+            INSERT INTO chaos_illegal VALUES (OLD.filename, 'I6 a claim changed');
         END IF;
         IF (OLD.status || ' ' || NEW.status) NOT IN ({legal}) THEN
             INSERT INTO chaos_illegal
@@ -44,8 +44,8 @@ _WATCH = """
         END IF;
         RETURN NULL;
     END $$;
-    CREATE OR REPLACE TRIGGER chaos_judge AFTER UPDATE ON erp_export
-    FOR EACH ROW EXECUTE FUNCTION chaos_judge();
+    CREATE OR REPLACE TRIGGER chaos_check AFTER UPDATE ON erp_export
+    FOR EACH ROW EXECUTE FUNCTION chaos_check();
 """
 
 
@@ -57,7 +57,7 @@ def watch_the_database() -> None:
 
 
 @dataclass(kw_only=True)
-class Verdict:
+class Findings:
     """How many exports each kind of harm befell, and what was violated, in words."""
 
     orders: int = 0
@@ -91,12 +91,12 @@ class _Sightings:
                 self.is_complete = False
 
 
-def judge(site: Site, *, record: Path, ledger: Path, slugs: list[str]) -> Verdict:
+def check(site: Site, *, record: Path, ledger: Path, slugs: list[str]) -> Findings:
     """Look at everything after the faults have ended and all has had time to settle."""
-    verdict = Verdict()
+    findings = Findings()
     seen = _Sightings(record)
     if not seen.is_complete:
-        verdict.violated.append("harness: the kernel lost events of the folders")
+        findings.violated.append("harness: the kernel lost events of the folders")
     for folder in site.exports:
         for path in folder.glob("sales_order_*.json"):
             seen.taken[path.name].append(hashlib.sha256(path.read_bytes()).hexdigest())
@@ -107,43 +107,45 @@ def judge(site: Site, *, record: Path, ledger: Path, slugs: list[str]) -> Verdic
         .select_related("draft_order")
     )
     for export in exports:
-        _judge_export(export, seen, verdict)
-    _judge_orders(exports, seen, verdict)
-    _judge_pushes(exports, ledger, verdict)
+        _check_export(export, seen, findings)
+    _check_orders(exports, seen, findings)
+    _check_pushes(exports, ledger, findings)
     known = {export.filename for export in exports}
-    verdict.violated += [
+    findings.violated += [
         f"I2 {name}: nobody's export" for name in seen.appeared if name not in known
     ]
     for path, content in site.foreign_files():
         if not path.exists() or path.read_bytes() != content:
-            verdict.violated.append(f"I11 {path.name}: somebody else's file was touched")
+            findings.violated.append(f"I11 {path.name}: somebody else's file was touched")
     left = site.staging_files()
-    verdict.leftover_tmp = len(left)
-    verdict.violated += [f"I12 {name} was left" for name in left]
+    findings.leftover_tmp = len(left)
+    findings.violated += [f"I12 {name} was left" for name in left]
     with connection.cursor() as cursor:
         cursor.execute("SELECT what, filename FROM chaos_illegal")
-        verdict.violated += [f"{what}: {name}" for what, name in cursor.fetchall() if name in known]
-    more = len(verdict.violated) - _SHOWN
+        findings.violated += [
+            f"{what}: {name}" for what, name in cursor.fetchall() if name in known
+        ]
+    more = len(findings.violated) - _SHOWN
     if more > 0:
-        verdict.violated = [*verdict.violated[:_SHOWN], f"and {more} more"]
-    return verdict
+        findings.violated = [*findings.violated[:_SHOWN], f"and {more} more"]
+    return findings
 
 
-def _judge_export(export: ErpExport, seen: _Sightings, verdict: Verdict) -> None:
+def _check_export(export: ErpExport, seen: _Sightings, findings: Findings) -> None:
     name = export.filename
     found: list[str] = []
     times = max(seen.appeared[name], len(seen.taken[name]))
     if times > 1:
-        verdict.duplicated += 1
+        findings.duplicated += 1
         found.append(f"I1 appeared {times} times")
     if name in seen.changed or set(seen.taken[name]) - {export.payload_sha256}:
-        verdict.partial += 1
+        findings.partial += 1
         found.append("I2 was seen with other bytes")
     if export.status == Status.SENT and not times:
-        verdict.lost += 1
+        findings.lost += 1
         found.append("I3 is sent and was never seen")
     if export.status == Status.PENDING:
-        verdict.stuck += 1
+        findings.stuck += 1
         paused = export.erp_connection.pause_reason
         found.append(f"I4 is still pending: {export.error_json}, connection paused: {paused!r}")
     if export.status == Status.FAILED and times:
@@ -152,13 +154,13 @@ def _judge_export(export: ErpExport, seen: _Sightings, verdict: Verdict) -> None
         found.append("I6 carries no approval")
     if hashlib.sha256(export.content or b"").hexdigest() != export.payload_sha256:
         found.append("I6 has other bytes than at first")
-    found += _judge_history(export)
+    found += _check_history(export)
     if found:
-        verdict.violated += [f"{what}: {name}" for what in found[:-1]]
-        verdict.violated.append(f"{found[-1]}: {name}: {_timeline(export, seen)}")
+        findings.violated += [f"{what}: {name}" for what in found[:-1]]
+        findings.violated.append(f"{found[-1]}: {name}: {_timeline(export, seen)}")
 
 
-def _judge_history(export: ErpExport) -> list[str]:
+def _check_history(export: ErpExport) -> list[str]:
     """Replay the events."""
     found = []
     events = list(export.events.all())
@@ -170,42 +172,42 @@ def _judge_history(export: ErpExport) -> list[str]:
     )
     if statuses[0] != Status.PENDING or statuses[-1] != export.status or not is_legal:
         found.append(f"I7 has the history {statuses}")
-    elected = [event.detail["path"] for event in events if event.kind == Kind.STAGED]
-    if elected != ([export.staged_path] if export.staged_path else []):
-        found.append(f"I6 was elected as {elected} and is staged as {export.staged_path}")
+    claimed = [event.detail["path"] for event in events if event.kind == Kind.STAGED]
+    if claimed != ([export.staged_path] if export.staged_path else []):
+        found.append(f"I6 was claimed as {claimed} and is staged as {export.staged_path}")
     ends = sum(event.kind in (Kind.SENT, Kind.FAILED, Kind.CANCELLED) for event in events)
     if ends != (export.status != Status.PENDING):
         found.append(f"I7 ended {ends} times")
     return found
 
 
-def _judge_orders(exports: list[ErpExport], seen: _Sightings, verdict: Verdict) -> None:
+def _check_orders(exports: list[ErpExport], seen: _Sightings, findings: Findings) -> None:
     by_order: dict[DraftOrder, list[ErpExport]] = defaultdict(list)
     for export in exports:
         by_order[export.draft_order].append(export)
     for order, mine in by_order.items():
         visible = [e.filename for e in mine if seen.appeared[e.filename]]
         live = [e for e in mine if e.status in ErpExport.LIVE]
-        verdict.orders += any(e.status == Status.SENT for e in mine)
+        findings.orders += any(e.status == Status.SENT for e in mine)
         if len(visible) > 1:
-            verdict.duplicated += 1
-            verdict.violated.append(f"I1 order {order} became visible as {visible}")
+            findings.duplicated += 1
+            findings.violated.append(f"I1 order {order} became visible as {visible}")
         if len(live) > 1:
-            verdict.violated.append(f"I10 order {order} has {len(live)} live exports")
+            findings.violated.append(f"I10 order {order} has {len(live)} live exports")
         is_sent = any(e.status == Status.SENT for e in mine)
         if is_sent != (order.status == DraftOrder.Status.PUSHED):
-            verdict.violated.append(
+            findings.violated.append(
                 f"I7 order {order} is {order.status}, its export sent: {is_sent}"
             )
 
 
-def _judge_pushes(exports: list[ErpExport], ledger: Path, verdict: Verdict) -> None:
+def _check_pushes(exports: list[ErpExport], ledger: Path, findings: Findings) -> None:
     """Compare with what was noted when each export was made."""
     now = {str(e.id): f"{e.filename} {e.payload_sha256}" for e in exports}
     for line in ledger.read_text().splitlines():
         key, _, frozen = line.partition(" ")
         if now.get(key) != frozen:
-            verdict.violated.append(f"I6 export {key} was {frozen}, is {now.get(key)}")
+            findings.violated.append(f"I6 export {key} was {frozen}, is {now.get(key)}")
 
 
 def _timeline(export: ErpExport, seen: _Sightings) -> list[str]:

@@ -19,9 +19,9 @@ from exports.delivery.protocol import deliver
 from exports.models import ErpExport, ErpExportEvent
 from exports.pushing.push import deliver_again
 from exports.resolution import manual
-from exports.resolution.manual import Outcome, settle
+from exports.resolution.manual import Resolution, resolve
 from kernel.db import db_now
-from kernel.errors import Refused
+from kernel.errors import RuleViolation
 from tests.builders import a_connection, a_user, an_org, pause_by_system, some_exports
 from tests.dropzones import Dropzone, dropzone_of
 
@@ -73,7 +73,7 @@ def a_sent_export(dropzone: Dropzone, org: Org, ann: User) -> ErpExport:
 def test_a_person_confirms_a_delivery(dropzone: Dropzone, org: Org, ann: User) -> None:
     export = a_staged_export(dropzone, org, ann)
     ErpConnection.objects.update(ack_deadline=timedelta(hours=2))
-    settle(export.id, Outcome.DELIVERED, actor=ann, reason="Seen in the ERP")
+    resolve(export.id, Resolution.DELIVERED, actor=ann, reason="Seen in the ERP")
     export.refresh_from_db()
     assert (export.status, export.sent_evidence) == ("SENT", Evidence.CONFIRMED)
     assert export.dropzone_path == f"{dropzone.config['export_path']}/{export.filename}"
@@ -81,13 +81,13 @@ def test_a_person_confirms_a_delivery(dropzone: Dropzone, org: Org, ann: User) -
     assert export.draft_order.status == "PUSHED"
     event = export.events.last()
     assert event and (event.kind, event.actor, event.detail["reason"]) == (
-        "SETTLED",
+        "RESOLVED",
         ann,
         "Seen in the ERP",
     )
 
 
-def test_the_staged_file_of_a_confirmed_delivery_is_swept(
+def test_the_staged_file_of_a_confirmed_delivery_is_cleaned_up(
     dropzone: Dropzone, org: Org, ann: User
 ) -> None:
     export = a_staged_export(dropzone, org, ann)
@@ -95,14 +95,14 @@ def test_the_staged_file_of_a_confirmed_delivery_is_swept(
     ErpExportEvent.objects.create(
         export=export, kind="STAGING", status="PENDING", detail={"tmp": export.staged_path}
     )
-    settle(export.id, Outcome.DELIVERED, actor=ann, reason="Printed and typed in")
-    cleanup.sweep(settled_after=-cleanup.SETTLED_AFTER)
+    resolve(export.id, Resolution.DELIVERED, actor=ann, reason="Printed and typed in")
+    cleanup.clean_up(minimum_age=-cleanup.MINIMUM_AGE)
     assert dropzone.leftovers() == []
 
 
 def test_what_was_not_delivered_can_never_be(dropzone: Dropzone, org: Org, ann: User) -> None:
     export = a_staged_export(dropzone, org, ann)
-    settle(export.id, Outcome.NOT_DELIVERED, actor=ann, reason="Not in the ERP")
+    resolve(export.id, Resolution.NOT_DELIVERED, actor=ann, reason="Not in the ERP")
     export.refresh_from_db()
     assert export.status == "FAILED"
     assert export.error_json and export.error_json["code"] == "NOT_DELIVERED"
@@ -112,20 +112,20 @@ def test_what_was_not_delivered_can_never_be(dropzone: Dropzone, org: Org, ann: 
     assert dropzone.files() == {}
 
 
-def test_a_file_that_lies_there_is_not_settled_away(
+def test_an_export_whose_file_is_there_is_not_resolved(
     dropzone: Dropzone, org: Org, ann: User
 ) -> None:
     export = a_staged_export(dropzone, org, ann)
     (staged,) = dropzone.exports.iterdir()
     staged.rename(dropzone.exports / export.filename)
-    with pytest.raises(Refused) as refused:
-        settle(export.id, Outcome.NOT_DELIVERED, actor=ann, reason="?")
+    with pytest.raises(RuleViolation) as refused:
+        resolve(export.id, Resolution.NOT_DELIVERED, actor=ann, reason="?")
     assert refused.value.code == "LIES_THERE"
     assert deliver(export.erp_connection_id).sent == 1
 
 
 @pytest.mark.parametrize("dropzone", ["openssh"], indirect=True)
-def test_a_file_in_a_folder_that_was_away_for_a_moment_is_not_settled_away(
+def test_an_export_whose_folder_was_away_for_a_moment_is_not_resolved(
     dropzone: Dropzone, org: Org, ann: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     export = a_sent_export(dropzone, org, ann)
@@ -139,8 +139,8 @@ def test_a_file_in_a_folder_that_was_away_for_a_moment_is_not_settled_away(
         return found
 
     monkeypatch.setattr(SftpFolder, "lstat", comes_back)
-    with pytest.raises(Refused) as refused:
-        settle(export.id, Outcome.GIVEN_UP, actor=ann, reason="?")
+    with pytest.raises(RuleViolation) as refused:
+        resolve(export.id, Resolution.GIVEN_UP, actor=ann, reason="?")
     assert refused.value.code == "LIES_THERE"
 
 
@@ -148,11 +148,11 @@ def test_a_sent_export_is_given_up_and_pushed_again(
     dropzone: Dropzone, org: Org, ann: User
 ) -> None:
     export = a_sent_export(dropzone, org, ann)
-    with pytest.raises(Refused) as refused:
-        settle(export.id, Outcome.GIVEN_UP, actor=ann, reason="?", push_again=True)
+    with pytest.raises(RuleViolation) as refused:
+        resolve(export.id, Resolution.GIVEN_UP, actor=ann, reason="?", push_again=True)
     assert refused.value.code == "LIES_THERE"
     (dropzone.exports / export.filename).unlink()
-    settle(export.id, Outcome.GIVEN_UP, actor=ann, reason="ERP lost it", push_again=True)
+    resolve(export.id, Resolution.GIVEN_UP, actor=ann, reason="ERP lost it", push_again=True)
     export.refresh_from_db()
     assert export.status == "FAILED"
     assert export.error_json and export.error_json["code"] == "GIVEN_UP"
@@ -169,8 +169,8 @@ def test_a_sent_export_is_not_given_up_unseen(org: Org, ann: User, dropzone_root
     moved = dropzone_root.with_name(f"{dropzone_root.name}-moved")
     dropzone_root.rename(moved)
     try:
-        with pytest.raises(Refused) as refused:
-            settle(export.id, Outcome.GIVEN_UP, actor=ann, reason="?")
+        with pytest.raises(RuleViolation) as refused:
+            resolve(export.id, Resolution.GIVEN_UP, actor=ann, reason="?")
         assert refused.value.code == "NOT_REACHABLE"
     finally:
         moved.rename(dropzone_root)
@@ -179,7 +179,7 @@ def test_a_sent_export_is_not_given_up_unseen(org: Org, ann: User, dropzone_root
     other.mkdir()
     connection.refresh_from_db()
     change_config(connection, {**masked_config(connection), "export_path": str(other)})
-    settle(export.id, Outcome.GIVEN_UP, actor=ann, reason="The old server is gone")
+    resolve(export.id, Resolution.GIVEN_UP, actor=ann, reason="The old server is gone")
     assert ErpExport.objects.get(id=export.id).status == "FAILED"
 
 
@@ -187,11 +187,11 @@ def test_a_worker_is_not_overtaken(dropzone: Dropzone, org: Org, ann: User) -> N
     export = a_staged_export(dropzone, org, ann)
     held = lease.acquire(export.erp_connection_id)
     assert held
-    with pytest.raises(Refused) as refused:
-        settle(export.id, Outcome.NOT_DELIVERED, actor=ann, reason="?")
+    with pytest.raises(RuleViolation) as refused:
+        resolve(export.id, Resolution.NOT_DELIVERED, actor=ann, reason="?")
     assert refused.value.code == "BUSY"
     held.release()
-    settle(export.id, Outcome.NOT_DELIVERED, actor=ann, reason="?")
+    resolve(export.id, Resolution.NOT_DELIVERED, actor=ann, reason="?")
 
 
 def test_a_person_whose_lease_ran_out_removes_nothing(
@@ -209,9 +209,9 @@ def test_a_person_whose_lease_ran_out_removes_nothing(
         return visible(session, filenames)
 
     monkeypatch.setattr(DropzoneSession, "visible", slow)
-    with pytest.raises(Refused) as refused:
-        settle(export.id, Outcome.NOT_DELIVERED, actor=ann, reason="?")
-    assert refused.value.code == "NOT_SETTLEABLE"
+    with pytest.raises(RuleViolation) as refused:
+        resolve(export.id, Resolution.NOT_DELIVERED, actor=ann, reason="?")
+    assert refused.value.code == "NOT_RESOLVABLE"
     assert len(dropzone.leftovers()) == 1
     (worker,) = workers
     assert worker and worker.renew(), "the worker still has the connection"
@@ -224,25 +224,25 @@ def test_a_dropzone_that_is_gone_does_not_hold_an_order_for_ever(
 ) -> None:
     export = a_staged_export(dropzone, org, ann)
     pause_by_system(export.erp_connection, "AUTH_FAILED")
-    settle(export.id, Outcome.NOT_DELIVERED, actor=ann, reason="The server is gone")
+    resolve(export.id, Resolution.NOT_DELIVERED, actor=ann, reason="The server is gone")
     event = export.events.last()
     assert event and "not reached" in event.detail["dropzone"]
     assert len(dropzone.leftovers()) == 1
 
 
-@pytest.mark.parametrize("outcome", Outcome)
-def test_what_is_waiting_unstaged_is_not_settled(
-    org: Org, ann: User, dropzone_root: Path, outcome: Outcome
+@pytest.mark.parametrize("outcome", Resolution)
+def test_a_waiting_unstaged_export_is_not_resolved(
+    org: Org, ann: User, dropzone_root: Path, outcome: Resolution
 ) -> None:
     a_connection(org, {"mode": "filesystem", "export_path": str(dropzone_root)})
     (export,) = some_exports(org, ann)
-    with pytest.raises(Refused) as refused:
-        settle(export.id, outcome, actor=ann, reason="?")
-    assert refused.value.code == "NOT_SETTLEABLE"
+    with pytest.raises(RuleViolation) as refused:
+        resolve(export.id, outcome, actor=ann, reason="?")
+    assert refused.value.code == "NOT_RESOLVABLE"
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_settlement_that_does_not_finish_loses_nothing(
+def test_a_resolution_that_does_not_finish_loses_nothing(
     dropzone: Dropzone, org: Org, ann: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     export = a_staged_export(dropzone, org, ann)
@@ -255,13 +255,13 @@ def test_a_settlement_that_does_not_finish_loses_nothing(
 
     monkeypatch.setattr(manual, "_fail", die)
     with pytest.raises(SystemExit):
-        settle(export.id, Outcome.NOT_DELIVERED, actor=ann, reason="Not in the ERP")
+        resolve(export.id, Resolution.NOT_DELIVERED, actor=ann, reason="Not in the ERP")
     assert dropzone.leftovers() == []
     assert deliver(export.erp_connection_id).sent == 0
     export.refresh_from_db()
     assert export.status == "PENDING", "its staged file is gone, but nobody has taken it"
     monkeypatch.undo()
-    settle(export.id, Outcome.NOT_DELIVERED, actor=ann, reason="Not in the ERP")
+    resolve(export.id, Resolution.NOT_DELIVERED, actor=ann, reason="Not in the ERP")
 
 
 def test_a_push_that_would_be_refused_is_refused_before_anything_is_touched(
@@ -269,8 +269,8 @@ def test_a_push_that_would_be_refused_is_refused_before_anything_is_touched(
 ) -> None:
     export = a_staged_export(dropzone, org, ann)
     ErpConnection.objects.update(active=False)
-    with pytest.raises(Refused) as refused:
-        settle(export.id, Outcome.NOT_DELIVERED, actor=ann, reason="?", push_again=True)
+    with pytest.raises(RuleViolation) as refused:
+        resolve(export.id, Resolution.NOT_DELIVERED, actor=ann, reason="?", push_again=True)
     assert refused.value.code == "NO_CONNECTION"
     assert len(dropzone.leftovers()) == 1
     assert deliver(export.erp_connection_id).sent == 1
@@ -289,9 +289,9 @@ def test_an_export_that_somebody_lets_be_tried_again_is_not_taken_for_delivered(
         confirm(*args, **kwargs)
 
     monkeypatch.setattr(manual, "_confirm", confirm_too_late)
-    with pytest.raises(Refused) as refused:
-        settle(export.id, Outcome.DELIVERED, actor=ann, reason="?")
-    assert refused.value.code == "NOT_SETTLEABLE"
+    with pytest.raises(RuleViolation) as refused:
+        resolve(export.id, Resolution.DELIVERED, actor=ann, reason="?")
+    assert refused.value.code == "NOT_RESOLVABLE"
     assert "meanwhile" in refused.value.message
     export.refresh_from_db()
     assert export.status == ErpExport.Status.PENDING
@@ -305,7 +305,7 @@ def test_a_worker_that_was_quicker_is_seen(
     monkeypatch.setattr(
         manual, "failpoint", lambda name: staged.rename(dropzone.exports / export.filename)
     )
-    with pytest.raises(Refused) as refused:
-        settle(export.id, Outcome.NOT_DELIVERED, actor=ann, reason="?", push_again=True)
+    with pytest.raises(RuleViolation) as refused:
+        resolve(export.id, Resolution.NOT_DELIVERED, actor=ann, reason="?", push_again=True)
     assert refused.value.code == "LIES_THERE"
     assert deliver(export.erp_connection_id).sent == 1

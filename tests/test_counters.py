@@ -9,7 +9,7 @@ from django.db import connection as database
 from django.db import transaction
 
 from connectors.models import ErpConnection
-from exports.models import ErpExport, ErpExportEvent, Tally, TallyProgress
+from exports.models import Counter, CounterProgress, ErpExport, ErpExportEvent
 from exports.reporting import counters
 from kernel import db
 from tests.builders import a_connection, a_user, an_org, some_exports
@@ -43,7 +43,7 @@ def note(export: ErpExport, kind: str, status: str, **fields: Any) -> None:
 def counted() -> dict[tuple[str, str], int]:
     counters.count_events()
     counters.count_events()
-    return {(t.outcome, t.label): t.count for t in Tally.objects.order_by("id")}
+    return {(t.outcome, t.label): t.count for t in Counter.objects.order_by("id")}
 
 
 def test_each_outcome_is_counted_under_its_cause_or_its_time(erp: ErpConnection) -> None:
@@ -54,11 +54,11 @@ def test_each_outcome_is_counted_under_its_cause_or_its_time(erp: ErpConnection)
     note(export, "STAGING", "PENDING")
     note(export, "ATTEMPT_FAILED", "PENDING", detail={"code": "DNS"})
     note(export, "SENT", "SENT", at=sent_at)
-    note(export, "SETTLED", "SENT", at=sent_at + timedelta(seconds=1))
+    note(export, "RESOLVED", "SENT", at=sent_at + timedelta(seconds=1))
     note(export, "ACKED", "ACKED", at=acked_at)
     note(export, "REFUSED", "FAILED", detail={"erp_code": "E1"})
     note(export, "FAILED", "FAILED", detail={"code": "GIVEN_UP"})
-    note(export, "SETTLED", "FAILED", detail={"outcome": "NOT_DELIVERED"})
+    note(export, "RESOLVED", "FAILED", detail={"outcome": "NOT_DELIVERED"})
     note(export, "FAILED", "FAILED")
     note(export, "CANCELLED", "FAILED")
     assert counted() == {
@@ -73,7 +73,7 @@ def test_each_outcome_is_counted_under_its_cause_or_its_time(erp: ErpConnection)
         ("failed", ""): 1,
         ("cancelled", ""): 1,
     }
-    took = dict(Tally.objects.exclude(took=timedelta()).values_list("label", "took"))
+    took = dict(Counter.objects.exclude(took=timedelta()).values_list("label", "took"))
     assert took == {
         "5": timedelta(seconds=5),
         "10": timedelta(seconds=6),
@@ -98,18 +98,18 @@ def test_many_are_counted_in_steps(erp: ErpConnection, monkeypatch: pytest.Monke
     export = an_export(erp)
     # Else it counts up to here first, from 0, in steps of three.
     last = ErpExportEvent.objects.latest("id").id
-    TallyProgress.objects.create(id=1, counted=last, noted=last)
+    CounterProgress.objects.create(id=1, position=last, high_watermark=last)
     for number in range(10):
         note(export, "SENT", "SENT", at=export.created_at + timedelta(seconds=number / 10))
     assert counted()["sent", "1"] == 10
-    assert Tally.objects.get(outcome="sent").took == timedelta(seconds=4.5)
+    assert Counter.objects.get(outcome="sent").took == timedelta(seconds=4.5)
 
 
 def test_connections_are_counted_apart(erp: ErpConnection) -> None:
     other = a_connection(an_org("rival"), CONFIG)
     an_export(erp, 1), an_export(other, 2), an_export(other, 3)
     counted()
-    assert dict(Tally.objects.values_list("erp_connection", "count")) == {erp.id: 1, other.id: 2}
+    assert dict(Counter.objects.values_list("erp_connection", "count")) == {erp.id: 1, other.id: 2}
 
 
 def test_a_step_that_breaks_off_changes_nothing(
@@ -122,10 +122,10 @@ def test_a_step_that_breaks_off_changes_nothing(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(TallyProgress, "save", crash)
+        patch.setattr(CounterProgress, "save", crash)
         with pytest.raises(KeyboardInterrupt):
             counters.count_events()
-    assert not Tally.objects.exists()
+    assert not Counter.objects.exists()
     assert counted() == {("created", ""): 1}
 
 
@@ -151,7 +151,7 @@ def together(*works: Any) -> None:
 
 @pytest.mark.skipif("database.vendor != 'postgresql'", reason="SQLite has one writer at a time")
 @pytest.mark.django_db(transaction=True)
-def test_what_comes_to_light_late_is_counted(committed: ErpExport) -> None:
+def test_events_that_commit_late_are_counted(committed: ErpExport) -> None:
     """An event whose transaction is still open, though events after it are to be seen."""
     is_open, may_end = threading.Event(), threading.Event()
 
@@ -179,7 +179,7 @@ def test_workers_that_count_together_count_once(
     monkeypatch.setattr(counters, "_AT_ONCE", 2)
     # The ids go on from test to test, and it would step through all of them.
     past = ErpExportEvent.objects.earliest("id").id - 1
-    TallyProgress.objects.create(id=1, counted=past, noted=past)
+    CounterProgress.objects.create(id=1, position=past, high_watermark=past)
     for _ in range(20):
         note(committed, "CREATED", "PENDING")
     together(*[counters.count_events] * 4)

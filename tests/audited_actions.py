@@ -123,16 +123,18 @@ class World:
         assert self.client.post(url, submitted(page)).status_code == 302
 
 
-# A deed prepares what it needs, yields, and is done when it goes on.
-Deed = Callable[[World], Iterator[None]]
-BY_API: dict[Action, Deed] = {}
-BY_ADMIN: dict[Action, Deed] = {}
+# Prepares what the action needs, yields, and does it when it goes on.
+AuditedAction = Callable[[World], Iterator[None]]
+BY_API: dict[Action, AuditedAction] = {}
+BY_ADMIN: dict[Action, AuditedAction] = {}
 
 
-def by(door: dict[Action, Deed], action: Action) -> Callable[[Deed], Deed]:
-    def register(deed: Deed) -> Deed:
-        door[action] = deed
-        return deed
+def by(
+    door: dict[Action, AuditedAction], action: Action
+) -> Callable[[AuditedAction], AuditedAction]:
+    def register(steps: AuditedAction) -> AuditedAction:
+        door[action] = steps
+        return steps
 
     return register
 
@@ -240,13 +242,13 @@ def _(w: World) -> Iterator[None]:
     w.post("exports_erpexport_cancel", export.id, reason="too early")
 
 
-@by(BY_ADMIN, Action.EXPORT_SETTLED)
+@by(BY_ADMIN, Action.EXPORT_RESOLVED)
 def _(w: World) -> Iterator[None]:
     export = w.sent()
     (w.dropzone.exports / export.filename).unlink()
     yield
     w.post(
-        "exports_erpexport_settle",
+        "exports_erpexport_resolve",
         export.id,
         outcome="GIVEN_UP",
         reason="The ERP lost it",
@@ -270,11 +272,11 @@ def _(w: World) -> Iterator[None]:
     w.post("exports_erpack_assign", ack.id, export=export.id, reason="Asked", confirmed="yes")
 
 
-@by(BY_ADMIN, Action.ACK_TAKEN)
+@by(BY_ADMIN, Action.ACK_ACCEPTED)
 def _(w: World) -> Iterator[None]:
     ack = w.conflict()
     yield
-    w.post("exports_erpack_take", ack.id, reason="Reprocessed")
+    w.post("exports_erpack_accept", ack.id, reason="Reprocessed")
 
 
 @by(BY_ADMIN, Action.ACK_DISMISSED)
@@ -542,7 +544,7 @@ def _(w: World) -> Iterator[None]:
 @by(BY_ADMIN, Action.GROUP_CHANGED)
 def _(w: World) -> Iterator[None]:
     group = Group.objects.get(name="Viewer")
-    permission = Group.objects.get(name="Operator").permissions.get(codename="settle_erpexport")
+    permission = Group.objects.get(name="Operator").permissions.get(codename="resolve_erpexport")
     yield
     w.post("auth_group_change", group.pk, name="Viewer", permissions=permission.pk)
 

@@ -1,4 +1,4 @@
-"""What strikes a worker from within: between the steps, in the middle of a write, at a commit.
+"""What faults a worker from within: between the steps, in the middle of a write, at a commit.
 
 Kills from outside mostly hit a worker that logs in or waits; these hit the moments that matter.
 """
@@ -22,31 +22,31 @@ from exports.delivery import protocol
 _NAP_SECONDS = 0.4
 
 
-class Strikes:
-    """Strikes with a given chance: mostly SIGKILL, else SIGSTOP or a short sleep.
+class Faults:
+    """Faults with a given chance: mostly SIGKILL, else SIGSTOP or a short sleep.
 
-    `only`: the one moment that is struck; empty: all. Each kill is noted in `diary` first, one
+    `only`: the one moment that is struck; empty: all. Each kill is noted in `history` first, one
     line with its moment.
     """
 
-    def __init__(self, *, seed: int, chance: float, only: str, diary: Path) -> None:
+    def __init__(self, *, seed: int, chance: float, only: str, history: Path) -> None:
         self._random = random.Random(seed)
         self._chance = chance
         self._only = only
-        self._diary = os.open(diary, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC)
+        self._history = os.open(history, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC)
 
     def __call__(self, moment: str, *, share: float = 1) -> None:
         if self.is_due(moment, share):
-            self.strike(moment)
+            self.inject(moment)
 
     def is_due(self, moment: str, share: float = 1) -> bool:
         return self._only in ("", moment) and self._random.random() < self._chance * share
 
-    def strike(self, moment: str) -> None:
+    def inject(self, moment: str) -> None:
         """Kill, stop or delay this process; it may go on afterwards."""
         what = self._random.choices(("kill", "stop", "nap"), (7, 2, 1))[0]
         if what == "kill":
-            os.write(self._diary, f"{moment}\n".encode())
+            os.write(self._history, f"{moment}\n".encode())
             os.kill(os.getpid(), signal.SIGKILL)
         elif what == "stop":
             os.kill(os.getpid(), signal.SIGSTOP)
@@ -78,7 +78,7 @@ class Strikes:
             if self.is_due("half a burst sent"):
                 cut = self._random.randrange(len(data) + 1)
                 do(channel, data[:cut])
-                self.strike("half a burst sent")
+                self.inject("half a burst sent")
                 data = data[cut:]
             do(channel, data)
 
@@ -89,7 +89,7 @@ class Strikes:
             if mode == "wb" and self.is_due("half a file written"):
                 # What every document begins with; whoever survives writes it again.
                 os.write(descriptor, b'{"export_version"')
-                self.strike("half a file written")
+                self.inject("half a file written")
                 os.lseek(descriptor, 0, os.SEEK_SET)
             return do(descriptor, mode, *args, **kwargs)
 

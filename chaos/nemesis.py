@@ -15,7 +15,7 @@ _LONGEST = 1.5
 _CALM = 0.6  # between two disturbances, on average
 
 
-class Weather:
+class Nemesis:
     """Call `pass_time()` often: it begins a disturbance now and then and ends it in time.
 
     Everything is done by the calling thread: servers die with the thread that started them.

@@ -10,7 +10,7 @@ from connectors import circuit_breaker, lease
 from connectors.errors import ConnectorError
 from connectors.models import ErpConnection
 from exports.delivery import bulkhead, heartbeat
-from exports.delivery.dispatch import ring_due_connections
+from exports.delivery.dispatch import wake_due_connections
 from exports.delivery.protocol import deliver
 from tests.builders import a_connection, a_user, an_org, some_exports
 from tests.dropzones import openssh_config
@@ -38,7 +38,7 @@ def connections(count: int, *, failures: int = 1) -> list[ErpConnection]:
     return made
 
 
-def test_half_of_the_workers_is_the_width_of_the_slow_lane() -> None:
+def test_degraded_connections_get_half_of_the_workers() -> None:
     assert bulkhead.width() == 1
     heartbeat.register()
     heartbeat.register()
@@ -46,7 +46,7 @@ def test_half_of_the_workers_is_the_width_of_the_slow_lane() -> None:
     assert bulkhead.width() == 2
 
 
-def test_a_failing_connection_waits_while_its_lane_is_full() -> None:
+def test_a_failing_connection_waits_while_no_degraded_slot_is_free() -> None:
     first, second = connections(2)
     held = bulkhead.acquire(first.id)
     assert held
@@ -63,14 +63,14 @@ def test_a_healthy_connection_never_waits_for_failing_ones() -> None:
     assert bulkhead.acquire(healthy.id)
 
 
-def test_no_more_failing_connections_are_rung_than_can_be_served(ann: User) -> None:
+def test_no_more_failing_connections_are_enqueued_than_can_be_served(ann: User) -> None:
     for connection in connections(3):
         some_exports(connection.org, ann)
     OrmQ.objects.all().delete()
-    ErpConnection.objects.update(rung_at=None)
-    assert ring_due_connections() == 1
-    ErpConnection.objects.update(rung_at=None, failures=0)
-    assert ring_due_connections() == 3
+    ErpConnection.objects.update(enqueued_at=None)
+    assert wake_due_connections() == 1
+    ErpConnection.objects.update(enqueued_at=None, failures=0)
+    assert wake_due_connections() == 3
 
 
 def a_silent_server(server: OpenSSHServer, proxy: TcpProxy) -> ErpConnection:
@@ -78,7 +78,7 @@ def a_silent_server(server: OpenSSHServer, proxy: TcpProxy) -> ErpConnection:
     return a_connection(an_org("silent"), config)
 
 
-def test_a_silent_server_costs_a_worker_little_while_the_slow_lane_is_full(
+def test_a_silent_server_costs_a_worker_little_while_no_degraded_slot_is_free(
     ann: User, openssh: OpenSSHServer
 ) -> None:
     (failing,) = connections(1)
@@ -91,12 +91,12 @@ def test_a_silent_server_costs_a_worker_little_while_the_slow_lane_is_full(
         assert not deliver(silent.id).errors
         assert time.monotonic() - began < 4.5
     silent.refresh_from_db()
-    assert silent.slow_since
+    assert silent.degraded_since
     assert silent.failures == 0, "an impatient worker has nothing to complain about"
     assert deliver(silent.id).is_busy
 
 
-def test_with_room_in_the_slow_lane_the_server_gets_its_time(
+def test_with_a_free_degraded_slot_the_server_gets_its_time(
     ann: User, openssh: OpenSSHServer
 ) -> None:
     with TcpProxy(openssh.host, openssh.port) as proxy:
@@ -110,7 +110,7 @@ def test_with_room_in_the_slow_lane_the_server_gets_its_time(
         ErpConnection.objects.update(retry_at=None)
         assert deliver(silent.id).sent == 1
     silent.refresh_from_db()
-    assert silent.slow_since is None
+    assert silent.degraded_since is None
 
 
 def test_a_server_that_is_known_to_be_slow_is_waited_for(openssh: OpenSSHServer) -> None:
@@ -122,14 +122,14 @@ def test_a_server_that_is_known_to_be_slow_is_waited_for(openssh: OpenSSHServer)
         with bulkhead.open_session(far) as session:
             assert list(session.listing()) == []
         far.refresh_from_db()
-        assert far.slow_since is None
+        assert far.degraded_since is None
 
 
-def test_other_errors_are_no_matter_of_patience(openssh: OpenSSHServer) -> None:
+def test_other_errors_do_not_degrade_a_connection(openssh: OpenSSHServer) -> None:
     connection = a_connection(
         an_org("refused"), openssh_config(openssh, password="wrong", ssh_key="")
     )
     with pytest.raises(ConnectorError, match="AUTH_METHOD"), bulkhead.open_session(connection):
         pass
     connection.refresh_from_db()
-    assert connection.slow_since is None
+    assert connection.degraded_since is None

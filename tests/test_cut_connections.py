@@ -81,7 +81,7 @@ def test_a_stream_that_is_cut_anywhere(
                 assert erp.taken == Counter((e.filename, e.content) for e in exports), where
                 states = set(ErpExport.objects.values_list("status", flat=True))
                 assert states == {ErpExport.Status.SENT}, where
-                cleanup.sweep(settled_after=-cleanup.SETTLED_AFTER)
+                cleanup.clean_up(minimum_age=-cleanup.MINIMUM_AGE)
                 assert dropzone.leftovers() == [], where
                 assert settled(at_most=idle), f"{where}: {held()} held, {idle} before"
         assert broken >= 2 * cuts - 2
