@@ -243,7 +243,7 @@ def _refusal(codes: list[str]) -> Schema:
         "allOf": [part("schemas", "Problem"), {"properties": {"code": {"enum": sorted(codes)}}}]
     }
     return {
-        "description": f"Refused: {', '.join(f'`{code}`' for code in codes)}.",
+        "description": f"Not allowed: {', '.join(f'`{code}`' for code in codes)}.",
         "headers": {"X-Request-ID": part("headers", "X-Request-ID")},
         "content": {CONTENT_TYPE: {"schema": problem}},
     }

@@ -162,7 +162,7 @@ class _Ledger:
 
 def _sizes() -> None:
     ledger = _Ledger()
-    deeds: dict[str, tuple[Callable[[], None], Callable[[], None] | None]] = {
+    steps: dict[str, tuple[Callable[[], None], Callable[[], None] | None]] = {
         "find connections with something to send": (ledger.look, ledger.wait),
         f"deliver {AT_ONCE} exports into a folder": (ledger.deliver, None),
         f"read {AT_ONCE} answers": (ledger.poll, ledger.answer),
@@ -172,18 +172,18 @@ def _sizes() -> None:
     fewest: dict[str, float] = {}
     for size in SIZES:
         ledger.remember(size - ErpExport.objects.count())
-        took: dict[str, list[float]] = {name: [] for name in deeds}
+        took: dict[str, list[float]] = {name: [] for name in steps}
         queries: dict[str, list[str]] = {}
         for _ in range(ROUNDS):
-            for name, (deed, prepare) in deeds.items():
+            for name, (step, prepare) in steps.items():
                 if prepare:
                     prepare()
                 if name not in queries:
                     with CaptureQueriesContext(database) as captured:
-                        deed()
+                        step()
                     queries[name] = [query["sql"] for query in captured]
                 else:
-                    took[name].append(1000 * seconds_of(deed))
+                    took[name].append(1000 * seconds_of(step))
         if size == SIZES[-1] and os.environ.get("PLANS"):
             write_page(queries, exports=size)
         for name, times in took.items():

@@ -70,7 +70,7 @@ def wake_waiting(*only: UUID) -> int:
 
 
 def run(test_id: UUID) -> None:
-    """Do a test that no worker has begun. It stays enqueued while the connection is being served."""
+    """Do a test that no worker has begun. It stays enqueued while the connection is served."""
     test = ConnectionTest.objects.select_related("connection").get(id=test_id)
     held = bulkhead.acquire(test.connection_id)
     if held is None:

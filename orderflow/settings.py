@@ -246,7 +246,7 @@ DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", default="orderflow@localhost"
 EMAIL_TIMEOUT = 10
 vars().update(env.email("EMAIL_URL", default="dummymail://"))
 
-# The queue is a doorbell: rows in the database decide what is done.
+# The queue only wakes workers: rows in the database decide what is done.
 _WORKERS = env.int("WORKERS", default=2)
 if _WORKERS < 1:
     raise ImproperlyConfigured("WORKERS must be 1 or more.")

@@ -108,7 +108,7 @@ def test_a_retry_waits_for_the_ack_that_is_being_recorded(
 ) -> None:
     accept(dropzone, refused)
     rival = Rival(lambda: retry_order(refused.draft_order_id, actor=ann))
-    with amid(recording, "judge", rival):
+    with amid(recording, "classify", rival):
         poll(erp.id)
     assert rival.end() == "OPEN_CONFLICT"
     assert state(refused) == ("FAILED", "ERROR")

@@ -34,7 +34,7 @@ LOOKS: tuple[tuple[Any, ViewportSize, dict[str, Any]], ...] = (
     ("light", {"width": 1280, "height": 800}, ALL_RULES),
     ("dark", {"width": 390, "height": 844}, RULES_OF_LOOKS),
 )
-# Colours that are still on their way to those of another theme are not to be judged. The sidebar is
+# Colours that are still on their way to those of another theme do not count. The sidebar is
 # the same on every page, but for the part that is about it. And the hints that Django's script puts
 # beside the two lists of a user's permissions are not ours to mend.
 _RUN = """options => {

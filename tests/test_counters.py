@@ -1,4 +1,4 @@
-"""The tallies count each event once: whatever is late, breaks off or is done at the same time."""
+"""The counters count each event once: whatever is late, breaks off or is done at the same time."""
 
 import threading
 from datetime import timedelta

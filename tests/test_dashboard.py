@@ -234,7 +234,7 @@ def test_without_deliveries_there_is_no_rate(acme: Shop) -> None:
 def test_everything_is_counted_in_its_hour(acme: Shop) -> None:
     for number, hours in enumerate((0, 0, 5)):
         acme.sent(f"PO-{number}", ago=hours * HOUR)
-    counts = [tally.sent for tally in dashboard.traffic(acme.ann, now=db_now()).hours.values()]
+    counts = [count.sent for count in dashboard.traffic(acme.ann, now=db_now()).hours.values()]
     assert counts[-1] == 2
     assert counts[-6] == 1
     assert sum(counts) == 3

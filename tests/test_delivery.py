@@ -156,7 +156,7 @@ def test_an_erp_that_takes_files_at_once(
 
 
 def test_another_worker_claims(org: Org, ann: User, dropzone: Dropzone) -> None:
-    """The other worker makes all of its moves between this one's staging and its election."""
+    """The other worker makes all of its moves between this one's staging and its claim."""
     connection = a_connection(org, dropzone.config)
     (export,) = some_exports(org, ann)
     original = protocol.failpoint
@@ -176,11 +176,11 @@ def test_another_worker_claims(org: Org, ann: User, dropzone: Dropzone) -> None:
 
 
 def test_the_loser_of_a_claim_publishes_nothing(org: Org, ann: User, dropzone: Dropzone) -> None:
-    """The other worker is elected and dies: its file, and no other, may ever become visible."""
+    """The other worker claims and dies: its file, and no other, may ever become visible."""
     connection = a_connection(org, dropzone.config)
     (export,) = some_exports(org, ann)
     moves = iter(["other"])
-    elected: list[str | None] = []
+    claimed: list[str | None] = []
 
     def other_worker(name: str) -> None:
         if name == "staged" and next(moves, None):
@@ -188,11 +188,11 @@ def test_the_loser_of_a_claim_publishes_nothing(org: Org, ann: User, dropzone: D
             dies = mock.patch.object(DropzoneSession, "publish", autospec=True, side_effect=Crash)
             with dies, pytest.raises(Crash):
                 deliver(connection.id)
-            elected.append(reloaded(export).staged_path)
+            claimed.append(reloaded(export).staged_path)
 
     with mock.patch.object(protocol, "failpoint", autospec=True, side_effect=other_worker):
         deliver(connection.id)
-    assert reloaded(export).staged_path == elected[0]
+    assert reloaded(export).staged_path == claimed[0]
     assert kinds(export).count("STAGED") == 1
     make_due()
     deliver(connection.id)

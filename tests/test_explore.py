@@ -50,8 +50,8 @@ def test_it_ends_when_the_time_is_over() -> None:
 
 
 def test_an_unknown_part_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ONLY", "acks,weather")
-    with pytest.raises(SystemExit, match="there is no weather"):
+    monkeypatch.setenv("ONLY", "acks,storage")
+    with pytest.raises(SystemExit, match="there is no storage"):
         explore.main()
 
 

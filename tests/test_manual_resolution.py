@@ -45,7 +45,7 @@ def dropzone(request: pytest.FixtureRequest) -> Iterator[Dropzone]:
 
 
 def a_staged_export(dropzone: Dropzone, org: Org, ann: User) -> ErpExport:
-    """An export whose worker died between election and rename; its folder then went missing."""
+    """An export whose worker died between claim and rename; its folder then went missing."""
     connection = a_connection(org, dropzone.config)
     (export,) = some_exports(org, ann)
     tmp = f"{export.filename}.aaaaaaaa.tmp"

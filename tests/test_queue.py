@@ -1,4 +1,4 @@
-"""The queue is a doorbell: whatever becomes of its tasks, the rows decide what is delivered."""
+"""The queue only wakes workers: the rows decide what is delivered, even if tasks are lost."""
 
 import subprocess
 import sys

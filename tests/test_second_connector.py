@@ -266,7 +266,7 @@ def test_a_crash_in_the_midst_of_publishing_doubles_nothing(
 def test_a_worker_that_wakes_up_late_publishes_nothing_again(
     connection: ErpConnection, org: Org, ann: User, erp: Erp
 ) -> None:
-    """Another worker publishes, and the ERP takes, between this one's election and its copy."""
+    """Another worker publishes, and the ERP takes, between this one's claim and its copy."""
     (export,) = some_exports(org, ann)
     moves = iter(["other"])
 

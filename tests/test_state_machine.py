@@ -613,12 +613,12 @@ class Deliveries(RuleBasedStateMachine):
             assert versions == [export.content], "sent, but not visible"
             assert export.dropzone_path in self.seen
         if versions:
-            assert export.staged_path and export.destination, "visible, but not elected"
+            assert export.staged_path and export.destination, "visible, but not claimed"
             assert f"{export.destination['folder']}/{export.filename}" in self.seen
             is_partial = export.staged_path in self.seen
             assert versions[0] == export.content or is_partial, "visible, but not whole"
         elif export.staged_path:
-            assert export.staged_path not in self.removed, "an elected file was removed"
+            assert export.staged_path not in self.removed, "a claimed file was removed"
 
     def check_orders(self, exports: list[ErpExport]) -> None:
         live = [e for e in exports if e.status in ErpExport.LIVE]
@@ -644,7 +644,7 @@ class Deliveries(RuleBasedStateMachine):
                 pause_code="THE_EXAMPLE_IS_OVER",
                 pause_text="",
                 paused_by=None,
-                # It is served no more: leases would fill the slow lane of later examples.
+                # It is served no more: leases would take the degraded slots of later examples.
                 lease_until=None,
                 updated_at=Now(),
             )

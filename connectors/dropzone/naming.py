@@ -57,14 +57,14 @@ def parse_ack_filename(listed: str) -> AckName | None:
     match = _ACK.fullmatch(listed) if len(listed) <= _LONGEST else None
     if match is None:
         return None
-    verdict, filename = match.groups()
+    outcome, filename = match.groups()
     if filename.endswith(".json.json"):
         filename = filename.removesuffix(".json")
     order_id = None
     if full := _WITH_FULL_ID.fullmatch(filename):
         order_id = UUID(full["id"])
         filename = f"sales_order_{full['short']}{full['rest']}"
-    return AckName(is_error=verdict == "error", export_filename=filename, order_id=order_id)
+    return AckName(is_error=outcome == "error", export_filename=filename, order_id=order_id)
 
 
 def intended_ack_filename(listed: str) -> str | None:

@@ -14,7 +14,7 @@ from exports.delivery import bulkhead
 from exports.models import ErpExport
 from kernel.db import Now, db_now
 
-# The delivery clears the mark, so at most one waits in the queue; after this time it counts as lost.
+# The delivery clears the mark, so at most one waits in the queue; later than this it is lost.
 _LOST_AFTER = timedelta(seconds=60)
 # The same for polls, which may wait behind many others.
 _POLL_LOST_AFTER = timedelta(minutes=10)

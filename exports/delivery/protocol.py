@@ -89,7 +89,7 @@ class _LeasedDelivery:
         self._lease = lease
         self._summary = summary
         self._opened = connection.config_encrypted
-        # What comes later has enqueued a delivery of its own: one by one would cost many times as much.
+        # What comes later has enqueued its own delivery: one by one would cost many times as much.
         self._began = db_now()
         self._batch: list[ErpExport] = []
         self._is_reached = False
