@@ -25,7 +25,7 @@ from connectors.dropzone.session import DropzoneSession
 from connectors.errors import CATALOGUE, Kind
 from connectors.models import ErpConnection
 from exports.acks import poller, unmatched
-from exports.acks.poller import Summary, poll
+from exports.acks.poller import PollSummary, poll
 from exports.models import ErpAck, ErpExport, ErpExportEvent
 from tests.builders import a_connection, a_user, an_org
 from tests.dropzones import Dropzone, dropzone_of, openssh_config
@@ -151,9 +151,9 @@ def test_two_pollers_at_once(
 ) -> None:
     """Without the lease that keeps them apart, and at every step side by side."""
     barrier = threading.Barrier(2, timeout=10)
-    summaries = [Summary(), Summary()]
+    summaries = [PollSummary(), PollSummary()]
 
-    def work(summary: Summary) -> None:
+    def work(summary: PollSummary) -> None:
         try:
             poller._Poll(erp, lambda: True, summary).run()
         finally:

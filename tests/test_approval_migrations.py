@@ -76,7 +76,9 @@ def test_an_order_pushed_without_approval_gets_that_of_its_export_back(
     )
     migrate_back()
     order = exports[0].draft_order
-    assert approval(order) == (ann, ErpExport.objects.get(id=exports[0].id).approved_hash)
+    # Of one column: the table has the names of a former release.
+    sent = ErpExport.objects.values_list("approved_hash", flat=True).get(id=exports[0].id)
+    assert approval(order) == (ann, sent)
     assert order.approved_at
 
 

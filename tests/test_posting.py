@@ -9,13 +9,13 @@ from unittest import mock
 import pytest
 
 from notifications import posting
-from notifications.posting import Answer, denial_reason, post
+from notifications.posting import PostResponse, denial_reason, post
 from tests.servers import WebServer
 from tests.servers.process import HOST, free_port
 from tests.servers.web import new_certificate
 
 
-def send(url: str) -> Answer:
+def send(url: str) -> PostResponse:
     return post(url, b"{}", {"X-Test": "1"})
 
 

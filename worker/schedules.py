@@ -20,6 +20,8 @@ _SCHEDULES = (  # name, task, every so many minutes
     ("mails", "worker.tasks.send_mails", 1),
     ("old notifications", "worker.tasks.prune_notifications", 1),
 )
+# Former releases have left these; their tasks have other names now.
+_FORMER_NAMES = ("deliver sweep", "janitor", "tallies")
 
 
 def create_schedules() -> None:
@@ -29,9 +31,7 @@ def create_schedules() -> None:
         if connection.vendor == "postgresql":
             with connection.cursor() as cursor:
                 cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
-        # Those that an earlier release has left, whose task may have another name by now.
-        known = [name for name, _, _ in _SCHEDULES]
-        Schedule.objects.filter(func__startswith="worker.tasks.").exclude(name__in=known).delete()
+        Schedule.objects.filter(name__in=_FORMER_NAMES).delete()
         for name, func, minutes in _SCHEDULES:
             rows = Schedule.objects.filter(name=name).order_by("id")
             wanted = {
