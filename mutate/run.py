@@ -139,7 +139,7 @@ def _notice(copy: Copy, mutant: Mutant, unchanged: str, limits: dict[str, float]
             control = copy.do({"path": mutant.path, "source": unchanged, **again})
             if control["by"] not in ("", first):
                 raise RuntimeError(f"no test begins, even without a change: {control}")
-            return result
+            return {name: result[name] for name in ("outcome", "by")}
         if copy.do({**job, **again})["outcome"] != "survived":
             return result
         # A busy machine, say: the other tests decide.

@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 import time
+import traceback
 from collections import defaultdict
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
@@ -149,9 +150,7 @@ def _try(job: dict[str, Any]) -> dict[str, Any]:
     if code == pytest.ExitCode.TESTS_FAILED and by:
         return {"outcome": "killed", "by": by}
     # A module that raises when it is imported stops everything: killed, but by no test.
-    if "Error" in _log():
-        return {"outcome": "killed", "by": by or "the import"}
-    return {"error": _log()}
+    return {"outcome": "killed", "by": by or "the import", "log": _log()}
 
 
 def _record(job: dict[str, Any]) -> dict[str, Any]:
@@ -211,6 +210,8 @@ def _fork(run: Callable[[], int]) -> int:
             os.dup2(log, 2)
             signal.setitimer(signal.ITIMER_REAL, _START_SECONDS)
             code = run()
+        except BaseException:  # noqa: BLE001  # it would end in the exit below
+            traceback.print_exc()
         finally:
             sys.stdout.flush()
             sys.stderr.flush()
