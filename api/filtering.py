@@ -14,6 +14,7 @@ from rest_framework.filters import BaseFilterBackend
 from rest_framework.request import Request
 
 from api.pagination import NOT_A_DATETIME, SINCE, parse_iso_datetime
+from api.serializers import NOT_BLANK
 from kernel.problems import WrongParameter
 
 M = TypeVar("M", bound=Model)
@@ -91,7 +92,7 @@ def _value(declared: filters.Filter) -> dict[str, Any]:
             return {"type": "string", "format": "uuid"}
         case MomentFilter():
             return {"type": "string", "format": "date-time"}
-    return {"type": "string", "pattern": r"\S"}
+    return {"type": "string", "pattern": NOT_BLANK}
 
 
 def _one_of(declared: filters.ChoiceFilter | filters.MultipleChoiceFilter) -> dict[str, Any]:

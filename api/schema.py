@@ -18,7 +18,7 @@ from drf_spectacular.utils import Direction, OpenApiParameter
 from rest_framework.serializers import DecimalField
 
 from api.errors import refusal_status
-from api.serializers import StrictSerializer, Text
+from api.serializers import NOT_BLANK, TEXT, StrictSerializer, Text
 from kernel.problems import CONTENT_TYPE
 
 Schema = dict[str, Any]
@@ -191,12 +191,10 @@ class TextExtension(OpenApiSerializerFieldExtension):
 
     def map_serializer_field(self, auto_schema: AutoSchema, direction: Direction) -> Schema:
         schema: Schema = auto_schema._map_serializer_field(self.target, direction, True)
-        if self.target.allow_blank or self.target.read_only:
-            return append_meta(schema, {"nullable": True})
+        may_be_blank = self.target.allow_blank or self.target.read_only
         if direction == "request" and not _has_pattern(self.target):
-            # Blanks at both ends are cut off, and something must remain.
-            schema["pattern"] = r"\S"
-        return schema
+            schema["pattern"] = TEXT if may_be_blank else NOT_BLANK
+        return append_meta(schema, {"nullable": True}) if may_be_blank else schema
 
 
 class DecimalExtension(OpenApiSerializerFieldExtension):

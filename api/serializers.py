@@ -1,7 +1,7 @@
 """Strict serializer fields: unknown fields are errors, and an absent text is null for clients."""
 
 from collections.abc import Mapping
-from typing import Any, TypeVar, cast
+from typing import Any, Final, TypeVar, cast
 
 from django.db import models
 from drf_spectacular.utils import extend_schema_field
@@ -12,6 +12,12 @@ from kernel.limits import MAX_ERRORS
 
 T = TypeVar("T")
 M = TypeVar("M", bound=models.Model)
+
+
+# The database holds no null characters.
+TEXT: Final = r"^[^\x00]*$"
+# White space at both ends is cut off, and something must remain.
+NOT_BLANK: Final = r"^[^\x00]*[^\x00\s][^\x00]*$"
 
 
 class Text(serializers.CharField):

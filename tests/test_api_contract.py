@@ -4,6 +4,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
+from jsonschema import Draft202012Validator
 from rest_framework.test import APIClient
 
 from tests.api import (
@@ -19,6 +21,7 @@ from tests.api import (
     wrong_parameters,
 )
 from tests.builders import an_org
+from tests.processes import ROOT
 
 pytestmark = pytest.mark.django_db
 
@@ -39,6 +42,28 @@ def owner() -> APIClient:
 )
 def test_a_number_is_no_text(owner: APIClient, changes: dict[str, Any], pointer: str) -> None:
     assert error_at(post(owner, ORDERS, ORDER | changes)) == {pointer: "Not a valid string."}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"notes": "a\0b"},
+        {"customer": {"name": "a\0b"}},
+        {"lines": [LINE | {"internal_sku": "a\0"}]},
+    ],
+)
+def test_no_text_has_a_null_character_and_the_description_says_so(
+    owner: APIClient, changes: dict[str, Any]
+) -> None:
+    assert [*error_at(post(owner, ORDERS, ORDER | changes)).values()] == [
+        "Null characters are not allowed."
+    ]
+    schemas = yaml.safe_load((ROOT / "openapi.yaml").read_text())["components"]["schemas"]
+    described = Draft202012Validator(
+        {"$ref": "#/components/schemas/DraftOrderRequest", "components": {"schemas": schemas}}
+    )
+    assert described.is_valid(ORDER)
+    assert not described.is_valid(ORDER | changes)
 
 
 @pytest.mark.parametrize("blank", ["", "%20"])
