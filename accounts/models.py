@@ -9,7 +9,8 @@ from django.core.validators import MinValueValidator
 from django.db import models
 from django.db.models import Q
 
-from kernel.db import Now, RandomUUID
+from kernel.db import Now
+from kernel.models import UuidModel
 
 SHORTEST_RETENTION = 30
 
@@ -36,12 +37,9 @@ def _retention(what: str) -> "models.PositiveIntegerField[int | None, int | None
     )
 
 
-class Org(models.Model):
+class Org(UuidModel):
     """A company whose orders are exported. Nothing crosses from one org to another."""
 
-    id = models.UUIDField(
-        primary_key=True, default=uuid.uuid4, db_default=RandomUUID(), editable=False
-    )
     name = models.CharField(max_length=200)
     slug = models.SlugField(
         max_length=63, unique=True, help_text="Stands in every exported document as org_slug."

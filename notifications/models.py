@@ -10,7 +10,8 @@ from django.db.models import Q
 from accounts.models import Org, User
 from connectors.fields import EncryptedConfigField
 from connectors.secrets import Secret
-from kernel.db import Now, RandomUUID, db_now
+from kernel.db import Now, db_now
+from kernel.models import UuidModel
 
 
 class EventType(models.TextChoices):
@@ -28,16 +29,13 @@ class EventType(models.TextChoices):
     WEBHOOK_DISABLED = "webhook.disabled", "webhook disabled"
 
 
-class Webhook(models.Model):
+class Webhook(UuidModel):
     """Where an org wants to be told by HTTP, and how that is going."""
 
     CHOOSABLE = tuple(t for t in EventType if not t.value.startswith("webhook."))
     # A receiver has so long to learn a new secret: until then the former one signs as well.
     FORMER_SECRET_SIGNS_FOR = timedelta(hours=24)
 
-    id = models.UUIDField(
-        primary_key=True, default=uuid.uuid4, db_default=RandomUUID(), editable=False
-    )
     org = models.OneToOneField(Org, on_delete=models.PROTECT, related_name="webhook")
     url = models.CharField("URL", max_length=1000)
     event_types = models.JSONField("events", default=list)

@@ -1,6 +1,5 @@
 """Draft orders, their lines, customers and source documents."""
 
-import uuid
 from typing import TypeAlias
 
 from django.core.validators import MinValueValidator, RegexValidator
@@ -9,7 +8,8 @@ from django.db.models import Q
 from django.utils.functional import cached_property
 
 from accounts.models import Org, User
-from kernel.db import Now, RandomUUID
+from kernel.db import Now
+from kernel.models import UuidModel
 
 currency_code = RegexValidator(
     r"^[A-Z]{3}\Z", "Enter an ISO 4217 code of three capitals, like EUR."
@@ -17,10 +17,7 @@ currency_code = RegexValidator(
 sha256_hex = RegexValidator(r"^[0-9a-f]{64}\Z", "Enter 64 lower-case hexadecimal digits.")
 
 
-class Customer(models.Model):
-    id = models.UUIDField(
-        primary_key=True, default=uuid.uuid4, db_default=RandomUUID(), editable=False
-    )
+class Customer(UuidModel):
     org = models.ForeignKey(Org, on_delete=models.PROTECT, related_name="customers")
     erp_customer_number = models.CharField(
         "ERP customer number",
@@ -46,12 +43,9 @@ class Customer(models.Model):
         return f"{self.name} ({self.erp_customer_number or 'no ERP number'})"
 
 
-class SourceDocument(models.Model):
+class SourceDocument(UuidModel):
     """The file an order was read from: its name and fingerprint, not its content."""
 
-    id = models.UUIDField(
-        primary_key=True, default=uuid.uuid4, db_default=RandomUUID(), editable=False
-    )
     org = models.ForeignKey(Org, on_delete=models.PROTECT, related_name="source_documents")
     file_name = models.CharField(max_length=255)
     sha256 = models.CharField("SHA-256", max_length=64, validators=[sha256_hex])
@@ -89,15 +83,12 @@ _OPEN = (
 )
 
 
-class DraftOrder(models.Model):
+class DraftOrder(UuidModel):
     Status: TypeAlias = _Status
 
     OPEN = _OPEN
     EDITABLE = (Status.NEEDS_REVIEW, Status.READY, Status.APPROVED, Status.ERROR)
 
-    id = models.UUIDField(
-        primary_key=True, default=uuid.uuid4, db_default=RandomUUID(), editable=False
-    )
     org = models.ForeignKey(Org, on_delete=models.PROTECT, related_name="draft_orders")
     customer = models.ForeignKey(
         Customer,

@@ -1,6 +1,5 @@
 """What people set of a connection, and the configuration that its connector takes."""
 
-import uuid
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -11,15 +10,12 @@ from connectors import registry
 from connectors.errors import ConnectorError
 from connectors.fields import EncryptedConfigField
 from connectors.port import ConfigError, ERPConnectorPort
-from kernel.db import RandomUUID
+from kernel.models import UuidModel
 
 
-class ConnectionConfiguration(models.Model):
+class ConnectionConfiguration(UuidModel):
     """The columns that only connectors.configuring writes; connectors.rotation encrypts anew."""
 
-    id = models.UUIDField(
-        primary_key=True, default=uuid.uuid4, db_default=RandomUUID(), editable=False
-    )
     org = models.ForeignKey(
         Org, on_delete=models.PROTECT, related_name="erp_connections", db_index=False
     )

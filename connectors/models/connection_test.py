@@ -1,24 +1,20 @@
 """A test of a connection, from the request of a person to its result."""
 
-import uuid
-
 from django.db import models
 from django.db.models import Q
 
 from accounts.models import User
 from connectors.models.connection import ErpConnection
-from kernel.db import Now, RandomUUID
+from kernel.db import Now
+from kernel.models import UuidModel
 
 
-class ConnectionTest(models.Model):
+class ConnectionTest(UuidModel):
     """A connection test that a person has asked for, and how far a worker has come with it.
 
     `steps` are those of a ConnectionReport, as JSON.
     """
 
-    id = models.UUIDField(
-        primary_key=True, default=uuid.uuid4, db_default=RandomUUID(), editable=False
-    )
     connection = models.ForeignKey(ErpConnection, on_delete=models.PROTECT, related_name="tests")
     requested_by = models.ForeignKey(User, on_delete=models.PROTECT, related_name="+")
     requested_at = models.DateTimeField(db_default=Now())

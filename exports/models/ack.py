@@ -1,7 +1,5 @@
 """The table of acks: files in which ERPs answer, and what was made of them."""
 
-import uuid
-
 from django.db import models
 from django.db.models import Q
 
@@ -9,10 +7,11 @@ from accounts.models import Org, User
 from connectors.models import ErpConnection
 from connectors.port import Ack
 from exports.models.export import ErpExport
-from kernel.db import Now, RandomUUID
+from kernel.db import Now
+from kernel.models import UuidModel
 
 
-class ErpAck(models.Model):
+class ErpAck(UuidModel):
     """A file in an ack folder that claims to answer an export, and what was made of it."""
 
     class Classification(models.TextChoices):
@@ -25,9 +24,6 @@ class ErpAck(models.Model):
         MALFORMED = "MALFORMED", "malformed"
         DISMISSED = "DISMISSED", "dismissed"
 
-    id = models.UUIDField(
-        primary_key=True, default=uuid.uuid4, db_default=RandomUUID(), editable=False
-    )
     org = models.ForeignKey(Org, on_delete=models.PROTECT, related_name="erp_acks", db_index=False)
     erp_connection = models.ForeignKey(
         ErpConnection, on_delete=models.PROTECT, related_name="acks", db_index=False

@@ -1,17 +1,16 @@
 """The tables of batches: one decision about many orders, and the result of each order."""
 
-import uuid
-
 from django.db import models
 from django.db.models import Q
 
 from accounts.models import Org, User
 from exports.models.export import ErpExport
-from kernel.db import Now, RandomUUID
+from kernel.db import Now
+from kernel.models import UuidModel
 from orders.models import DraftOrder
 
 
-class Batch(models.Model):
+class Batch(UuidModel):
     """A decision about many orders, which a worker carries out."""
 
     class Action(models.TextChoices):
@@ -28,9 +27,6 @@ class Batch(models.Model):
         FINISHED = "finished", "finished"
         CANCELLED = "cancelled", "cancelled"
 
-    id = models.UUIDField(
-        primary_key=True, default=uuid.uuid4, db_default=RandomUUID(), editable=False
-    )
     org = models.ForeignKey(Org, on_delete=models.PROTECT, related_name="batches", db_index=False)
     action = models.CharField(max_length=20, choices=Action)
     requested_by = models.ForeignKey(User, on_delete=models.PROTECT, related_name="+")

@@ -1,6 +1,5 @@
 """The table of exports: one push of one order, its file and its state."""
 
-import uuid
 from typing import TypeAlias
 
 from django.db import models
@@ -9,7 +8,8 @@ from django.db.models import Case, F, Q, When
 from accounts.models import Org, User
 from connectors.models import ErpConnection
 from connectors.port import Destination
-from kernel.db import Now, RandomUUID
+from kernel.db import Now
+from kernel.models import UuidModel
 from orders.models import DraftOrder
 
 
@@ -20,7 +20,7 @@ class _Status(models.TextChoices):
     FAILED = "FAILED", "failed"
 
 
-class ErpExport(models.Model):
+class ErpExport(UuidModel):
     """One push of one order: a file name and bytes that never change, and how far they came."""
 
     Status: TypeAlias = _Status
@@ -37,9 +37,6 @@ class ErpExport(models.Model):
     NEEDS_DECISION = Q(status=Status.PENDING, next_attempt_at=None)
     OVERDUE = Q(status=Status.SENT, ack_due_at__lt=F("erp_connection__last_poll_at"))
 
-    id = models.UUIDField(
-        primary_key=True, default=uuid.uuid4, db_default=RandomUUID(), editable=False
-    )
     org = models.ForeignKey(
         Org, on_delete=models.PROTECT, related_name="erp_exports", db_index=False
     )
