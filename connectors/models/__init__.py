@@ -5,12 +5,3 @@ from connectors.models.connection import ErpConnection
 from connectors.models.connection_test import ConnectionTest
 from connectors.models.instance import DeliveryInstance
 from connectors.models.state import BY_PERSON, NEVER_TESTED
-
-__all__ = [
-    "BY_PERSON",
-    "CONFIGURATION",
-    "NEVER_TESTED",
-    "ConnectionTest",
-    "DeliveryInstance",
-    "ErpConnection",
-]

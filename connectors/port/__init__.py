@@ -1,18 +1,8 @@
 """The port of connectors: the names that the ledger and the connectors share."""
 
-from connectors.port.configuration import (
-    MODE,
-    ConfigError,
-    ConfigField,
-)
-from connectors.port.connector import (
-    ERPConnectorPort,
-    ObjectStorage,
-    export_storage_key,
-)
-from connectors.port.session import (
-    Session,
-)
+from connectors.port.configuration import MODE, ConfigError, ConfigField
+from connectors.port.connector import ERPConnectorPort, ObjectStorage, export_storage_key
+from connectors.port.session import Session
 from connectors.port.values import (
     Ack,
     AckFile,
@@ -36,34 +26,3 @@ from connectors.port.values import (
     SourceDocumentSnapshot,
     media_type,
 )
-
-__all__ = [
-    "MODE",
-    "Ack",
-    "AckFile",
-    "AckMove",
-    "AckName",
-    "ConfigError",
-    "ConfigField",
-    "ConnectionReport",
-    "ConnectorMetadata",
-    "CustomerSnapshot",
-    "Delivery",
-    "Destination",
-    "Document",
-    "ERPConnectorPort",
-    "Evidence",
-    "ExportResult",
-    "Folder",
-    "HostKey",
-    "LineSnapshot",
-    "MalformedAck",
-    "ObjectStorage",
-    "OrderSnapshot",
-    "OrgSnapshot",
-    "ReportStep",
-    "Session",
-    "SourceDocumentSnapshot",
-    "export_storage_key",
-    "media_type",
-]

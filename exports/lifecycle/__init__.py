@@ -13,21 +13,3 @@ from exports.lifecycle.transitions import (
     eligible_for,
     legal_steps,
 )
-
-__all__ = [
-    "STAGED",
-    "TO_CLEAN_UP",
-    "TRANSITIONS",
-    "UNSTAGED",
-    "Columns",
-    "Event",
-    "Transition",
-    "allows",
-    "apply",
-    "create",
-    "eligible_for",
-    "ids_of",
-    "legal_steps",
-    "lock_exports",
-    "note",
-]

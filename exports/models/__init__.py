@@ -6,14 +6,3 @@ from exports.models.counter import Counter, CounterProgress
 from exports.models.event import ErpExportEvent
 from exports.models.export import ErpExport
 from exports.models.worker import Worker
-
-__all__ = [
-    "Batch",
-    "BatchItem",
-    "Counter",
-    "CounterProgress",
-    "ErpAck",
-    "ErpExport",
-    "ErpExportEvent",
-    "Worker",
-]
