@@ -180,7 +180,7 @@ def test_everything_is_restarted_in_turn(service: Service, s3: S3Server, bucket:
             until(lambda before=before: len(client.pushed) > before + 5)
     service.settled(client)
     assert set(client.statuses) <= {200, 201, 202, 409}
-    async_task("worker.tasks.archive_pending")
+    async_task("exports.delivery.archive.archive_pending")
     until(lambda: not ErpExport.objects.filter(archived_at=None).exists())
     stored = s3.client().list_objects_v2(Bucket=bucket)["Contents"]
     assert len(stored) == len(client.pushed)
@@ -204,7 +204,7 @@ def test_the_archive_and_then_the_database_are_down(service: Service, s3: S3Serv
     later.pushed += client.pushed
     service.settled(later)
     assert {503} < set(later.statuses) <= {200, 201, 202, 409, 503}
-    async_task("worker.tasks.archive_pending")
+    async_task("exports.delivery.archive.archive_pending")
     until(lambda: not ErpExport.objects.filter(archived_at=None).exists())
 
 

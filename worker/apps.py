@@ -9,7 +9,6 @@ from django.db.models.signals import post_migrate
 
 class WorkerConfig(AppConfig):
     name = "worker"
-    verbose_name = "Worker"
 
     def ready(self) -> None:
         # Django sends the signal for apps with models: the schedules are rows of django-q2's.

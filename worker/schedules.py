@@ -8,17 +8,17 @@ from django_q.models import Schedule
 
 _LOCK = 4711_0815  # any number that is only used here
 _SCHEDULES = (  # name, task, every so many minutes
-    ("deliveries", "worker.tasks.wake_due_connections", 1),
-    ("ack polls", "worker.tasks.wake_due_polls", 1),
-    ("archive", "worker.tasks.archive_pending", 1),
+    ("deliveries", "exports.delivery.dispatch.wake_due_connections", 1),
+    ("ack polls", "exports.delivery.dispatch.wake_due_polls", 1),
+    ("archive", "exports.delivery.archive.archive_pending", 1),
     ("cleanup", "worker.tasks.tidy", 1),
-    ("counters", "worker.tasks.count_events", 1),
-    ("batches", "worker.tasks.wake_waiting_batches", 1),
+    ("counters", "exports.reporting.counters.count_events", 1),
+    ("batches", "exports.pushing.batch_runs.wake_waiting", 1),
     ("connection tests", "worker.tasks.retest_connections", 1),
     ("retention", "worker.tasks.prune", 60),
-    ("webhooks", "worker.tasks.send_webhooks", 1),
-    ("mails", "worker.tasks.send_mails", 1),
-    ("old notifications", "worker.tasks.prune_notifications", 1),
+    ("webhooks", "notifications.sending.send_due", 1),
+    ("mails", "notifications.mail.send_due", 1),
+    ("old notifications", "notifications.webhooks.prune", 1),
 )
 # Former releases have left these; their tasks have other names now.
 _FORMER_NAMES = ("deliver sweep", "janitor", "tallies")

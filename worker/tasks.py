@@ -1,4 +1,4 @@
-"""The tasks of the queue: ids in, nothing out. The rows decide what there is to do."""
+"""The tasks of the queue that do more than one thing or take an id. The rows decide what to do."""
 
 from uuid import UUID
 
@@ -6,10 +6,8 @@ from accounts import idempotency, throttling
 from connectors import circuit_breaker, ownership
 from exports import connection_tests, retention
 from exports.acks import poller
-from exports.delivery import archive, cleanup, dispatch, protocol
+from exports.delivery import cleanup, dispatch, protocol
 from exports.pushing import batch_runs
-from exports.reporting import counters
-from notifications import mail, sending, webhooks
 from worker import housekeeping
 
 
@@ -18,32 +16,12 @@ def deliver(connection_id: str) -> None:
     dispatch.wake_due_connections(UUID(connection_id))
 
 
-def wake_due_connections() -> None:
-    dispatch.wake_due_connections()
-
-
 def poll_acks(connection_id: str) -> None:
     poller.poll(UUID(connection_id))
 
 
-def wake_due_polls() -> None:
-    dispatch.wake_due_polls()
-
-
-def archive_pending() -> None:
-    archive.archive_pending()
-
-
-def count_events() -> None:
-    counters.count_events()
-
-
 def run_batch(batch_id: str) -> None:
     batch_runs.run(UUID(batch_id))
-    batch_runs.wake_waiting()
-
-
-def wake_waiting_batches() -> None:
     batch_runs.wake_waiting()
 
 
@@ -68,15 +46,3 @@ def tidy() -> None:
 def prune() -> None:
     if not ownership.denial_reason():
         retention.prune()
-
-
-def send_webhooks() -> None:
-    sending.send_due()
-
-
-def send_mails() -> None:
-    mail.send_due()
-
-
-def prune_notifications() -> None:
-    webhooks.prune()
