@@ -6,9 +6,10 @@ from typing import Any, Final, TypeVar
 
 from django import forms
 from django.core.exceptions import ValidationError
-from django.db.models import F, Model, QuerySet
+from django.db.models import F, Model, Q, QuerySet
 from django.http import QueryDict
 from django_filters import rest_framework as filters
+from django_filters.constants import EMPTY_VALUES
 from django_filters.filterset import BaseFilterSet
 from rest_framework.filters import BaseFilterBackend
 from rest_framework.request import Request
@@ -111,6 +112,19 @@ class BooleanFilter(filters.TypedChoiceFilter):
     def __init__(self, **kwargs: Any) -> None:
         words = {"true": True, "false": False}
         super().__init__(choices=[(word, word) for word in words], coerce=words.get, **kwargs)
+
+
+class ConditionFilter(BooleanFilter):
+    """The rows that meet a condition, or those that do not."""
+
+    def __init__(self, condition: Q) -> None:
+        super().__init__()
+        self._condition = condition
+
+    def filter(self, queryset: QuerySet[Any], value: bool | str) -> QuerySet[Any]:
+        if value in EMPTY_VALUES:
+            return queryset
+        return queryset.filter(self._condition) if value else queryset.exclude(self._condition)
 
 
 class MomentField(forms.Field):

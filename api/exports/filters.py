@@ -1,9 +1,8 @@
 """The filters of the list of exports."""
 
-from django.db.models import QuerySet
 from django_filters import rest_framework as filters
 
-from api.filtering import BooleanFilter, CreatedAndUpdatedFilterSet, MultipleChoiceFilter
+from api.filtering import ConditionFilter, CreatedAndUpdatedFilterSet, MultipleChoiceFilter
 from exports.models import ErpExport
 
 
@@ -20,11 +19,4 @@ class ErpExportFilterSet(CreatedAndUpdatedFilterSet):
     erp_connection = filters.UUIDFilter("erp_connection_id")
     filename = filters.CharFilter()
     erp_order_id = filters.CharFilter()
-    overdue = BooleanFilter(method="filter_overdue")
-
-    def filter_overdue(
-        self, queryset: QuerySet[ErpExport], name: str, is_overdue: bool
-    ) -> QuerySet[ErpExport]:
-        if is_overdue:
-            return queryset.filter(ErpExport.OVERDUE)
-        return queryset.exclude(ErpExport.OVERDUE)
+    overdue = ConditionFilter(ErpExport.OVERDUE)
