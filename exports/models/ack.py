@@ -1,5 +1,8 @@
 """The table of acks: files in which ERPs answer, and what was made of them."""
 
+from dataclasses import fields
+from typing import Final
+
 from django.db import models
 from django.db.models import Q
 
@@ -9,6 +12,11 @@ from connectors.port import Ack
 from exports.models.export import ErpExport
 from kernel.db import Now
 from kernel.models import UuidModel
+
+_TO_REVIEW: Final = ["CONFLICT", "LATE", "UNMATCHED", "MALFORMED"]
+_OF_FILE: Final = ("export", "sha256", "size", "modified_at", "raw", "seen_at")
+# The columns of what a file says are named like the members of an Ack.
+_OF_ACK: Final = tuple(field.name for field in fields(Ack))
 
 
 class ErpAck(UuidModel):
@@ -52,23 +60,10 @@ class ErpAck(UuidModel):
     raw_pruned_at = models.DateTimeField(null=True)
 
     # What may change when a waiting file is looked at again.
-    LOOKED_AT_AGAIN = (
-        "export",
-        "sha256",
-        "size",
-        "modified_at",
-        "raw",
-        "seen_at",
-        "is_accepted",
-        "erp_order_id",
-        "error_code",
-        "message",
-        "processed_at",
-        "classification",
-        "reason",
-    )
+    LOOKED_AT_AGAIN = (*_OF_ACK, *_OF_FILE, "classification", "reason")
     # A person has to look at these, until one has decided.
-    OPEN = Q(classification__in=["CONFLICT", "LATE", "UNMATCHED", "MALFORMED"], decided_at=None)
+    TO_REVIEW = _TO_REVIEW
+    OPEN = Q(classification__in=_TO_REVIEW, decided_at=None)
 
     class Meta:
         db_table = "erp_ack"
@@ -78,10 +73,7 @@ class ErpAck(UuidModel):
         indexes = [
             models.Index(
                 fields=["org", "-seen_at"],
-                condition=Q(
-                    classification__in=["CONFLICT", "LATE", "UNMATCHED", "MALFORMED"],
-                    decided_at=None,
-                ),
+                condition=Q(classification__in=_TO_REVIEW, decided_at=None),
                 name="idx_erp_ack_open",
             ),
             models.Index(fields=["-seen_at", "-id"], name="idx_erp_ack_seen"),
@@ -117,15 +109,9 @@ class ErpAck(UuidModel):
         """What the file says; None if it was not understood."""
         if self.is_accepted is None:
             return None
-        return Ack(
-            is_accepted=self.is_accepted,
-            erp_order_id=self.erp_order_id,
-            error_code=self.error_code,
-            message=self.message,
-            processed_at=self.processed_at,
-        )
+        return Ack(**{name: getattr(self, name) for name in _OF_ACK})
 
     def fill(self, content: Ack | None) -> None:
         """Take over what the file says; None: it was not understood."""
-        for name in ("is_accepted", "erp_order_id", "error_code", "message", "processed_at"):
+        for name in _OF_ACK:
             setattr(self, name, getattr(content, name, None))

@@ -31,19 +31,8 @@ Status = ErpExport.Status
 # How connections and webhooks are named: the id, which stays, and the org's name, for people.
 _CONNECTION: Final = ("connection", "org")
 _WEBHOOK: Final = ("webhook", "org")
-_OPEN_CLASSIFICATIONS: Final = (
-    ErpAck.Classification.CONFLICT,
-    ErpAck.Classification.LATE,
-    ErpAck.Classification.UNMATCHED,
-    ErpAck.Classification.MALFORMED,
-)
-_OUTCOMES: Final = (
-    Counter.Outcome.CREATED,
-    Counter.Outcome.SENT,
-    Counter.Outcome.ACKED,
-    Counter.Outcome.FAILED,
-    Counter.Outcome.CANCELLED,
-)
+_BACKLOG: Final = {"count": Count("*"), "oldest": Min("created_at")}
+_OUTCOMES: Final = [o for o in Counter.Outcome if o is not Counter.Outcome.ATTEMPT_FAILED]
 
 Names = Mapping[UUID, tuple[str, str]]
 Samples = Iterable[tuple[tuple[str, ...], float]]
@@ -105,7 +94,7 @@ def _waiting(names: Names, now: datetime) -> Iterator[Metric]:
         [
             ((*labels, classification), acks.get((key, classification), 0))
             for key, labels in names.items()
-            for classification in _OPEN_CLASSIFICATIONS
+            for classification in ErpAck.TO_REVIEW
         ],
     )
 
@@ -169,25 +158,19 @@ def _history(names: Names) -> Iterator[Metric]:
         for outcome in _OUTCOMES:
             count = sum(counter.count for counter in counters[key, outcome])
             outcomes.add_metric((*labels, outcome), count)
-        for family, outcome in (
-            (failures, Counter.Outcome.FAILED),
-            (attempts, Counter.Outcome.ATTEMPT_FAILED),
-        ):
-            for counter in counters[key, outcome]:
-                family.add_metric((*labels, counter.label), counter.count)
-        for histogram, outcome in (
-            (sending, Counter.Outcome.SENT),
-            (answering, Counter.Outcome.ACKED),
-        ):
-            histogram.add_metric(labels, *_distribution(counters[key, outcome]))
+        for counter in counters[key, Counter.Outcome.FAILED]:
+            failures.add_metric((*labels, counter.label), counter.count)
+        for counter in counters[key, Counter.Outcome.ATTEMPT_FAILED]:
+            attempts.add_metric((*labels, counter.label), counter.count)
+        sending.add_metric(labels, *_distribution(counters[key, Counter.Outcome.SENT]))
+        answering.add_metric(labels, *_distribution(counters[key, Counter.Outcome.ACKED]))
     yield from (outcomes, failures, attempts, sending, answering)
     counted = CounterProgress.objects.aggregate(Max("position", default=0))["position__max"]
     latest = ErpExportEvent.objects.aggregate(Max("id", default=0))["id__max"]
-    yield _gauge(
+    yield GaugeMetricFamily(
         "orderflow_events_uncounted",
         "Events that the counters and histograms do not show yet, at most.",
-        (),
-        [((), max(0, latest - counted))],
+        value=max(0, latest - counted),
     )
 
 
@@ -206,9 +189,7 @@ def _notifications(now: datetime) -> Iterator[Metric]:
     webhooks = Webhook.objects.filter(in_use).select_related("org").order_by("id")
     named = [((str(w.id), w.org.name), w) for w in webhooks.defer("config_encrypted")]
     rows = Notification.objects.filter(webhook_due_at__isnull=False).order_by().values_list("org")
-    backlog = {
-        org: rest for org, *rest in rows.annotate(count=Count("*"), oldest=Min("created_at"))
-    }
+    backlog = {org: rest for org, *rest in rows.annotate(**_BACKLOG)}
     yield _gauge(
         "orderflow_webhook_disabled",
         "Whether a webhook was disabled because its receiver failed for days or is gone.",
@@ -234,38 +215,30 @@ def _notifications(now: datetime) -> Iterator[Metric]:
         _WEBHOOK,
         [(labels, _age(oldest, now)) for labels, (_, oldest) in waiting],
     )
-    unmailed = Notification.objects.filter(mail_due_at__isnull=False).aggregate(
-        count=Count("*"), oldest=Min("created_at")
+    unmailed = Notification.objects.filter(mail_due_at__isnull=False).aggregate(**_BACKLOG)
+    yield GaugeMetricFamily(
+        "orderflow_mail_backlog", "Notifications that wait to be mailed.", value=unmailed["count"]
     )
-    yield _gauge(
-        "orderflow_mail_backlog",
-        "Notifications that wait to be mailed.",
-        (),
-        [((), unmailed["count"])],
-    )
-    yield _gauge(
+    yield GaugeMetricFamily(
         "orderflow_mail_oldest_age_seconds",
         "How old the oldest notification is that waits to be mailed; 0 if none waits.",
-        (),
-        [((), _age(unmailed["oldest"], now))],
+        value=_age(unmailed["oldest"], now),
     )
 
 
 def _machinery(now: datetime) -> Iterator[Metric]:
-    yield _gauge(
+    yield GaugeMetricFamily(
         "orderflow_delivery_barred",
         "Whether nothing is delivered because the database is another installation's or a copy.",
-        (),
-        [((), bool(ownership.denial_reason()))],
+        value=bool(ownership.denial_reason()),
     )
-    yield _gauge(
+    yield GaugeMetricFamily(
         "orderflow_queue_tasks",
         "Tasks that wait for a worker or are being done.",
-        (),
-        [((), OrmQ.objects.count())],
+        value=OrmQ.objects.count(),
     )
     alive = heartbeat.alive()
-    yield _gauge("orderflow_workers", "Workers that are alive.", (), [((), alive.count())])
+    yield GaugeMetricFamily("orderflow_workers", "Workers that are alive.", value=alive.count())
     yield _gauge(
         "orderflow_worker_heartbeat_age_seconds",
         "Since a worker last said that it is alive; for a day after it has died.",
@@ -277,20 +250,16 @@ def _machinery(now: datetime) -> Iterator[Metric]:
             .annotate(Max("beat_at"))
         ],
     )
-    unarchived = ErpExport.objects.filter(archived_at=None).aggregate(
-        count=Count("*"), oldest=Min("created_at")
-    )
-    yield _gauge(
+    unarchived = ErpExport.objects.filter(archived_at=None).aggregate(**_BACKLOG)
+    yield GaugeMetricFamily(
         "orderflow_archive_backlog",
         "Exports that are not in the archive yet.",
-        (),
-        [((), unarchived["count"])],
+        value=unarchived["count"],
     )
-    yield _gauge(
+    yield GaugeMetricFamily(
         "orderflow_archive_oldest_age_seconds",
         "How old the oldest export is that is not in the archive yet; 0 if there is none.",
-        (),
-        [((), _age(unarchived["oldest"], now))],
+        value=_age(unarchived["oldest"], now),
     )
 
 
