@@ -30,7 +30,7 @@ _AT_ONCE = 10_000
 _TOLD_OF_EACH = 20
 
 # What to do where the error itself does not say it, and the page to do it on.
-_ADVICE = {
+ADVICE = {
     EventType.EXPORT_FAILED: "Look at the export, put right what it says and push it again.",
     EventType.EXPORT_OVERDUE: "Ask the operators of the ERP whether they have the file. "
     "Nothing is sent again by itself.",
@@ -39,13 +39,12 @@ _ADVICE = {
     EventType.CONNECTION_RECOVERED: "Nothing to do: what was waiting is being delivered.",
     EventType.WEBHOOK_DISABLED: "Have the receiver repaired, then make the webhook active again.",
 }
+# By the first word of the type of an event: the page about it, and the id in its data.
 _PAGES = {
-    EventType.EXPORT_FAILED: ("exports_erpexport", "export_id"),
-    EventType.EXPORT_OVERDUE: ("exports_erpexport", "export_id"),
-    EventType.ACK_CONFLICT: ("exports_erpack", "ack_id"),
-    EventType.CONNECTION_PAUSED: ("connectors_erpconnection", "connection_id"),
-    EventType.CONNECTION_RECOVERED: ("connectors_erpconnection", "connection_id"),
-    EventType.WEBHOOK_DISABLED: ("notifications_webhook", "webhook_id"),
+    "export": ("exports_erpexport", "export_id"),
+    "ack": ("exports_erpack", "ack_id"),
+    "connection": ("connectors_erpconnection", "connection_id"),
+    "webhook": ("notifications_webhook", "webhook_id"),
 }
 
 
@@ -102,11 +101,11 @@ def _compose(org: Org, notifications: Sequence[Notification], to: list[str]) -> 
     sections = [
         {
             "title": f"{t.label} ({len(by_type[t])})",
-            "advice": _ADVICE[t],
+            "advice": ADVICE[t],
             "entries": [_entry(one) for one in by_type[t][:_TOLD_OF_EACH]],
             "more": len(by_type[t]) - _TOLD_OF_EACH,
         }
-        for t in _ADVICE
+        for t in ADVICE
         if by_type[t]
     ]
     subject = ", ".join(str(section["title"]) for section in sections)
@@ -121,7 +120,7 @@ def _entry(notification: Notification) -> dict[str, Any]:
     data = notification.data
     error = data.get("error") or {}
     is_over = notification.event_type == EventType.CONNECTION_RECOVERED
-    page, key = _PAGES[EventType(notification.event_type)]
+    page, key = _PAGES[notification.event_type.partition(".")[0]]
     about = data.get("order_number") or data.get("connector_type") or data.get("url")
     return {
         "at": notification.created_at,

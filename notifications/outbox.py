@@ -9,20 +9,8 @@ from django.conf import settings
 from django.db import transaction
 
 from kernel.db import db_now
-from notifications.mail import recipients
+from notifications.mail import ADVICE, recipients
 from notifications.models import EventType, Notification, Webhook
-
-# What needs a person, or no longer does.
-MAILED = frozenset(
-    {
-        EventType.EXPORT_FAILED,
-        EventType.EXPORT_OVERDUE,
-        EventType.ACK_CONFLICT,
-        EventType.CONNECTION_PAUSED,
-        EventType.CONNECTION_RECOVERED,
-        EventType.WEBHOOK_DISABLED,
-    }
-)
 
 
 def publish_event(
@@ -40,7 +28,7 @@ def publish_event(
     assert transaction.get_connection().in_atomic_block
     chosen = Webhook.objects.filter(org=org_id, active=True).values_list("event_types", flat=True)
     to_webhook = event_type in (chosen.first() or ())
-    to_people = by_mail and event_type in MAILED and recipients(org_id).exists()
+    to_people = by_mail and event_type in ADVICE and recipients(org_id).exists()
     if not to_webhook and not to_people:
         return
     now = db_now()
