@@ -124,19 +124,14 @@ def progresses(batches: Collection[Batch]) -> dict[UUID, Progress]:
     counts: dict[UUID, Counter[str]] = {batch.id: Counter() for batch in batches}
     for batch_id, outcome, count in items.values_list("batch", "outcome").annotate(Count("id")):
         counts[batch_id][outcome] = count
-    return {batch.id: _progress(batch, counts[batch.id]) for batch in batches}
-
-
-def _progress(batch: Batch, counts: Counter[str]) -> Progress:
-    return Progress(
-        state=batch.state,
-        total=counts.total(),
-        waiting=counts[BatchItem.Outcome.WAITING],
-        done=counts[BatchItem.Outcome.DONE],
-        refused=counts[BatchItem.Outcome.REFUSED],
-        failed=counts[BatchItem.Outcome.FAILED],
-        cancelled=counts[BatchItem.Outcome.CANCELLED],
-    )
+    return {
+        batch.id: Progress(
+            state=batch.state,
+            total=counts[batch.id].total(),
+            **{outcome.lower(): counts[batch.id][outcome] for outcome in BatchItem.Outcome},
+        )
+        for batch in batches
+    }
 
 
 @retried
