@@ -13,7 +13,7 @@ from connectors.secrets import Secret
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FilesystemConfig:
+class DropzoneConfig:
     export_path: str
     ack_path: str | None
     tmp_path: str | None
@@ -22,7 +22,12 @@ class FilesystemConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SftpConfig:
+class FilesystemConfig(DropzoneConfig):
+    """A mounted folder."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SftpConfig(DropzoneConfig):
     host: str
     port: int
     username: str
@@ -30,18 +35,14 @@ class SftpConfig:
     ssh_key: Secret | None
     key_passphrase: Secret | None
     host_keys: tuple[str, ...]
-    export_path: str
-    ack_path: str | None
-    tmp_path: str | None
-    atomic_write: bool
-    file_mode: int | None
     connect_timeout: float
     operation_timeout: float
 
 
-DropzoneConfig = SftpConfig | FilesystemConfig
-
-_CLASSES: Final = {"sftp": SftpConfig, "filesystem": FilesystemConfig}
+_CLASSES: Final[dict[str, type[DropzoneConfig]]] = {
+    "sftp": SftpConfig,
+    "filesystem": FilesystemConfig,
+}
 _HOST_KEY = re.compile(r"(ssh-|ecdsa-sha2-)[a-z0-9-]+ [A-Za-z0-9+/]+={0,2}\Z")
 
 
@@ -59,7 +60,7 @@ def parse_config(raw: Mapping[str, Any]) -> DropzoneConfig:
         errors[str(name)] = _unknown(str(name), known)
     for field in FIELDS:
         value = raw.get(field.name)
-        if mode not in field.modes:
+        if not field.applies_to(raw):
             if not _is_empty(value):
                 errors[field.name] = f"has no meaning in mode “{mode}”."
         elif _is_empty(value):
@@ -80,8 +81,7 @@ def parse_config(raw: Mapping[str, Any]) -> DropzoneConfig:
     if mode == "sftp":
         values["host_keys"] = values["host_keys"] or ()
     values["file_mode"] = values["file_mode"] and int(values["file_mode"], 8)
-    config: DropzoneConfig = _CLASSES[mode](**values)
-    return config
+    return _CLASSES[mode](**values)
 
 
 def identity(config: DropzoneConfig) -> dict[str, Any]:

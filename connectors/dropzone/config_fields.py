@@ -4,7 +4,6 @@ from typing import Final
 
 from connectors.port import ConfigField
 
-_BOTH: Final = frozenset({"sftp", "filesystem"})
 _SFTP: Final = frozenset({"sftp"})
 
 FIELDS: Final = (
@@ -12,7 +11,6 @@ FIELDS: Final = (
         name="mode",
         kind="choice",
         label="Mode",
-        modes=_BOTH,
         is_required=True,
         is_identity=True,
         is_server=True,
@@ -79,7 +77,6 @@ FIELDS: Final = (
         name="export_path",
         kind="path",
         label="Export folder",
-        modes=_BOTH,
         is_required=True,
         is_identity=True,
         help="Where the ERP picks up orders; an absolute path.",
@@ -88,14 +85,12 @@ FIELDS: Final = (
         name="ack_path",
         kind="path",
         label="Ack folder",
-        modes=_BOTH,
         help="Where the ERP writes its answers; empty if it writes none.",
     ),
     ConfigField(
         name="tmp_path",
         kind="path",
         label="Staging folder",
-        modes=_BOTH,
         is_identity=True,
         help="Where files are written before they are moved into the export folder; on the same "
         "file system. Empty: the export folder itself, under names ending in .tmp.",
@@ -104,7 +99,6 @@ FIELDS: Final = (
         name="atomic_write",
         kind="boolean",
         label="Atomic write",
-        modes=_BOTH,
         is_identity=True,
         default=True,
         help="Write under a temporary name, then rename. Without it the ERP may read a file that "
@@ -114,7 +108,6 @@ FIELDS: Final = (
         name="file_mode",
         kind="text",
         label="File mode",
-        modes=_BOTH,
         help="Octal permissions of new files, like 0640; empty: the server's default.",
     ),
     ConfigField(

@@ -1,6 +1,6 @@
 """The writer of orderflow_export_json_v1 documents: the structs are the schema."""
 
-from datetime import UTC, date, datetime
+from datetime import UTC, date
 from decimal import Decimal
 from typing import Annotated, Final, Literal
 
@@ -83,7 +83,7 @@ def render(order: OrderSnapshot, org: OrgSnapshot) -> bytes:
         export_version=FORMAT_VERSION,
         org_slug=org.slug,
         draft_order_id=str(order.id),
-        approved_at=_timestamp(order.approved_at),
+        approved_at=order.approved_at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         customer=Customer(
             id=str(order.customer.id),
             erp_customer_number=order.customer.erp_customer_number,
@@ -133,7 +133,3 @@ def _exact(number: Decimal) -> Decimal:
     # normalize() drops trailing zeros but turns 10 into 1E+1, which quantize() writes out again.
     short = number.normalize() or Decimal(0)
     return short.quantize(Decimal(1)) if short == short.to_integral_value() else short
-
-
-def _timestamp(moment: datetime) -> str:
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
