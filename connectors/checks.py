@@ -74,17 +74,17 @@ def check_connectors(**kwargs: Any) -> list[CheckMessage]:
 
 @register()
 def check_denied_networks(**kwargs: Any) -> list[CheckMessage]:
+    return network_errors("SFTP_DENIED_NETWORKS", id="connectors.E005")
+
+
+def network_errors(setting: str, *, id: str) -> list[CheckMessage]:
+    """The error of a setting that lists networks, if one of them is none."""
     try:
-        for text in settings.SFTP_DENIED_NETWORKS:
+        for text in getattr(settings, setting):
             ipaddress.ip_network(text)
     except ValueError as e:
-        return [
-            Error(
-                f"SFTP_DENIED_NETWORKS: {e}.",
-                hint="Write networks like 10.0.0.0/8 or fd00::/8, without host bits.",
-                id="connectors.E005",
-            )
-        ]
+        hint = "Write networks like 10.0.0.0/8 or fd00::/8, without host bits."
+        return [Error(f"{setting}: {e}.", hint=hint, id=id)]
     return []
 
 

@@ -1,27 +1,17 @@
 """System checks: settings by which notifications could not be sent are found at start."""
 
-import ipaddress
 from typing import Any
 from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning, register
 
+from connectors.checks import network_errors
+
 
 @register()
 def check_denied_networks(**kwargs: Any) -> list[CheckMessage]:
-    try:
-        for text in settings.WEBHOOK_DENIED_NETWORKS:
-            ipaddress.ip_network(text)
-    except ValueError as e:
-        return [
-            Error(
-                f"WEBHOOK_DENIED_NETWORKS: {e}.",
-                hint="Write networks like 10.0.0.0/8 or fd00::/8, without host bits.",
-                id="notifications.E001",
-            )
-        ]
-    return []
+    return network_errors("WEBHOOK_DENIED_NETWORKS", id="notifications.E001")
 
 
 @register()
