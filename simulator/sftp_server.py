@@ -91,25 +91,11 @@ class SftpServer:
             self.host,
             port,
             server_host_keys=[self._host_key],
-            server_factory=lambda: _Login(self.username, _public_line(self._user_key)),
+            authorized_client_keys=asyncssh.import_authorized_keys(_public_line(self._user_key)),
             sftp_factory=lambda channel: asyncssh.SFTPServer(
                 channel, chroot=os.fsencode(self.root)
             ),
         )
-
-
-class _Login(asyncssh.SSHServer):
-    """Lets one user in, with one key."""
-
-    def __init__(self, username: str, public_line: str) -> None:
-        self._username = username
-        self._public_line = public_line
-
-    def public_key_auth_supported(self) -> bool:
-        return True
-
-    def validate_public_key(self, username: str, key: asyncssh.SSHKey) -> bool:
-        return username == self._username and _public_line(key) == self._public_line
 
 
 def _kept_key(path: Path) -> asyncssh.SSHKey:
