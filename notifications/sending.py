@@ -10,9 +10,8 @@ import time
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from datetime import datetime, timedelta
-from uuid import UUID
+from typing import NamedTuple
 
 from django.db import transaction
 from django.db.models import Exists, F, OuterRef, Q
@@ -37,14 +36,13 @@ DISABLE_AFTER = timedelta(days=5)
 _GONE = 410
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Message:
+class _Message(NamedTuple):
+    """`error`: why it cannot be signed."""
+
     notification: Notification
-    webhook_id: UUID
-    url: str
-    secrets: tuple[Secret, ...]
-    # Why it cannot be signed.
-    error: str = ""
+    webhook: Webhook
+    secrets: Sequence[Secret]
+    error: str
 
 
 def send_due() -> int:
@@ -90,22 +88,13 @@ def _claim() -> list[_Message]:
 
 
 def _messages(webhook: Webhook, notifications: Iterable[Notification]) -> list[_Message]:
-    secrets: tuple[Secret, ...] = ()
+    secrets: list[Secret] = []
     error = ""
     try:
-        secrets = tuple(webhook.secrets)
+        secrets = webhook.secrets
     except ConnectorError as e:
         error = f"The secret cannot be read: {e.message}"
-    return [
-        _Message(
-            notification=notification,
-            webhook_id=webhook.id,
-            url=webhook.url,
-            secrets=secrets,
-            error=error,
-        )
-        for notification in notifications
-    ]
+    return [_Message(notification, webhook, secrets, error) for notification in notifications]
 
 
 def _send(message: _Message) -> PostResponse:
@@ -122,7 +111,7 @@ def _send(message: _Message) -> PostResponse:
     ).encode()
     now = int(time.time())
     headers = signing.headers(message.secrets, notification.message_id, now, body)
-    return post(message.url, body, {"Content-Type": "application/json", **headers})
+    return post(message.webhook.url, body, {"Content-Type": "application/json", **headers})
 
 
 @retried
@@ -131,7 +120,7 @@ def _record(messages: Sequence[_Message], answers: Sequence[PostResponse]) -> No
     now = db_now()
     answered = defaultdict(list)
     for message, answer in zip(messages, answers, strict=True):
-        answered[message.webhook_id].append((message, answer))
+        answered[message.webhook.id].append((message, answer))
     # In one order, so that two workers cannot block each other.
     for webhook in Webhook.objects.select_for_update().filter(id__in=answered).order_by("id"):
         _note(webhook, answered[webhook.id], now)
@@ -147,7 +136,7 @@ def _note(
         WebhookAttempt(
             notification=message.notification,
             at=now,
-            url=message.url,
+            url=message.webhook.url,
             status=answer.status,
             milliseconds=answer.milliseconds,
             error=answer.error,
