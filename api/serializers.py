@@ -41,6 +41,13 @@ class Text(serializers.CharField):
         return super().to_representation(value) or None
 
 
+class Person(serializers.CharField):
+    """A user, named as histories name one."""
+
+    def __init__(self, field: str, **kwargs: Any) -> None:
+        super().__init__(source=f"{field}.contact", read_only=True, **kwargs)
+
+
 class Boolean(serializers.BooleanField):
     """True or false, and no word or number that stands for it."""
 

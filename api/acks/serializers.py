@@ -2,7 +2,7 @@
 
 from rest_framework import serializers
 
-from api.serializers import Text
+from api.serializers import Person, Text
 from exports.models import ErpAck
 
 
@@ -11,7 +11,7 @@ class ErpAckSummarySerializer(serializers.ModelSerializer[ErpAck]):
 
     accepted = serializers.BooleanField(source="is_accepted", read_only=True, allow_null=True)
     reason = Text(read_only=True)
-    decided_by = serializers.CharField(source="decided_by.contact", read_only=True, allow_null=True)
+    decided_by = Person("decided_by", allow_null=True)
 
     class Meta:
         model = ErpAck

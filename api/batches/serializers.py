@@ -10,7 +10,7 @@ from rest_framework import serializers
 
 from api.filtering import narrowed
 from api.orders.filters import DraftOrderFilterSet
-from api.serializers import BoundedListField, StrictSerializer, Text
+from api.serializers import BoundedListField, Person, StrictSerializer, Text
 from exports.models import Batch, BatchItem
 from exports.pushing.batches import MAX_BATCH_ORDERS, BatchPreview, Progress, progress
 from kernel.problems import WrongParameter
@@ -21,10 +21,8 @@ class BatchSummarySerializer(serializers.ModelSerializer[Batch]):
     """A batch in a list: everything but how far it is."""
 
     state = serializers.ChoiceField(choices=Batch.State.choices, read_only=True)
-    requested_by = serializers.CharField(source="requested_by.contact", read_only=True)
-    cancelled_by = serializers.CharField(
-        source="cancelled_by.contact", read_only=True, allow_null=True
-    )
+    requested_by = Person("requested_by")
+    cancelled_by = Person("cancelled_by", allow_null=True)
 
     class Meta:
         model = Batch

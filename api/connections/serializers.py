@@ -11,7 +11,7 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from api.schema import part
-from api.serializers import Boolean, ErrorReport, StrictSerializer, Text
+from api.serializers import Boolean, ErrorReport, Person, StrictSerializer, Text
 from connectors import registry
 from connectors.configuring import masked_config
 from connectors.errors import ConnectorError
@@ -121,7 +121,7 @@ class ErpConnectionSerializer(
         read_only=True,
         help_text="Of each secret: when it was set, by whom, what may be told of it.",
     )
-    paused_by = serializers.CharField(source="paused_by.contact", read_only=True, allow_null=True)
+    paused_by = Person("paused_by", allow_null=True)
     host_key_seen = Text(read_only=True, help_text="The host key that the last test was shown.")
 
     class Meta:
@@ -165,7 +165,7 @@ class PauseSerializer(StrictSerializer[Any]):
 
 
 class ConnectionTestSerializer(serializers.ModelSerializer[ConnectionTest]):
-    requested_by = serializers.CharField(source="requested_by.contact", read_only=True)
+    requested_by = Person("requested_by")
     steps = serializers.SerializerMethodField()
     is_lost = serializers.SerializerMethodField(
         help_text="Whether it will never finish: no worker has taken it, or its worker was killed."

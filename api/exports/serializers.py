@@ -7,7 +7,7 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from api.schema import part
-from api.serializers import ErrorReport, StrictSerializer, Text
+from api.serializers import ErrorReport, Person, StrictSerializer, Text
 from exports.models import ErpExport, ErpExportEvent
 from exports.reporting.outlook import Circumstances, Code, outlook
 
@@ -26,14 +26,9 @@ class ErpExportSummarySerializer(serializers.ModelSerializer[ErpExport]):
 
 class ErpExportSerializer(ErpExportSummarySerializer):
     sent_evidence = Text(read_only=True)
-    requested_by = serializers.CharField(
-        source="requested_by.contact", read_only=True, allow_null=True
-    )
-    approved_by = serializers.CharField(
-        source="approved_by.contact",
-        read_only=True,
-        allow_null=True,
-        help_text="Who approved what the export carries.",
+    requested_by = Person("requested_by", allow_null=True)
+    approved_by = Person(
+        "approved_by", allow_null=True, help_text="Who approved what the export carries."
     )
     approved_hash = Text(
         read_only=True, help_text="The SHA-256 of the approved content; null if it is not known."
@@ -97,7 +92,7 @@ class ErpExportSerializer(ErpExportSummarySerializer):
 
 
 class ErpExportEventSerializer(serializers.ModelSerializer[ErpExportEvent]):
-    actor = serializers.CharField(source="actor.contact", read_only=True, allow_null=True)
+    actor = Person("actor", allow_null=True)
     detail = serializers.SerializerMethodField()
 
     class Meta:

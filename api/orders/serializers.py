@@ -10,6 +10,7 @@ from api.exports.serializers import ErpExportSummarySerializer
 from api.serializers import (
     Boolean,
     BoundedListSerializer,
+    Person,
     StrictModelSerializer,
     StrictSerializer,
 )
@@ -57,9 +58,7 @@ class DraftOrderSummarySerializer(StrictModelSerializer[DraftOrder]):
 
     customer = CustomerSerializer(required=False, allow_null=True)
     source_document = SourceDocumentSerializer(required=False, allow_null=True)
-    approved_by = serializers.CharField(
-        source="approved_by.contact", read_only=True, allow_null=True
-    )
+    approved_by = Person("approved_by", allow_null=True)
     latest_export = serializers.SerializerMethodField(
         help_text="The live export of the order (pending, sent or acknowledged), else its newest. "
         "The live one can be older than a failed one if the ERP accepted it late."
