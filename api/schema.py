@@ -192,7 +192,8 @@ class TextExtension(OpenApiSerializerFieldExtension):
     def map_serializer_field(self, auto_schema: AutoSchema, direction: Direction) -> Schema:
         schema: Schema = auto_schema._map_serializer_field(self.target, direction, True)
         may_be_blank = self.target.allow_blank or self.target.read_only
-        if direction == "request" and not _has_pattern(self.target):
+        has_pattern = any(isinstance(check, RegexValidator) for check in self.target.validators)
+        if direction == "request" and not has_pattern:
             schema["pattern"] = TEXT if may_be_blank else NOT_BLANK
         return append_meta(schema, {"nullable": True}) if may_be_blank else schema
 
@@ -230,10 +231,6 @@ class BearerTokenExtension(OpenApiAuthenticationExtension):
             "description": "An API token acts as its user within one organisation. It is made in "
             "the admin or by `manage.py create_token`, and shown once.",
         }
-
-
-def _has_pattern(field: Text) -> bool:
-    return any(isinstance(validator, RegexValidator) for validator in field.validators)
 
 
 def _refusal(codes: list[str]) -> Schema:

@@ -4,6 +4,7 @@ import logging
 import random
 from collections.abc import Callable
 from datetime import timedelta
+from typing import Any, Final
 from uuid import UUID
 
 from django.db import transaction
@@ -26,6 +27,8 @@ _RETEST_AFTER = timedelta(minutes=15)
 # Codes of pauses during which acks may be read: these errors concern the delivery of files.
 _READABLE = {BY_PERSON, NEVER_TESTED, "DIR_MISSING", "PERMISSION", "NO_RENAME"}
 
+_NO_FAILURES: Final[dict[str, Any]] = {"failures": 0, "failing_since": None, "retry_at": None}
+
 
 def record_failure(connection: ErpConnection, error: ConnectorError) -> None:
     """Note that the connection failed: pause it, or put off its next attempt.
@@ -33,13 +36,8 @@ def record_failure(connection: ErpConnection, error: ConnectorError) -> None:
     The wait doubles from 5 s to 10 min, with up to a fifth of jitter. An error of a configuration
     that has been replaced since says nothing of the present one: it is only logged.
     """
-    logger.warning(
-        "connection %s: %s",
-        connection.id,
-        error.log_line,
-        exc_info=error,
-        extra=_ids(connection),
-    )
+    extra = _ids(connection)
+    logger.warning("connection %s: %s", connection.id, error.log_line, exc_info=error, extra=extra)
     with transaction.atomic():
         row = ErpConnection.objects.select_for_update(no_key=True).get(id=connection.id)
         if not _is_same_config(row, connection):
@@ -96,14 +94,7 @@ def record_success(connection_id: UUID) -> None:
     """Note that the connection works: forget its failures."""
     ErpConnection.objects.filter(id=connection_id).filter(
         Q(failures__gt=0) | Q(degraded_since__isnull=False) | Q(last_error__isnull=False)
-    ).update(
-        failures=0,
-        failing_since=None,
-        degraded_since=None,
-        retry_at=None,
-        last_error=None,
-        updated_at=Now(),
-    )
+    ).update(**_NO_FAILURES, degraded_since=None, last_error=None, updated_at=Now())
 
 
 def record_poll(connection_id: UUID, *, is_delivering: bool) -> None:
@@ -194,7 +185,10 @@ def run_test(
     try:
         config = connection.parse_config()
     except ConnectorError as e:
-        report = _configuration_failed(e)
+        step = ReportStep(
+            name="configuration", outcome="failed", milliseconds=0, note=e.message, error=e
+        )
+        report = ConnectionReport(steps=(step,))
     else:
         report = connection.connector.test(config, on_step=on_step)
     with transaction.atomic():
@@ -202,12 +196,8 @@ def run_test(
         if _is_same_config(row, connection):
             _record_test(row, report)
     if report.error:
-        logger.info(
-            "test of connection %s: %s",
-            connection.id,
-            report.error.log_line,
-            extra=_ids(connection),
-        )
+        extra = _ids(connection)
+        logger.info("test of connection %s: %s", connection.id, report.error.log_line, extra=extra)
     return report
 
 
@@ -271,13 +261,6 @@ def _is_same_config(row: ErpConnection, used: ErpConnection) -> bool:
     return row.config_encrypted.is_same(used.config_encrypted)
 
 
-def _configuration_failed(error: ConnectorError) -> ConnectionReport:
-    step = ReportStep(
-        name="configuration", outcome="failed", milliseconds=0, note=error.message, error=error
-    )
-    return ConnectionReport(steps=(step,))
-
-
 def _lift(which: Q) -> bool:
     with transaction.atomic():
         row = ErpConnection.objects.filter(which).select_for_update(no_key=True).first()
@@ -288,9 +271,7 @@ def _lift(which: Q) -> bool:
             paused_by=None,
             pause_code="",
             pause_text="",
-            failures=0,
-            failing_since=None,
-            retry_at=None,
+            **_NO_FAILURES,
             updated_at=Now(),
         )
         signals.recovered.send(ErpConnection, connection=row)

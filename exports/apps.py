@@ -5,7 +5,6 @@ from django.apps import AppConfig
 
 class ExportsConfig(AppConfig):
     name = "exports"
-    verbose_name = "Exports"
 
     def ready(self) -> None:
         from exports import checks  # noqa: F401  registers the system checks

@@ -5,7 +5,6 @@ from django.apps import AppConfig
 
 class NotificationsConfig(AppConfig):
     name = "notifications"
-    verbose_name = "Notifications"
 
     def ready(self) -> None:
         from notifications import checks, connections  # noqa: F401  they register themselves

@@ -183,23 +183,16 @@ _.created_after  # django-filter
 _.created_before  # django-filter
 _.field_class  # django-filter
 _.filter_created_after  # django-filter
-_.filter_finished  # django-filter
-_.filter_open  # django-filter
-_.filter_overdue  # django-filter
-_.filter_paused  # django-filter
 _.filter_updated_before  # django-filter
 _.filter_within_org  # django-filter
 _.seen_after  # django-filter
 _.seen_before  # django-filter
 _.updated_after  # django-filter
 _.updated_before  # django-filter
+_.count_events  # django-q2, by worker/schedules.py
 _.poll_acks  # django-q2, by name
-_.prune_notifications  # django-q2, by name
 _.retest_connections  # django-q2, by name
-_.wake_waiting_batches  # django-q2, by name
 _.run_batch  # django-q2, by name
-_.send_mails  # django-q2, by name
-_.send_webhooks  # django-q2, by name
 _.test_connection  # django-q2, by name
 _.tidy  # django-q2, by worker/schedules.py
 _.BearerTokenExtension  # drf-spectacular
@@ -240,6 +233,7 @@ _.concerns_connection  # templates/admin/exports/outlook.html
 _.drawing  # templates/admin/chart.html
 _.peak  # templates/admin/chart.html
 _.MemoryFolder  # tests, as the shipped double of a folder
+_.legal_steps  # tests and chaos, to judge histories
 _.aexport  # the guide's await
 _.archived_at  # the ORM, as a column
 _.claimed_at  # the ORM, as a column

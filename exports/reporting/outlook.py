@@ -37,7 +37,7 @@ class Code(StrEnum):
     FAILED = "FAILED"
 
 
-# A few words for lists. Empty: the status and its badges say it.
+# A few words for lists, where the status and its badges do not say it.
 _LABELS: Final = {
     Code.NEEDS_DECISION: "arrival unknown",
     Code.CONNECTION_PAUSED: "connection paused",
@@ -46,11 +46,8 @@ _LABELS: Final = {
     Code.NO_WORKER: "no worker",
     Code.RETRY_LATER: "next try later",
     Code.DUE: "due now",
-    Code.ACK_OVERDUE: "",
     Code.NO_ACK_EXPECTED: "no ack expected",
     Code.AWAITING_ACK: "waiting for the ack",
-    Code.ACKNOWLEDGED: "",
-    Code.FAILED: "",
 }
 # What happens at the time `until`.
 _DEADLINES: Final = {
@@ -71,7 +68,7 @@ class Outlook:
 
     @property
     def label(self) -> str:
-        return _LABELS[self.code]
+        return _LABELS.get(self.code, "")
 
     @property
     def deadline(self) -> str:
