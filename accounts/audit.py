@@ -1,7 +1,7 @@
 """The audit log: writes what people did, to what and from where. docs/audit.md lists the actions.
 
 Services record what they do within the transaction that does it: so there is an entry if and only
-if the change was committed, through whatever door it came.
+if the change was committed, from the admin, the API or a command.
 """
 
 from collections.abc import Iterable, Mapping
@@ -17,58 +17,58 @@ from kernel.request_context import Origin, origin
 class Action(TextChoices):
     """What is recorded, and what it means."""
 
-    LOGIN_SUCCEEDED = "login.succeeded", "Somebody logged in to the admin"
-    LOGIN_FAILED = "login.failed", "A login was refused"
-    LOGGED_OUT = "login.ended", "Somebody logged out"
+    LOGIN_SUCCEEDED = "login.succeeded", "A person logged in to the admin"
+    LOGIN_FAILED = "login.failed", "A login failed"
+    LOGGED_OUT = "login.ended", "A person logged out"
 
     ORDER_APPROVED = "order.approved", "An order was approved"
     ORDER_REJECTED = "order.rejected", "An order was rejected for good"
-    APPROVAL_WITHDRAWN = "order.approval_withdrawn", "An edit took back an order's approval"
+    APPROVAL_WITHDRAWN = "order.approval_withdrawn", "An edit cancelled an order's approval"
     ORDER_PUSHED = "order.pushed", "An order was pushed to the ERP"
     ORDER_RETRIED = "order.retried", "An order whose export had failed was pushed again"
-    ORDER_ACCEPTED_LATE = "order.accepted_late", "The ERP accepted late what was sent of an order"
+    ORDER_ACCEPTED_LATE = "order.accepted_late", "The ERP accepted an order late"
 
-    EXPORT_CANCELLED = "export.cancelled", "An export was taken back before it was sent"
-    EXPORT_RESOLVED = "export.resolved", "A person said what became of an export"
-    EXPORT_REQUESTED = "export.delivery_requested", "A waiting export was to be tried again at once"
+    EXPORT_CANCELLED = "export.cancelled", "An export was cancelled before it was sent"
+    EXPORT_RESOLVED = "export.resolved", "An export was resolved manually"
+    EXPORT_REQUESTED = "export.delivery_requested", "A person had a waiting export tried again now"
 
-    ACK_ASSIGNED = "ack.assigned", "A person said which export an answer is about"
+    ACK_ASSIGNED = "ack.assigned", "An ack was assigned to an export"
     ACK_ACCEPTED = "ack.accepted", "A person accepted a conflicting or late ack"
-    ACK_DISMISSED = "ack.dismissed", "An answer was made to mean nothing"
+    ACK_DISMISSED = "ack.dismissed", "An ack was dismissed"
 
-    BATCH_CREATED = "batch.created", "A decision about many orders was made"
-    BATCH_CANCELLED = "batch.cancelled", "The rest of a batch was left undone"
+    BATCH_CREATED = "batch.created", "A batch was started"
+    BATCH_CANCELLED = "batch.cancelled", "A batch was cancelled"
 
     CONNECTION_CREATED = "connection.created", "A connection was set up"
     CONNECTION_CONFIGURED = "connection.configured", "The configuration of a connection was changed"
-    CONNECTION_CHANGED = "connection.changed", "What else is set of a connection was changed"
+    CONNECTION_CHANGED = "connection.changed", "Other settings of a connection were changed"
     HOST_KEY_PINNED = "connection.host_key_pinned", "The host key of a server was trusted"
     CONNECTION_TESTED = "connection.tested", "A person asked for a connection test"
-    CONNECTION_PAUSED = "connection.paused", "Deliveries on a connection were stopped by hand"
-    CONNECTION_RESUMED = "connection.resumed", "A pause was lifted by hand"
+    CONNECTION_PAUSED = "connection.paused", "A person paused a connection"
+    CONNECTION_RESUMED = "connection.resumed", "A person resumed a connection"
     CONNECTION_REQUESTED = (
         "connection.delivery_requested",
-        "All that waits on a connection was to be tried again at once",
+        "A person had all waiting exports of a connection tried again now",
     )
 
-    TOKEN_CREATED = "token.created", "An API token was made"
+    TOKEN_CREATED = "token.created", "An API token was created"
     TOKEN_REVOKED = "token.revoked", "An API token was revoked"
 
-    USER_CREATED = "user.created", "A user was made"
+    USER_CREATED = "user.created", "A user was created"
     USER_CHANGED = "user.changed", "A user, or what the user may do and see, was changed"
     PASSWORD_CHANGED = "user.password_changed", "A password was changed"
-    GROUP_CREATED = "group.created", "A group was made"
+    GROUP_CREATED = "group.created", "A group was created"
     GROUP_CHANGED = "group.changed", "A group, or what its members may do, was changed"
     GROUP_DELETED = "group.deleted", "A group was deleted"
-    ORG_CREATED = "org.created", "An organisation was made"
+    ORG_CREATED = "org.created", "An organisation was created"
     ORG_CHANGED = "org.changed", "An organisation was changed"
 
     WEBHOOK_CREATED = "webhook.created", "A webhook was set up"
-    WEBHOOK_CHANGED = "webhook.changed", "What a webhook tells, or where, was changed"
+    WEBHOOK_CHANGED = "webhook.changed", "The events or the URL of a webhook were changed"
     WEBHOOK_SECRET_REPLACED = "webhook.secret_replaced", "A webhook got a new secret"
 
     SECRET_REENCRYPTED = "secret.reencrypted", "A stored secret was encrypted with the first key"
-    DATABASE_CLAIMED = "database.claimed", "An installation was made the one that delivers"
+    DATABASE_CLAIMED = "database.claimed", "An installation was allowed to deliver"
 
 
 def codes_of(action: str) -> list[str]:
@@ -93,7 +93,7 @@ def record(
     before: Mapping[str, Any] | None = None,
     after: Mapping[str, Any] | None = None,
 ) -> None:
-    """Note what was done. No actor: the system, or whoever has its command line."""
+    """Note what was done. No actor: the system, or a person on its command line."""
     record_all(action, [Change(about=about, before=before or {}, after=after or {})], actor=actor)
 
 

@@ -4,6 +4,7 @@ import hashlib
 from typing import Any
 
 from django.utils.http import parse_etags
+from django.utils.translation import gettext as _
 from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 
@@ -23,5 +24,5 @@ def require_match(request: Request, data: Any) -> None:
         raise Problem(
             412,
             "precondition_failed",
-            "It has changed since you read it. Read it again, then repeat what still applies.",
+            _("The object has changed since you read it. Read it again, then repeat your change."),
         )

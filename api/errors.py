@@ -8,6 +8,7 @@ from typing import Any
 from django.core.exceptions import PermissionDenied
 from django.db import InterfaceError, OperationalError
 from django.http import Http404
+from django.utils.translation import gettext as _
 from rest_framework import exceptions
 from rest_framework.response import Response
 
@@ -40,12 +41,16 @@ def problem_details(error: Exception, context: dict[str, Any]) -> Response | Non
         error = Problem(
             503,
             "timeout",
-            "The database took too long over this and stopped. Ask for less: narrow the list with "
-            "filters, or choose a smaller page_size.",
+            _(
+                "The query took too long and was stopped. Narrow the list with filters, or choose "
+                "a smaller page_size."
+            ),
         )
     elif isinstance(error, OperationalError | InterfaceError):
         logger.error("the database does not answer as it should", exc_info=error)
-        error = Problem(503, "unavailable", "The database does not answer. Try again soon.")
+        error = Problem(
+            503, "unavailable", _("The database does not answer. Try again in a few seconds.")
+        )
     if not isinstance(error, exceptions.APIException):
         return None
     if isinstance(error, Problem):

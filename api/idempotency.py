@@ -10,6 +10,7 @@ from typing import Concatenate, Final, ParamSpec, TypeVar
 from django.db import transaction
 from django.http import HttpResponse
 from django.http.response import HttpResponseBase
+from django.utils.translation import gettext as _
 from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -35,8 +36,8 @@ def idempotent(
 ) -> Callable[Concatenate[V, Request, P], HttpResponseBase]:
     """Let a client repeat what it asked for under the same Idempotency-Key.
 
-    The answer is stored with the deed, and whoever asks at the same time waits for it. What was
-    refused has changed nothing: it is not stored, and may succeed when it is asked for again.
+    The response is stored in the transaction of the change, and a simultaneous repetition waits for
+    it. An error is not stored: nothing was changed, and a repetition may succeed.
     """
 
     @retried
@@ -68,7 +69,7 @@ def _replayed(stored: IdempotencyKey, request: Request) -> HttpResponse:
         raise Problem(
             422,
             "idempotency_key_reused",
-            "This Idempotency-Key came with another request. Take a new key for a new request.",
+            _("This Idempotency-Key was used for another request. Use a new key for each request."),
         )
     return HttpResponse(
         stored.body,

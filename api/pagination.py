@@ -94,9 +94,9 @@ class KeysetPagination(BasePagination):
         ]
         if view.has_changes:
             feed = (
-                "Follow changes: what has changed since then, the oldest change first. There is "
-                "always a `next`; ask for it again later to learn what has changed by then. "
-                "Something may come twice, but nothing is left out."
+                "Follow changes: objects changed since this time, the oldest change first. There "
+                "is always a `next`; request it again later for newer changes. An object may "
+                "appear twice, but none is missed."
             )
             parameters.append((SINCE, {"type": "string", "format": "date-time"}, feed))
         return [
@@ -127,7 +127,7 @@ def _position(model: type[Model], order: str, cursor: str | None) -> Position | 
         at = parse_iso_datetime(value) if is_time else field.to_python(value)
         return at, _field(model, "id").to_python(key)
     except (ValueError, ValidationError) as e:
-        raise WrongParameter({"cursor": "Take it from `next` as it stands."}) from e
+        raise WrongParameter({"cursor": _("Use the cursor from `next` unchanged.")}) from e
 
 
 def _field(model: type[Model], order: str) -> "Field[Any, Any]":

@@ -66,7 +66,7 @@ class OrgViewSet(GenericViewSet[Any]):
             yield get_object_or_404(alone, pk=self.kwargs["pk"])
             return
         with transaction.atomic():
-            # First only locked: a query that waits for a row joins to it what was there before.
+            # Lock only here, and read in the next query: one that waited for a lock sees old rows.
             get_object_or_404(alone.select_for_update(), pk=self.kwargs["pk"])
             locked = self.get_object()
             require_match(self.request, self.versioned(self.get_serializer(locked).data))

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from django.db import transaction
 from django.db.models import Q
+from django.utils.translation import gettext as _
 
 from accounts import audit
 from accounts.audit import Action
@@ -140,7 +141,7 @@ def pause_sentence(connection: ErpConnection) -> str:
     if connection.paused_by:
         return f"{connection.pause_text} ({connection.paused_by})"
     if connection.pause_code == NEVER_TESTED:
-        return "It was not tested since it was set up or changed."
+        return _("The connection was not tested since it was set up or changed.")
     spec = CATALOGUE.get(connection.pause_code)
     return spec.message if spec else connection.pause_code
 

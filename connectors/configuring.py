@@ -110,7 +110,7 @@ def change_config(
         ):
             reason = (
                 "cannot be changed while exports are staged there: "
-                f"{', '.join(holders)}. Let them finish first, or settle them by hand."
+                f"{', '.join(holders)}. Let them finish first, or resolve them manually."
             )
             raise ConfigError(dict.fromkeys(leaving, reason))
         row.seal(new)

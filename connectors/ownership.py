@@ -46,8 +46,8 @@ def denial_reason() -> str:
     else:
         cause = "this database belongs to no installation"
     return (
-        f"Nothing is delivered, and no answer is read: {cause}. If it is to deliver from here, "
-        "reconcile it first and then run: manage.py claim_delivery_instance"
+        f"Nothing is sent and no ack is read: {cause}. To deliver from this database, run "
+        "manage.py reconcile first, then: manage.py claim_delivery_instance"
     )
 
 

@@ -1,4 +1,4 @@
-"""The Content-Security-Policy of every answer."""
+"""The Content-Security-Policy of every response."""
 
 from typing import Final
 

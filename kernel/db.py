@@ -73,11 +73,11 @@ def db_now() -> datetime:
 
 
 def committed_before() -> datetime:
-    """A moment such that no row will appear any more that was written, by NOW(), before it.
+    """A time before which nothing new appears: all rows written by NOW() before it are visible.
 
-    NOW() is when a transaction began, so a row may come to light long after its time. This moment
-    lies before all transactions that the role of this session sees running; what blocks for
-    longer than a task may take does not hold it up.
+    NOW() is the start of a transaction, so a row can become visible long after its time. The
+    result is before the start of every transaction that this role sees running. A transaction that
+    runs for longer than a task may take is not waited for.
     """
     if connection.vendor != "postgresql":
         return db_now() - timedelta(seconds=_LAG_SECONDS)
@@ -99,7 +99,7 @@ def retried(service: Callable[P, T]) -> Callable[P, T]:
     """Repeat a transaction that the database broke off so that another one could go on.
 
     For functions that touch nothing but the database. Within a transaction nothing is repeated
-    here: that is up to whoever began it.
+    here: the caller that began it decides.
     """
 
     @wraps(service)

@@ -8,10 +8,10 @@ from django.db import transaction
 
 @contextmanager
 def dry_run() -> Iterator[None]:
-    """Run the block for its answer or its error alone: what it writes is rolled back.
+    """Run the block for its result or its error only: what it writes is rolled back.
 
-    So a confirmation page tells what will happen by the very rules that will then apply. For
-    services that touch nothing but the database.
+    A confirmation page shows by it what the real rules will do. For services that touch only the
+    database.
     """
     with transaction.atomic():
         yield

@@ -1,4 +1,4 @@
-"""Named places where a test lets this process die, freeze or fail; in production they do nothing.
+"""Named places where a test can kill, freeze or fail this process; without effect in production.
 
 ORDERFLOW_FAILPOINT is `name` for a SIGKILL there, as by a power loss, `name:stop` for a SIGSTOP, or
 `name:raise` for an exception.
@@ -12,7 +12,7 @@ _SIGNALS = {"": signal.SIGKILL, "stop": signal.SIGSTOP}
 
 
 def failpoint(name: str) -> None:
-    """Let happen here what the environment says, if it names this place."""
+    """Do what the environment asks for at this place."""
     if name != _NAME:
         return
     if _ACTION == "raise":

@@ -4,6 +4,7 @@ import json
 from http import HTTPStatus
 from typing import Any, Final
 
+from django.utils.translation import gettext_lazy as _
 from rest_framework.exceptions import APIException, ValidationError
 
 from kernel.request_context import request_id
@@ -12,12 +13,12 @@ CONTENT_TYPE: Final = "application/problem+json"
 
 # For errors that come from outside the API's views: the code and a sentence.
 _GENERAL: Final = {
-    400: ("bad_request", "The server does not understand the request."),
-    403: ("permission_denied", "This is not permitted."),
-    404: ("not_found", "There is nothing here."),
-    405: ("method_not_allowed", "This method is not offered here."),
-    500: ("error", "Something went wrong on our side. It was noted under this request's id."),
-    503: ("unavailable", "The service is busy or down for a moment. Try again soon."),
+    400: ("bad_request", _("The server does not understand the request.")),
+    403: ("permission_denied", _("You do not have permission to do this.")),
+    404: ("not_found", _("Nothing was found under this address.")),
+    405: ("method_not_allowed", _("This method is not supported here.")),
+    500: ("error", _("An internal error occurred. The log has it under this request id.")),
+    503: ("unavailable", _("The service is temporarily unavailable. Try again in a few seconds.")),
 }
 
 
@@ -32,7 +33,7 @@ class Problem(APIException):
 
 
 class WrongParameter(ValidationError):
-    """Query parameters or headers that make no sense: each name with its messages."""
+    """Wrong query parameters or headers: each name with its messages."""
 
 
 def problem(status: int, code: str, detail: str, **extra: Any) -> dict[str, Any]:
@@ -49,6 +50,6 @@ def problem(status: int, code: str, detail: str, **extra: Any) -> dict[str, Any]
 
 
 def general_problem(status: int) -> bytes:
-    """A problem of which nothing but its status is to be told."""
+    """A problem of which only the status is known."""
     code, detail = _GENERAL.get(status, _GENERAL[500 if status >= 500 else 400])
-    return json.dumps(problem(status, code, detail)).encode()
+    return json.dumps(problem(status, code, str(detail))).encode()

@@ -63,7 +63,7 @@ def address_of(request: HttpRequest) -> str:
     peer: str = request.META.get("REMOTE_ADDR", "")
     forwarded = request.META.get("HTTP_X_FORWARDED_FOR", "").split(",")
     proxies = settings.TRUSTED_PROXIES
-    # Each proxy appends whom it heard; what stands further left the client may have made up.
+    # Each proxy appends the address it saw; the client may have invented entries further left.
     text = forwarded[-proxies].strip() if 0 < proxies <= len(forwarded) else peer
     try:
         address = ipaddress.ip_address(text)

@@ -14,6 +14,7 @@ from django.db import transaction
 from django.db.models import QuerySet
 from django.template.loader import render_to_string
 from django.urls import reverse
+from django.utils.translation import gettext_lazy as _
 
 from accounts.models import Org, User
 from connectors import ownership
@@ -29,15 +30,22 @@ GIVE_UP_AFTER = timedelta(days=3)
 _AT_ONCE = 10_000
 _TOLD_OF_EACH = 20
 
-# What to do where the error itself does not say it, and the page to do it on.
+# What is mailed: what to do if the error itself does not say it.
 ADVICE = {
-    EventType.EXPORT_FAILED: "Look at the export, put right what it says and push it again.",
-    EventType.EXPORT_OVERDUE: "Ask the operators of the ERP whether they have the file. "
-    "Nothing is sent again by itself.",
-    EventType.ACK_CONFLICT: "Ask the operators of the ERP which answer is right, and decide.",
-    EventType.CONNECTION_PAUSED: "Its exports wait until the connection is repaired and tested.",
-    EventType.CONNECTION_RECOVERED: "Nothing to do: what was waiting is being delivered.",
-    EventType.WEBHOOK_DISABLED: "Have the receiver repaired, then make the webhook active again.",
+    EventType.EXPORT_FAILED: _(
+        "Open the export, correct the cause shown there, then push the order again."
+    ),
+    EventType.EXPORT_OVERDUE: _(
+        "Ask the ERP team whether they have the file. Nothing is sent again automatically."
+    ),
+    EventType.ACK_CONFLICT: _(
+        "Ask the ERP team which ack is right, then accept or dismiss this one."
+    ),
+    EventType.CONNECTION_PAUSED: _("Its exports wait until the connection is repaired and tested."),
+    EventType.CONNECTION_RECOVERED: _("Nothing to do: waiting exports are being sent."),
+    EventType.WEBHOOK_DISABLED: _(
+        "Ask the owner of the receiver to repair it, then activate the webhook again."
+    ),
 }
 # By the first word of the type of an event: the page about it, and the id in its data.
 _PAGES = {
@@ -57,7 +65,7 @@ def recipients(org_id: UUID) -> QuerySet[User]:
 
 
 def send_due() -> int:
-    """Mail each org what it is to hear by now, with all that came since; return how many mails."""
+    """Mail each org that has something due, with all that waits; return how many mails."""
     now = db_now()
     waiting = Notification.objects.filter(ownership.is_ours(), mail_due_at__isnull=False)
     waiting.filter(created_at__lt=now - GIVE_UP_AFTER).update(mail_due_at=None)
@@ -132,7 +140,7 @@ def _entry(notification: Notification) -> dict[str, Any]:
 
 
 def _one_line(text: str) -> str:
-    """Texts of others make no lines of their own."""
+    """Line breaks in texts from outside become spaces, so that they add no lines to the mail."""
     return " ".join(text.split())
 
 

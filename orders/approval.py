@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from uuid import UUID
 
 from django.db import transaction
+from django.utils.translation import gettext as _
 
 from accounts import audit
 from accounts.audit import Action
@@ -87,7 +88,7 @@ def approve(
     NEEDS_CONFIRMATION with the warnings unless they are confirmed.
     """
     with transaction.atomic():
-        # First only locked: a query that waits for a row joins to it what was there before.
+        # Lock only here; the next query re-reads. One that waits for a lock sees old joined rows.
         DraftOrder.objects.select_for_update().get(id=order_id)
         order = DraftOrder.objects.select_related("customer", "source_document").get(id=order_id)
         digest = content_hash(order)
@@ -99,8 +100,8 @@ def approve(
         if not lifecycle.may_happen(event, order.status):
             raise RuleViolation(
                 "NOT_READY",
-                f"Order {order} has the status “{order.get_status_display()}”: "
-                "it cannot be approved.",
+                _("Order %(order)s cannot be approved: its status is “%(status)s”.")
+                % {"order": order, "status": order.get_status_display()},
             )
         if expected_sha256 is not None and expected_sha256 != digest:
             raise RuleViolation(
@@ -133,12 +134,13 @@ def approve(
 
 @retried
 def reject(order_id: UUID, *, actor: User) -> None:
-    """Take an order out of the flow for good. Raises RuleViolation (NOT_REJECTABLE)."""
+    """Reject an order for good. Raises RuleViolation (NOT_REJECTABLE)."""
     with transaction.atomic():
         order = DraftOrder.objects.select_for_update().get(id=order_id)
         if not lifecycle.apply(Event.REJECTED, [order_id], actor=actor):
             raise RuleViolation(
-                "NOT_REJECTABLE", "Only an order that was not yet pushed can be rejected."
+                "NOT_REJECTABLE",
+                _("The order cannot be rejected: it was pushed or rejected already."),
             )
         audit.record(
             Action.ORDER_REJECTED,

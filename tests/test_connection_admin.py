@@ -366,7 +366,7 @@ def test_deliver_now_lifts_what_put_it_off(
     assert "goes when it resumes" in text(client.get(url))
     assert url not in text(client.get(page_url("connectors_erpconnection_change", connection.id)))
     page = client.post(url, follow=True)
-    assert messages(page) == ["The connection is paused. What waits goes when it resumes."]
+    assert messages(page) == ["The connection is paused. Waiting exports are sent when it resumes."]
     assert circuit_breaker.run_test(connection).success
     ErpConnection.objects.update(retry_at=later, failures=3)
     assert url in text(client.get(page_url("connectors_erpconnection_change", connection.id)))

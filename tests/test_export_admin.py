@@ -105,7 +105,7 @@ def test_resolving_says_what_stands_in_the_way(
         {"outcome": "NOT_DELIVERED", "reason": "?", "confirmation": export.filename},
         follow=True,
     )
-    assert "lies in the export folder" in messages(page)[0]
+    assert "is still in the export folder" in messages(page)[0]
     export.refresh_from_db()
     assert export.status == "PENDING"
 

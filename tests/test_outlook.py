@@ -69,7 +69,7 @@ def _cases() -> list[Case]:
         ),
         Case(
             code=Code.CONNECTION_PAUSED,
-            text="Waiting: the connection is paused. Reason: It was not tested since it was set up "
+            text="Waiting: the connection is paused. Reason: The connection was not tested since it was set up "
             "or changed.",
             label="connection paused",
             connection={**failing, **paused},

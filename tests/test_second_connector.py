@@ -421,7 +421,7 @@ def test_giving_up_looks_where_the_file_was_put(
 ) -> None:
     first, second = some_exports(org, ann, 2)
     deliver(connection.id)
-    with pytest.raises(RuleViolation, match="lies in the export folder"):
+    with pytest.raises(RuleViolation, match="is still in the export folder"):
         resolve(first.id, Resolution.GIVEN_UP, actor=ann, reason="It is not processed.")
     s3.create_bucket("elsewhere")
     change_config(connection, config | {"bucket": "elsewhere"})

@@ -1,4 +1,4 @@
-"""The API of acks: read what ERPs have answered."""
+"""The API of acks: list and read them."""
 
 from django.db.models import QuerySet
 from drf_spectacular.utils import extend_schema, extend_schema_view
@@ -12,7 +12,7 @@ from api.viewsets import OrgViewSet
 from exports.models import ErpAck
 
 
-@extend_schema_view(list=extend_schema(summary="List answers of the ERP"))
+@extend_schema_view(list=extend_schema(summary="List acks"))
 class ErpAckViewSet(OrgViewSet):
     filterset_class = ErpAckFilterSet
     orderings = ("-seen_at", "seen_at")
@@ -26,5 +26,5 @@ class ErpAckViewSet(OrgViewSet):
         return ErpAckSummarySerializer if self.action == "list" else ErpAckSerializer
 
     def retrieve(self, request: Request, pk: str) -> Response:
-        """Get an answer with its file."""
+        """Get an ack with its file."""
         return Response(self.get_serializer(self.get_object()).data)

@@ -5,6 +5,7 @@ from uuid import UUID
 
 from django.db.models import QuerySet
 from django.http import QueryDict
+from django.utils.translation import gettext as _
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
@@ -127,6 +128,6 @@ class NewBatchSerializer(StrictSerializer[Any]):
 
     def validate(self, given: dict[str, Any]) -> dict[str, Any]:
         if ("orders" in given) == ("filter" in given):
-            raise serializers.ValidationError("Name either `orders` or a `filter`.")
+            raise serializers.ValidationError(_("Give either `orders` or `filter`, and not both."))
         orders = given["orders"] if "orders" in given else given["filter"]
         return {"action": given["action"], "orders": orders}

@@ -54,8 +54,8 @@ class BatchViewSet(OrgViewSet):
     def create(self, request: Request) -> Response:
         """Push or retry many orders.
 
-        Name them, or give a filter as for their list. Each has an outcome of its own among the
-        items of the batch.
+        Give their ids, or a filter as for the list of orders. The items of the batch have the
+        outcome of each order.
         """
         body = self._chosen(request)
         batch = create_batch(self.token.org, actor=self.token.user, **body)
@@ -71,7 +71,7 @@ class BatchViewSet(OrgViewSet):
     @extend_schema(request=NewBatchSerializer, responses={200: BatchPreviewSerializer})
     @action(detail=False, methods=["post"])
     def preview(self, request: Request) -> Response:
-        """Count what a batch would do, and do nothing."""
+        """Count the orders that a batch would take, without creating it."""
         body = self._chosen(request)
         return Response(BatchPreviewSerializer(preview_batch(**body)).data)
 
@@ -87,7 +87,7 @@ class BatchViewSet(OrgViewSet):
         ]
     )
     def retrieve(self, request: Request, pk: str) -> Response:
-        """Get a batch and how far it has come."""
+        """Get a batch and its progress."""
         batch = self.get_object()
         headers = {} if batch.finished_at else {"Retry-After": RETRY_AFTER}
         return Response(self.get_serializer(batch).data, headers=headers)
@@ -98,7 +98,7 @@ class BatchViewSet(OrgViewSet):
     def cancel(self, request: Request, pk: str) -> Response:
         """Cancel a batch.
 
-        What was done stays done; the orders that still wait are left as they are.
+        Orders that were handled stay so; orders that still wait are left unchanged.
         """
         cancel_batch(self.get_object().id, actor=self.token.user)
         return Response(self.get_serializer(self.get_object()).data)

@@ -5,6 +5,7 @@ from datetime import timedelta
 from decimal import Decimal
 from typing import Any, Final
 
+from django.utils.translation import gettext as _
 from drf_spectacular.extensions import OpenApiSerializerFieldExtension
 from drf_spectacular.plumbing import append_meta
 from drf_spectacular.utils import extend_schema_field
@@ -156,7 +157,7 @@ class ErpConnectionSerializer(
 
     def validate_connector_type(self, connector_type: str) -> str:
         if self.instance and connector_type != self.instance.connector_type:
-            raise serializers.ValidationError("It is chosen once and cannot be changed.")
+            raise serializers.ValidationError(_("The type of a connection cannot be changed."))
         return connector_type
 
 

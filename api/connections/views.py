@@ -8,6 +8,7 @@ from django.contrib.admin.models import ADDITION
 from django.db import IntegrityError, transaction
 from django.db.models import QuerySet
 from django.urls import reverse
+from django.utils.translation import gettext as _
 from drf_spectacular.utils import extend_schema, extend_schema_view
 from rest_framework.decorators import action
 from rest_framework.generics import get_object_or_404
@@ -92,8 +93,8 @@ class ErpConnectionViewSet(OrgViewSet):
     def partial_update(self, request: Request, pk: str) -> Response:
         """Change a connection.
 
-        Of `config`, what is left out stays as it is and null removes a field. Another dropzone
-        must pass a test again.
+        Fields left out of `config` stay unchanged; null removes a field. If the dropzone changes,
+        the connection must pass a test again.
         """
         with self.with_if_match(lock=True) as connection:
             body = self.get_serializer(connection, data=document(request), partial=True)
@@ -133,7 +134,7 @@ class ErpConnectionViewSet(OrgViewSet):
     @extend_schema(responses={200: ConnectionTestSerializer})
     @action(detail=True, url_path=r"tests/(?P<test>[^/.]+)")
     def test_result(self, request: Request, pk: str, test: str) -> Response:
-        """Get how far a test has come."""
+        """Get the progress of a test."""
         asked = self.get_object().tests.select_related("requested_by")
         return Response(ConnectionTestSerializer(get_object_or_404(asked, pk=test)).data)
 
@@ -143,7 +144,7 @@ class ErpConnectionViewSet(OrgViewSet):
     def pause(self, request: Request, pk: str) -> Response:
         """Pause a connection.
 
-        Nothing is sent until it is resumed; pushes wait. Answers are still read.
+        Nothing is sent until it is resumed; exports wait. Acks are still read.
         """
         with self.with_if_match() as connection:
             body = PauseSerializer(data=request.data)
@@ -151,7 +152,7 @@ class ErpConnectionViewSet(OrgViewSet):
             if not circuit_breaker.pause(
                 connection.id, actor=self.token.user, **body.validated_data
             ):
-                raise RuleViolation("PAUSED", "Somebody has paused the connection already.")
+                raise RuleViolation("PAUSED", _("A person has paused the connection already."))
             reason = body.validated_data["reason"]
             history.note(connection, f"Paused: {reason}", actor=self.token.user)
         return self.with_etag(self.get_object())

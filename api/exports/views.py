@@ -70,9 +70,9 @@ class ErpExportViewSet(OrgViewSet):
     )
     @action(detail=True)
     def payload(self, request: Request, pk: str) -> HttpResponse:
-        """Get the document that the export delivers, to the byte.
+        """Get the exact document that the export delivers.
 
-        Answers 404 with the code `PAYLOAD_CLEARED` when its retention has ended.
+        Returns 404 with the code `PAYLOAD_CLEARED` once its retention has ended.
         """
         export = self.get_object()
         if export.content is None:
@@ -93,7 +93,7 @@ class ErpExportViewSet(OrgViewSet):
     @extend_schema(responses={200: ErpExportEventSerializer(many=True)})
     @action(detail=True, pagination_class=None, filter_backends=[])
     def events(self, request: Request, pk: str) -> Response:
-        """Get everything that happened to an export, in order."""
+        """List the events of an export, the oldest first."""
         events = self.get_object().events.select_related("actor")
         return Response(ErpExportEventSerializer(events, many=True).data)
 

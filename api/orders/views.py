@@ -84,8 +84,8 @@ class DraftOrderViewSet(OrgViewSet):
     def update(self, request: Request, pk: str) -> Response:
         """Replace an order.
 
-        What is left out becomes empty, and lines that are not among the new ones are gone. An
-        approval is cancelled if this changes anything.
+        Fields that are left out become empty, and the lines are replaced. An approval is cancelled
+        if this changes anything.
         """
         return self._replace(request)
 
@@ -93,8 +93,8 @@ class DraftOrderViewSet(OrgViewSet):
     def partial_update(self, request: Request, pk: str) -> Response:
         """Change an order.
 
-        What is left out stays as it is; lines are replaced as a whole. An approval is cancelled if
-        this changes anything.
+        Fields that are left out stay unchanged; lines are replaced as a whole. An approval is
+        cancelled if this changes anything.
         """
         return self._replace(request, is_partial=True)
 
@@ -135,8 +135,8 @@ class DraftOrderViewSet(OrgViewSet):
     def push(self, request: Request, pk: str) -> Response:
         """Push an approved order to the ERP.
 
-        Answers with the export that was begun; a worker delivers it. `LIVE_EXPORT`: there is one
-        already, whose id is in `export`.
+        Returns the new export; a worker delivers it. `LIVE_EXPORT`: the order has one already, and
+        `export` is its id.
         """
         with self.with_if_match() as order:
             return _accepted(push_order(order.id, actor=self.token.user))
@@ -146,10 +146,10 @@ class DraftOrderViewSet(OrgViewSet):
     @may_violate("NOT_FAILED", "NOT_APPROVED", "OPEN_CONFLICT", *_NOT_RENDERED)
     @idempotent
     def retry_push(self, request: Request, pk: str) -> Response:
-        """Push an order again whose latest export has failed.
+        """Retry an order whose latest export has failed.
 
-        Makes a new export under a new file name. What fails for a moment is tried again by itself:
-        this is for exports that are `FAILED`.
+        Creates a new export with a new file name. Temporary failures are retried automatically;
+        use this for exports that are `FAILED`.
         """
         with self.with_if_match() as order:
             return _accepted(retry_order(order.id, actor=self.token.user))
@@ -158,7 +158,7 @@ class DraftOrderViewSet(OrgViewSet):
     @action(detail=True)
     @may_violate("NOT_APPROVED", *_NOT_RENDERED)
     def preview(self, request: Request, pk: str) -> HttpResponse:
-        """Get the document that a push would deliver, to the byte."""
+        """Get the exact document that a push would deliver."""
         document = preview_order(self.get_object().id)
         return HttpResponse(document.content, content_type=media_type(document.filename))
 

@@ -30,7 +30,7 @@ MALFORMED: Final[dict[str, str]] = {
     "ACK_TOO_DEEP": "Objects and arrays must not be nested more than 32 deep.",
     "ACK_DUPLICATE_KEY": "A key must not appear twice in an object.",
     "ACK_NOT_OBJECT": "The JSON value must be an object.",
-    "ACK_STATUS": "The key “status” must be there and be “ACKED” or “FAILED”.",
+    "ACK_STATUS": "The key “status” must be “ACKED” or “FAILED”.",
     "ACK_CONTRADICTION": "The status must be “ACKED” in a file named ack_… and “FAILED” in one "
     "named error_….",
     "ACK_MISMATCH": "A “draft_order_id” or “export_filename” in the content must be the one in "

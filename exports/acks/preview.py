@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from typing import Final
 
+from django.utils.translation import gettext_lazy as _
+
 from exports.acks.review import open_conflicts
 from exports.models import ErpAck, ErpExport
 from kernel.dry_run import dry_run
@@ -10,14 +12,18 @@ from orders.models import DraftOrder
 
 Classification = ErpAck.Classification
 
-_MEANS: Final[dict[str, str]] = {
-    Classification.APPLIED: "This answer counts.",
-    Classification.DUPLICATE: "This answer tells nothing new: it is kept as a duplicate.",
-    Classification.CONFLICT: "This answer contradicts what counts now. It changes nothing yet: "
-    "which of the two counts is to be decided next.",
-    Classification.LATE: "This ack comes late: the order was exported again. It changes nothing "
-    "yet and goes on waiting for a person.",
-    Classification.DISMISSED: "This answer means nothing from then on.",
+_MEANS: Final = {
+    Classification.APPLIED: _("This ack is applied."),
+    Classification.DUPLICATE: _("This ack says nothing new: it is kept as a duplicate."),
+    Classification.CONFLICT: _(
+        "This ack contradicts the one that is applied now. Nothing changes yet: decide next which "
+        "of the two is right."
+    ),
+    Classification.LATE: _(
+        "This ack is late: the order was exported again. Nothing changes yet, and the ack still "
+        "needs a decision."
+    ),
+    Classification.DISMISSED: _("This ack is ignored from now on."),
 }
 
 
@@ -29,7 +35,7 @@ def ack_preview(ack: ErpAck, export: ErpExport | None, decide: Callable[[], obje
     with dry_run():
         decide()
         after = ErpAck.objects.get(id=ack.id)
-        told = [_MEANS[after.classification]]
+        told = [str(_MEANS[after.classification])]
         if export is None:
             told.append("No export and no order changes.")
         else:

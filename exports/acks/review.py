@@ -6,6 +6,7 @@ from uuid import UUID
 
 from django.db import transaction
 from django.db.models import Q
+from django.utils.translation import gettext as _
 
 from accounts import audit
 from accounts.audit import Action
@@ -81,16 +82,29 @@ def assign(
     with transaction.atomic():
         ack, export = _lock(ack_id, export_id)
         if ack.classification not in (Classification.UNMATCHED, Classification.MALFORMED):
-            raise RuleViolation("NOT_ASSIGNABLE", "It is known which export this answer is about.")
+            raise RuleViolation("NOT_ASSIGNABLE", _("This ack already belongs to an export."))
         if export is None or export.erp_connection_id != ack.erp_connection_id:
-            raise RuleViolation("NOT_ASSIGNABLE", "The export is of another connection.")
+            raise RuleViolation(
+                "NOT_ASSIGNABLE",
+                _("The export belongs to another connection. Choose one of this connection."),
+            )
         answer = ack.content or answer
         if answer is None:
-            raise RuleViolation("NO_ANSWER", "The file was not understood: say what it answers.")
+            raise RuleViolation(
+                "NO_ANSWER",
+                _(
+                    "The file could not be read. Say whether the ERP acknowledged or refused the "
+                    "order."
+                ),
+            )
         live = application.other_live_exports([export])
         classification, why = classify(export, answer, replaced_by=live.get(export.id))
         if classification in (Classification.WAITING, Classification.UNMATCHED):
-            raise RuleViolation("NOT_SENT", f"The export {export} was not sent yet.")
+            raise RuleViolation(
+                "NOT_SENT",
+                _("Export %(export)s was not sent yet. Assign the ack to an export that was sent.")
+                % {"export": export},
+            )
         ack.export = export
         ack.fill(answer)
         if classification == Classification.APPLIED:
@@ -148,10 +162,14 @@ def _lock(ack_id: UUID, export_id: UUID | None = None) -> tuple[ErpAck, ErpExpor
     ack = ErpAck.objects.select_for_update().get(id=ack_id)
     if not ErpAck.objects.filter(ErpAck.OPEN, id=ack_id).exists():
         raise RuleViolation(
-            "DECIDED", f"There is nothing to decide: {ack.get_classification_display()}."
+            "DECIDED",
+            _("This ack needs no decision: %(state)s.")
+            % {"state": ack.get_classification_display()},
         )
     if export_id is None and ack.export_id != about:
-        raise RuleViolation("DECIDED", "Somebody has just assigned this ack. Look at it again.")
+        raise RuleViolation(
+            "DECIDED", _("Another person has just assigned this ack. Look at it again.")
+        )
     export = next(iter(exports.values()), None)
     if export and ack.export_id == export.id:
         ack.export = export

@@ -15,6 +15,7 @@ from uuid import UUID
 from django.db import InterfaceError, OperationalError, transaction
 from django.db.models import Count, F, Q, QuerySet
 from django.db.models.functions import Coalesce
+from django.utils.translation import gettext as _
 from django_q.tasks import async_task
 
 from accounts import audit
@@ -170,7 +171,9 @@ def _is_permitted(batch: Batch) -> bool:
 
 
 def _refuse(items: Sequence[BatchItem]) -> None:
-    refused = RuleViolation("NOT_PERMITTED", "Whoever asked for it may not do this any more.")
+    refused = RuleViolation(
+        "NOT_PERMITTED", _("The person who started the batch may not do this any more.")
+    )
     for item in items:
         _note(item, refused)
 

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from django.db import transaction
 from django.db.models import Count, QuerySet
+from django.utils.translation import gettext as _
 
 from accounts import audit
 from accounts.audit import Action
@@ -83,7 +84,9 @@ def create_batch(
         oldest_first = orders.order_by("created_at", "id").values_list("id", flat=True)
         chosen = list(oldest_first[: MAX_BATCH_ORDERS + 1])
         if not chosen:
-            raise RuleViolation("NO_ORDERS", "There is no order to do this with.")
+            raise RuleViolation(
+                "NO_ORDERS", _("No order was found. Choose other orders or another filter.")
+            )
         if len(chosen) > MAX_BATCH_ORDERS:
             raise RuleViolation(
                 "TOO_MANY_ORDERS", f"A batch takes up to {MAX_BATCH_ORDERS:,} orders. Choose fewer."

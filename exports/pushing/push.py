@@ -5,6 +5,7 @@ from uuid import UUID
 
 from django.db import transaction
 from django.db.models import Prefetch
+from django.utils.translation import gettext as _
 
 from accounts import audit
 from accounts.audit import Action, Change
@@ -95,7 +96,10 @@ def deliver_again(export_id: UUID, *, actor: User) -> None:
     """
     with transaction.atomic():
         if not lifecycle.apply(Event.REQUESTED, [export_id], actor=actor):
-            raise RuleViolation("NOT_WAITING", "Only a pending export can be delivered again.")
+            raise RuleViolation(
+                "NOT_WAITING",
+                _("The export is not waiting. Only a pending export can be tried again."),
+            )
         export = _named(export_id)
         audit.record(Action.EXPORT_REQUESTED, export, actor=actor)
         wake_after_commit(export.erp_connection_id)
@@ -110,7 +114,7 @@ def deliver_waiting(connection_id: UUID, *, actor: User) -> int:
     with transaction.atomic():
         if not circuit_breaker.retry_now(connection_id):
             raise RuleViolation(
-                "PAUSED", "The connection is paused. What waits goes when it resumes."
+                "PAUSED", _("The connection is paused. Waiting exports are sent when it resumes.")
             )
         put_off = ErpExport.objects.filter(
             erp_connection=connection_id, status=Status.PENDING, next_attempt_at__gt=db_now()
@@ -166,9 +170,13 @@ def _check_retry(order: DraftOrder) -> None:
     if latest is None or latest.status != Status.FAILED:
         raise RuleViolation(
             "NOT_FAILED",
-            f"The latest export of order {order} is "
-            f"{latest.get_status_display() if latest else 'missing'}; "
-            "only a failed one can be retried.",
+            _(
+                "The latest export of order %(order)s is %(status)s; only a failed one can be "
+                "retried."
+            )
+            % {"order": order, "status": latest.get_status_display()}
+            if latest
+            else _("Order %(order)s has no export yet. Push it first.") % {"order": order},
             export=latest.id if latest else None,
         )
     if not may_happen(OrderEvent.RETRIED, order.status):
@@ -202,8 +210,11 @@ def _export(
                 if conflict := conflicts.get(order.id):
                     raise RuleViolation(
                         "OPEN_CONFLICT",
-                        f"An ack about order {order} waits for a person: {conflict.filename}. "
-                        "Accept or dismiss it first, else the ERP may get the order twice.",
+                        _(
+                            "Ack %(ack)s about order %(order)s needs a decision. Accept or dismiss "
+                            "it first; otherwise the ERP may get the order twice."
+                        )
+                        % {"ack": conflict.filename, "order": order},
                         ack=conflict.id,
                     )
                 outcomes[order.id] = _freeze(order, actor=actor)

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from uuid import UUID
 
 from django.db import models, transaction
+from django.utils.translation import gettext as _
 
 from accounts import audit
 from accounts.audit import Action
@@ -54,16 +55,18 @@ def resolve(
 ) -> None:
     """Settle an export; `push_again`: then export its order anew under another file name.
 
-    Where the dropzone can be reached it is asked first: an export whose file is there is not
-    resolved, and a staged file is removed, so that it cannot become visible afterwards. Raises
-    RuleViolation: NOT_RESOLVABLE, OTHER_INSTANCE, BUSY, LIES_THERE, NOT_REACHABLE, and what
+    If the dropzone can be reached, it is checked first: while the file is in the export folder the
+    export stays as it is, and a staged file is removed so that it cannot be sent later.
+
+    Raises RuleViolation: NOT_RESOLVABLE, OTHER_INSTANCE, BUSY, LIES_THERE, NOT_REACHABLE, and what
     retry_order raises.
     """
     export = ErpExport.objects.select_related("erp_connection").get(id=export_id)
     if outcome not in possible_resolutions(export):
         raise RuleViolation(
             "NOT_RESOLVABLE",
-            f"The export is {export.get_status_display()}: that cannot be settled so.",
+            _("The export is %(status)s: this resolution does not apply to it.")
+            % {"status": export.get_status_display()},
         )
     if outcome is Resolution.DELIVERED:
         _confirm(export, actor=actor, reason=reason)
@@ -71,7 +74,7 @@ def resolve(
     if denial_reason := ownership.denial_reason():
         raise RuleViolation("OTHER_INSTANCE", denial_reason)
     with dry_run():
-        # A push that would be refused is refused before anything is touched.
+        # If the push is not allowed, say so before anything is changed.
         _fail(export, outcome, actor=actor)
         if push_again:
             retry_order(export.draft_order_id, actor=actor)
@@ -138,8 +141,12 @@ def _looked_for(export: ErpExport, outcome: Resolution, *, actor: User) -> Itera
             if outcome is Resolution.GIVEN_UP:
                 raise RuleViolation(
                     "NOT_REACHABLE",
-                    f"It cannot be seen whether the file still lies there: {e.message} "
-                    "Repair the connection first, or change it to the dropzone that is used now.",
+                    _(
+                        "It is not known whether the file is still in the export folder: "
+                        "%(cause)s Repair the connection first, or change it to the dropzone that "
+                        "is used now."
+                    )
+                    % {"cause": e.message},
                 ) from e
             seen = f"not reached: {e.message}"
         yield seen
@@ -179,10 +186,15 @@ def _refuse_if_visible(session: Session, export: ErpExport) -> None:
     if is_visible:
         raise RuleViolation(
             "LIES_THERE",
-            f"The file {export.filename} lies in the export folder: the ERP can still take it. "
-            "Have it removed first, if it must not.",
+            _(
+                "The file %(filename)s is still in the export folder, so the ERP can still pick it "
+                "up. If it must not, remove the file first."
+            )
+            % {"filename": export.filename},
         )
 
 
 def _overtaken() -> RuleViolation:
-    return RuleViolation("NOT_RESOLVABLE", "The export has changed meanwhile. Look at it again.")
+    return RuleViolation(
+        "NOT_RESOLVABLE", _("The export changed in the meantime. Look at it again.")
+    )

@@ -11,7 +11,7 @@ from connectors.port import MalformedAck
 
 
 class Command(BaseCommand):
-    help = "Say what would be made of an answer of an ERP; fails if it is malformed."
+    help = "Show how an ack file would be read; fails if it is malformed."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("file", type=Path, metavar="FILE")
@@ -27,13 +27,13 @@ class Command(BaseCommand):
         except OSError as e:
             raise CommandError(f"The file cannot be read: {e.strerror}.") from e
         if subject := connector.ack_subject(path.name):
-            self.stdout.write(f"Name: an answer to {subject.export_filename}")
+            self.stdout.write(f"Name: an ack for {subject.export_filename}")
         found = connector.read_ack(path.name, content)
         if isinstance(found, MalformedAck):
             raise CommandError(f"Malformed, {found.code}: {found.message}")
         self.stdout.write("Content: accepted" if found.is_accepted else "Content: refused")
         for name in ("erp_order_id", "error_code", "message", "processed_at"):
             value = getattr(found, name)
-            # An answer must not speak to the terminal: its texts are shown escaped.
+            # Escaped: an ack could hold control characters for the terminal.
             shown = repr(value) if isinstance(value, str) else value
             self.stdout.write(f"  {name}: {shown or 'none'}")

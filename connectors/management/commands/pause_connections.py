@@ -11,7 +11,7 @@ from connectors.models import ErpConnection
 
 
 class Command(BaseCommand):
-    help = "Stop deliveries. Exports wait, answers are still read, and no test lifts the pause."
+    help = "Stop deliveries. Exports wait, acks are still read, and a passed test does not resume."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         which = parser.add_mutually_exclusive_group(required=True)

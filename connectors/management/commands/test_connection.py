@@ -12,7 +12,7 @@ from connectors.ownership import OtherInstance
 
 
 class Command(BaseCommand):
-    help = "Do what a delivery will do, say how it went, and lift a pause by the system if it did."
+    help = "Test a connection as a delivery uses it. A passed test ends a pause by the system."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("connection", type=UUID, metavar="ID")

@@ -12,7 +12,7 @@ from exports.acks import poller
 
 
 class Command(BaseCommand):
-    help = "Read what the ERPs have answered, once and in the foreground, and say what it was."
+    help = "Read new acks once, in the foreground, and print what they were."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--connection", type=UUID, metavar="ID", help="only this connection")

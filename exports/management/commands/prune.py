@@ -12,10 +12,12 @@ from exports import retention
 
 
 class Command(BaseCommand):
-    help = "Say what is older than its organisation keeps it; with --apply, forget it."
+    help = "Count what is older than the retention of its organisation; with --apply, delete it."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--apply", action="store_true", help="forget it, not only count it")
+        parser.add_argument(
+            "--apply", action="store_true", help="delete it instead of only counting it"
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         if not options["apply"]:

@@ -18,14 +18,18 @@ _NAMED = 20
 
 
 class Command(BaseCommand):
-    help = "Compare the ledger with the dropzones and the archive; with --apply, mend the ledger."
+    help = (
+        "Compare the ledger with the dropzones and the archive; with --apply, correct the ledger."
+    )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--apply", action="store_true", help="let the ledger say what is found")
+        parser.add_argument(
+            "--apply", action="store_true", help="write what was found into the ledger"
+        )
         parser.add_argument(
             "--send-untraced",
             action="store_true",
-            help="let what left no trace be sent, instead of waiting for a person",
+            help="send exports without a trace instead of leaving them to a person",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:

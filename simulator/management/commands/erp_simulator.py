@@ -97,4 +97,4 @@ class Command(BaseCommand):
         try:
             connector.parse_config(config)
         except ConfigError as e:
-            self.stderr.write(f"This service, as it is set up now, will refuse it: {e}")
+            self.stderr.write(f"This service would not accept it with its present settings: {e}")

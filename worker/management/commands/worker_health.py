@@ -10,7 +10,7 @@ from exports.delivery import heartbeat
 
 
 class Command(BaseCommand):
-    help = "Fail unless a worker on this host has said lately that it is alive."
+    help = "Fail unless a worker on this host has sent a heartbeat lately."
     requires_system_checks = []
 
     def handle(self, *args: Any, **options: Any) -> None:
