@@ -197,8 +197,8 @@ def test_push_answers_with_the_export(owner: APIClient, dropzone: ErpConnection)
     assert len(export["approved_hash"]) == 64
     assert export["waiting_for"] == {
         "code": "CONNECTION_PAUSED",
-        "message": "Waiting: the connection is paused. Reason: The connection was not tested since it was set "
-        "up or changed.",
+        "message": "Waiting: the connection is paused. Reason: The connection was not tested since "
+        "it was set up or changed.",
         "until": None,
         "connection_paused": "NEVER_TESTED",
         "error": None,
