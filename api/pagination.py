@@ -9,6 +9,7 @@ from django.core.exceptions import ValidationError
 from django.db.models import DateTimeField, Field, Model, QuerySet
 from django.utils.dateparse import parse_datetime
 from django.utils.timezone import is_naive
+from django.utils.translation import gettext as _
 from rest_framework.pagination import BasePagination
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -121,7 +122,7 @@ def _position(model: type[Model], order: str, cursor: str | None) -> Position | 
         return None
     try:
         padded = cursor + "=" * (-len(cursor) % 4)
-        value, _, key = urlsafe_b64decode(padded).decode().partition(" ")
+        value, __, key = urlsafe_b64decode(padded).decode().partition(" ")
         field = _field(model, order)
         is_time = isinstance(field, DateTimeField)
         at = parse_iso_datetime(value) if is_time else field.to_python(value)

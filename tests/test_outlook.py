@@ -69,8 +69,8 @@ def _cases() -> list[Case]:
         ),
         Case(
             code=Code.CONNECTION_PAUSED,
-            text="Waiting: the connection is paused. Reason: The connection was not tested since it "
-            "was set up or changed.",
+            text="Waiting: the connection is paused. Reason: The connection was not tested since "
+            "it was set up or changed.",
             label="connection paused",
             connection={**failing, **paused},
             **elsewhere,

@@ -1,9 +1,12 @@
 """Ack classification: what an ack means, by what it says and the status of its export. Pure."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from connectors.port import Ack
 from exports.lifecycle import Event
+from exports.messages import Reason
 from exports.models import ErpAck, ErpExport
 
 Classification = ErpAck.Classification
@@ -26,42 +29,37 @@ def event_of(ack: ErpAck, export: ErpExport) -> Event | None:
 
 
 class Classified(NamedTuple):
-    """A classification, and why, as a sentence for a person."""
+    """A classification, and why: a code of exports.messages with its values."""
 
     classification: ErpAck.Classification
     reason: str = ""
+    values: Mapping[str, str] = MappingProxyType({})
 
 
 def classify(export: ErpExport, ack: Ack, *, replaced_by: ErpExport | None) -> Classified:
     """Return what becomes of an ack. `replaced_by`: the order's live export, if it is another."""
     if export.status == Status.PENDING:
         if export.staged_path is None:
-            return Classified(Classification.UNMATCHED, "Its export was not sent yet.")
-        return Classified(Classification.WAITING, "Its export is being sent.")
+            return Classified(Classification.UNMATCHED, Reason.NOT_SENT_YET)
+        return Classified(Classification.WAITING, Reason.BEING_SENT)
     if export.status == Status.SENT:
         return Classified(Classification.APPLIED)
     if export.status == Status.ACKED:
         return _after_acceptance(export, ack)
     if replaced_by:
         return Classified(
-            Classification.LATE, f"The order was exported again as {replaced_by.filename}."
+            Classification.LATE, Reason.EXPORTED_AGAIN, {"filename": replaced_by.filename}
         )
     if not ack.is_accepted:
-        return Classified(Classification.DUPLICATE, "The export has failed already.")
-    return Classified(
-        Classification.CONFLICT, "The ERP accepts the order, but its export counts as failed."
-    )
+        return Classified(Classification.DUPLICATE, Reason.FAILED_ALREADY)
+    return Classified(Classification.CONFLICT, Reason.ACCEPTED_AFTER_FAILURE)
 
 
 def _after_acceptance(export: ErpExport, ack: Ack) -> Classified:
     if not ack.is_accepted:
-        return Classified(
-            Classification.CONFLICT, "The ERP refuses the order, which it had accepted."
-        )
+        return Classified(Classification.CONFLICT, Reason.REFUSED_AFTER_ACCEPTANCE)
     if ack.erp_order_id in (None, export.erp_order_id):
-        return Classified(Classification.DUPLICATE, "The ERP has said so already.")
+        return Classified(Classification.DUPLICATE, Reason.SAID_BEFORE)
     if export.erp_order_id is None:
-        return Classified(Classification.CONFLICT, "The ERP had given no order number before.")
-    return Classified(
-        Classification.CONFLICT, f"The ERP has given the order number {export.erp_order_id} before."
-    )
+        return Classified(Classification.CONFLICT, Reason.FIRST_NUMBER)
+    return Classified(Classification.CONFLICT, Reason.OTHER_NUMBER, {"number": export.erp_order_id})

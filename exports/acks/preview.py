@@ -1,8 +1,9 @@
 """Ack preview: sentences that say what a decision about an ack would change."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
+from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
 from exports.acks.review import open_conflicts
@@ -12,7 +13,7 @@ from orders.models import DraftOrder
 
 Classification = ErpAck.Classification
 
-_MEANS: Final = {
+_MEANS: Final[Mapping[str, Promise]] = {
     Classification.APPLIED: _("This ack is applied."),
     Classification.DUPLICATE: _("This ack says nothing new: it is kept as a duplicate."),
     Classification.CONFLICT: _(

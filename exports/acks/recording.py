@@ -24,6 +24,7 @@ from exports.acks.classification import classify
 from exports.delivery.dispatch import wake_after_commit
 from exports.events import publish_conflict_events
 from exports.lifecycle import Event, lock_exports
+from exports.messages import Reason
 from exports.models import ErpAck, ErpExport
 from kernel.db import Now, db_now, retried
 
@@ -183,17 +184,16 @@ def _classified(
     ack.export = export
     if isinstance(answer, Ack):
         ack.fill(answer)
-        ack.classification, ack.reason = classify(export, answer, replaced_by=replaced_by)
+        ack.classification, code, values = classify(export, answer, replaced_by=replaced_by)
+        ack.explain(code, **values)
         return ack
     ack.fill(None)
     if answer.is_perhaps_incomplete and not (is_unchanged and now - ack.seen_at > _STABLE_AFTER):
         ack.classification = Classification.WAITING
-        ack.reason = f"It may still be being written. {answer.message}"
+        ack.explain(Reason.PERHAPS_INCOMPLETE, problem=answer.message)
     else:
-        ack.classification, ack.reason = (
-            Classification.MALFORMED,
-            f"{answer.code}: {answer.message}",
-        )
+        ack.classification = Classification.MALFORMED
+        ack.explain(Reason.MALFORMED, code=answer.code, problem=answer.message)
     return ack
 
 

@@ -16,12 +16,12 @@ from exports.acks import application
 from exports.acks.classification import classify, event_of
 from exports.events import publish_conflict_events
 from exports.lifecycle import lock_exports
+from exports.messages import Reason
 from exports.models import ErpAck, ErpExport
 from kernel.db import Now, db_now, retried
 from kernel.errors import RuleViolation
 
 Classification = ErpAck.Classification
-_TAKEN_BACK = "A later answer was taken instead."
 # Comparing a name takes some 0.2 ms.
 _COMPARED = 1_000
 _CANDIDATES = 50
@@ -31,8 +31,9 @@ _CANDIDATES = 50
 def dismiss(ack_id: UUID, *, actor: User, reason: str) -> None:
     """Let an ack mean nothing; what was acked before stands. Raises RuleViolation (DECIDED)."""
     with transaction.atomic():
-        ack, _ = _lock(ack_id)
-        _decide(ack, Classification.DISMISSED, Action.ACK_DISMISSED, actor=actor, reason=reason)
+        ack = _lock(ack_id)[0]
+        ack.explain("", note=reason)
+        _decide(ack, Classification.DISMISSED, Action.ACK_DISMISSED, actor=actor)
 
 
 def has_effect(ack: ErpAck, export: ErpExport | None) -> bool:
@@ -61,12 +62,15 @@ def accept(ack_id: UUID, *, actor: User, reason: str) -> None:
             _refuse_if_exported_again(export)
         export.acks.filter(classification=Classification.APPLIED).update(
             classification=Classification.DISMISSED,
-            reason=_TAKEN_BACK,
+            reason_code=Reason.REPLACED,
+            reason_values={},
+            note="",
             decided_by=actor,
             decided_at=Now(),
         )
         application.apply([ack], actor=actor)
-        _decide(ack, Classification.APPLIED, Action.ACK_ACCEPTED, actor=actor, reason=reason)
+        ack.explain("", note=reason)
+        _decide(ack, Classification.APPLIED, Action.ACK_ACCEPTED, actor=actor)
 
 
 @retried
@@ -98,7 +102,7 @@ def assign(
                 ),
             )
         live = application.other_live_exports([export])
-        classification, why = classify(export, answer, replaced_by=live.get(export.id))
+        classification, why, values = classify(export, answer, replaced_by=live.get(export.id))
         if classification in (Classification.WAITING, Classification.UNMATCHED):
             raise RuleViolation(
                 "NOT_SENT",
@@ -109,9 +113,8 @@ def assign(
         ack.fill(answer)
         if classification == Classification.APPLIED:
             application.apply([ack], actor=actor)
-        _decide(
-            ack, classification, Action.ACK_ASSIGNED, actor=actor, reason=f"{reason} {why}".strip()
-        )
+        ack.explain(why, note=reason, **values)
+        _decide(ack, classification, Action.ACK_ASSIGNED, actor=actor)
         if classification == Classification.CONFLICT:
             publish_conflict_events(ack.org_id, [ack], by_person=True)
     return ack
@@ -197,7 +200,7 @@ def _refuse_if_exported_again(export: ErpExport) -> None:
 
 
 def _decide(
-    ack: ErpAck, classification: ErpAck.Classification, action: Action, *, actor: User, reason: str
+    ack: ErpAck, classification: ErpAck.Classification, action: Action, *, actor: User
 ) -> None:
     audit.record(
         action,
@@ -207,10 +210,10 @@ def _decide(
         after={
             "classification": classification,
             "export": ack.export and str(ack.export),
-            "reason": reason,
+            "reason": ack.reason,
         },
     )
-    ack.classification, ack.reason, ack.decided_by = classification, reason, actor
+    ack.classification, ack.decided_by = classification, actor
     # A contradiction that came to light by an assignment is still to be decided.
     ack.decided_at = (
         None if classification in (Classification.CONFLICT, Classification.LATE) else db_now()

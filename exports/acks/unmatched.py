@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from connectors.models import ErpConnection
 from connectors.port import Ack, AckFile
+from exports.messages import Reason
 from exports.models import ErpAck, ErpExport
 
 # They are of no use until a person looks at them, so a poll records no more than this.
@@ -64,8 +65,13 @@ def record(connection: ErpConnection, file: AckFile, content: bytes) -> None:
         modified_at=file.modified_at,
         raw=connector.ack_text(content),
         classification=ErpAck.Classification.UNMATCHED,
-        reason=_reason(file),
     )
+    if file.intended is None:
+        ack.explain(Reason.NO_SUCH_EXPORT)
+    elif file.intended == file.name:
+        ack.explain(Reason.UNKNOWN_NAME)
+    else:
+        ack.explain(Reason.WRONG_NAME, expected=file.intended)
     if isinstance(answer, Ack):
         ack.fill(answer)
     # One that was touched since is the same ack, to be moved as it is now.
@@ -74,16 +80,4 @@ def record(connection: ErpConnection, file: AckFile, content: bytes) -> None:
         update_conflicts=True,
         unique_fields=["erp_connection", "filename", "sha256"],
         update_fields=["size", "modified_at"],
-    )
-
-
-def _reason(file: AckFile) -> str:
-    if file.intended is None:
-        return "No export of this connection has this name."
-    expected = file.intended
-    if expected == file.name:
-        expected = "ack_ or error_ and the name of the order's file"
-    return (
-        f"The name is not that of an ack. Expected: {expected}. Assign the file to its export, and "
-        "ask the ERP team to correct the name."
     )

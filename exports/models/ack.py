@@ -9,12 +9,14 @@ from django.db.models import Q
 from accounts.models import Org, User
 from connectors.models import ErpConnection
 from connectors.port import Ack
+from exports import messages
 from exports.models.export import ErpExport
 from kernel.db import Now
 from kernel.models import UuidModel
 
 _TO_REVIEW: Final = ["CONFLICT", "LATE", "UNMATCHED", "MALFORMED"]
 _OF_FILE: Final = ("export", "sha256", "size", "modified_at", "raw", "seen_at")
+_WHY: Final = ("reason_code", "reason_values", "note")
 # The columns of what a file says are named like the members of an Ack.
 _OF_ACK: Final = tuple(field.name for field in fields(Ack))
 
@@ -52,7 +54,10 @@ class ErpAck(UuidModel):
     processed_at = models.DateTimeField("processed by the ERP at", null=True)
 
     classification = models.CharField(max_length=20, choices=Classification)
-    reason = models.TextField(blank=True)
+    # Why: a code and values, and what a person wrote. In old rows `note` has the whole sentence.
+    reason_code = models.CharField(max_length=40, blank=True, default="", db_default="")
+    reason_values = models.JSONField(db_default={}, default=dict)
+    note = models.TextField(blank=True, db_column="reason")
     seen_at = models.DateTimeField(db_default=Now())
     decided_at = models.DateTimeField(null=True)
     decided_by = models.ForeignKey(User, on_delete=models.PROTECT, null=True, related_name="+")
@@ -60,7 +65,7 @@ class ErpAck(UuidModel):
     raw_pruned_at = models.DateTimeField(null=True)
 
     # What may change when a waiting file is looked at again.
-    LOOKED_AT_AGAIN = (*_OF_ACK, *_OF_FILE, "classification", "reason")
+    LOOKED_AT_AGAIN = (*_OF_ACK, *_OF_FILE, "classification", *_WHY)
     # A person has to look at these, until one has decided.
     TO_REVIEW = _TO_REVIEW
     OPEN = Q(classification__in=_TO_REVIEW, decided_at=None)
@@ -95,6 +100,16 @@ class ErpAck(UuidModel):
 
     def __str__(self) -> str:
         return self.filename
+
+    @property
+    def reason(self) -> str:
+        """Why it was classified or decided so, as a text for people."""
+        said = (self.note, messages.message(self.reason_code, self.reason_values))
+        return " ".join(filter(None, said))
+
+    def explain(self, code: str, /, *, note: str = "", **values: str) -> None:
+        """Set the reason: a code of exports.messages with its values, and what a person wrote."""
+        self.reason_code, self.reason_values, self.note = code, values, note
 
     @property
     def is_movable(self) -> bool:

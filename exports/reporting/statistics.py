@@ -81,5 +81,5 @@ def backlog(connection: ErpConnection) -> Backlog:
         overdue=connection.exports.filter(ErpExport.OVERDUE).count(),
         open_acks=connection.acks.filter(ErpAck.OPEN).count(),
         unmatched=unmatched.count(),
-        latest=tuple(unmatched.only("filename", "reason")[:_NAMED]),
+        latest=tuple(unmatched.defer("raw")[:_NAMED]),
     )
