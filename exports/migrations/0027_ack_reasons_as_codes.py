@@ -4,7 +4,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
     """The column `reason` keeps what people wrote, and the sentences of earlier releases."""
 
-    dependencies = [("exports", "0023_batch_item_content")]
+    dependencies = [("exports", "0026_event_failure_index")]
 
     operations = [
         migrations.AlterField("erpack", "reason", models.TextField(blank=True, db_column="reason")),
