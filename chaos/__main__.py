@@ -14,10 +14,10 @@ from tests.servers.process import scratch_folder
 
 def main() -> int:
     chosen = list(plans())
-    # An orderly end: a mounted disk is not left behind.
+    # SIGTERM ends the run in order, so that the small disk is unmounted.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-    is_sound = True
-    # One of its own even where tests share one: it is stopped and its sessions are killed.
+    is_valid = True
+    # A server of its own, even where tests share one: the run stops it and kills its sessions.
     with Postgres() as postgres:
         dropzones = scratch_folder("dropzones")
         _configure(postgres, dropzones)
@@ -33,12 +33,12 @@ def main() -> int:
             report = run(plan, postgres, dropzones)
             sys.stdout.write(json.dumps(report) + "\n")
             sys.stdout.flush()
-            is_sound = is_sound and "violated" not in report
-    return 0 if is_sound else 1
+            is_valid = is_valid and "violated" not in report
+    return 0 if is_valid else 1
 
 
 def _configure(postgres: Postgres, dropzones: Path) -> None:
-    """Settings as in production, for this process and those it starts."""
+    """Set the settings of production, for this process and those it starts."""
     os.environ.update(
         DJANGO_SETTINGS_MODULE="orderflow.settings",
         SECRET_KEY=secrets.token_urlsafe(50),

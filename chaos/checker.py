@@ -17,11 +17,11 @@ from orders.models import DraftOrder
 
 Status = ErpExport.Status
 Kind = ErpExportEvent.Kind
-# Nothing answers and nobody decides here, so what is no longer pending stays what it is.
+# A run has no acks and no manual decisions, so an export that has left PENDING never changes again.
 _LEGAL = {(a, b) for a, b in legal_steps() if a == Status.PENDING or a == b}
 _SHOWN = 20
 
-# The database itself watches each change of an export while the run lasts.
+# A trigger checks each change of an export while the run lasts.
 _WATCH = """
     CREATE TABLE IF NOT EXISTS chaos_illegal (filename text, what text);
     CREATE OR REPLACE FUNCTION chaos_check() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -31,7 +31,7 @@ _WATCH = """
            IS DISTINCT FROM (OLD.filename, OLD.payload, OLD.payload_sha256, OLD.draft_order_id,
             OLD.approved_by_id, OLD.approved_hash)
         THEN
-            INSERT INTO chaos_illegal VALUES (OLD.filename, 'I6 what was frozen changed');
+            INSERT INTO chaos_illegal VALUES (OLD.filename, 'I6 a frozen column changed');
         END IF;
         IF OLD.staged_path IS NOT NULL AND (NEW.staged_path, NEW.destination)
            IS DISTINCT FROM (OLD.staged_path, OLD.destination)
@@ -50,7 +50,7 @@ _WATCH = """
 
 
 def watch_the_database() -> None:
-    """Let PostgreSQL note each change of an export that is against the invariants."""
+    """Let PostgreSQL record each change of an export that violates an invariant."""
     with connection.cursor() as cursor:
         legal = ", ".join(f"'{before} {after}'" for before, after in sorted(_LEGAL))
         cursor.execute(_WATCH.replace("{legal}", legal))
@@ -58,7 +58,7 @@ def watch_the_database() -> None:
 
 @dataclass(kw_only=True)
 class Findings:
-    """How many exports each kind of harm befell, and what was violated, in words."""
+    """The number of exports with each kind of damage, and a sentence for each violation."""
 
     orders: int = 0
     lost: int = 0
@@ -92,7 +92,7 @@ class _Sightings:
 
 
 def check(site: Site, *, record: Path, ledger: Path, slugs: list[str]) -> Findings:
-    """Look at everything after the faults have ended and all has had time to settle."""
+    """Check everything, after the faults have ended and all exports had time to finish."""
     findings = Findings()
     seen = _Sightings(record)
     if not seen.is_complete:
@@ -112,14 +112,14 @@ def check(site: Site, *, record: Path, ledger: Path, slugs: list[str]) -> Findin
     _check_pushes(exports, ledger, findings)
     known = {export.filename for export in exports}
     findings.violated += [
-        f"I2 {name}: nobody's export" for name in seen.appeared if name not in known
+        f"I2 {name}: belongs to no export" for name in seen.appeared if name not in known
     ]
     for path, content in site.foreign_files():
         if not path.exists() or path.read_bytes() != content:
-            findings.violated.append(f"I11 {path.name}: somebody else's file was touched")
+            findings.violated.append(f"I11 {path.name}: a foreign file was changed")
     left = site.staging_files()
     findings.leftover_tmp = len(left)
-    findings.violated += [f"I12 {name} was left" for name in left]
+    findings.violated += [f"I12 {name} was left behind" for name in left]
     with connection.cursor() as cursor:
         cursor.execute("SELECT what, filename FROM chaos_illegal")
         findings.violated += [
@@ -140,20 +140,20 @@ def _check_export(export: ErpExport, seen: _Sightings, findings: Findings) -> No
         found.append(f"I1 appeared {times} times")
     if name in seen.changed or set(seen.taken[name]) - {export.payload_sha256}:
         findings.partial += 1
-        found.append("I2 was seen with other bytes")
+        found.append("I2 appeared with different bytes")
     if export.status == Status.SENT and not times:
         findings.lost += 1
-        found.append("I3 is sent and was never seen")
+        found.append("I3 is SENT but never appeared")
     if export.status == Status.PENDING:
         findings.stuck += 1
         paused = export.erp_connection.pause_reason
         found.append(f"I4 is still pending: {export.error_json}, connection paused: {paused!r}")
     if export.status == Status.FAILED and times:
-        found.append("I5 failed, and was seen")
+        found.append("I5 is FAILED but appeared")
     if export.approved_by_id is None or not export.approved_hash:
-        found.append("I6 carries no approval")
+        found.append("I6 has no approval")
     if hashlib.sha256(export.content or b"").hexdigest() != export.payload_sha256:
-        found.append("I6 has other bytes than at first")
+        found.append("I6 its bytes have changed")
     found += _check_history(export)
     if found:
         findings.violated += [f"{what}: {name}" for what in found[:-1]]
@@ -161,7 +161,7 @@ def _check_export(export: ErpExport, seen: _Sightings, findings: Findings) -> No
 
 
 def _check_history(export: ErpExport) -> list[str]:
-    """Replay the events."""
+    """Replay the events of an export and compare them with the table of legal changes."""
     found = []
     events = list(export.events.all())
     statuses = [event.status for event in events]
@@ -202,7 +202,7 @@ def _check_orders(exports: list[ErpExport], seen: _Sightings, findings: Findings
 
 
 def _check_pushes(exports: list[ErpExport], ledger: Path, findings: Findings) -> None:
-    """Compare with what was noted when each export was made."""
+    """Compare each export with the line that the generator wrote when it was made."""
     now = {str(e.id): f"{e.filename} {e.payload_sha256}" for e in exports}
     for line in ledger.read_text().splitlines():
         key, _, frozen = line.partition(" ")
@@ -211,11 +211,11 @@ def _check_pushes(exports: list[ErpExport], ledger: Path, findings: Findings) ->
 
 
 def _timeline(export: ErpExport, seen: _Sightings) -> list[str]:
-    def told(detail: dict[str, Any]) -> str:
+    def shown(detail: dict[str, Any]) -> str:
         return str({k: detail[k] for k in ("tmp", "path", "evidence", "code") if k in detail})
 
     events = [
-        f"{event.at.timestamp():.3f} {event.kind} {told(event.detail)}"
+        f"{event.at.timestamp():.3f} {event.kind} {shown(event.detail)}"
         for event in export.events.all()
     ]
     return sorted(events + seen.lines[export.filename])

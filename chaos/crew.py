@@ -1,4 +1,4 @@
-"""The processes of a run: workers that die, freeze and are replaced; the generator and the ERP."""
+"""The processes of a run: the generator, the ERP, and workers that are killed and replaced."""
 
 import ctypes
 import multiprocessing
@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 
 from chaos.erp import consume
-from chaos.generator import push_in_a_trickle
+from chaos.generator import push_orders
 from chaos.plan import Plan
 from chaos.worker import LIFETIME_SECONDS, work
 
@@ -26,12 +26,15 @@ _PR_SET_PDEATHSIG = 1
 @dataclass(slots=True)
 class _Worker:
     process: ForkServerProcess
-    born: float
-    continues: float | None = None  # when a stopped one goes on
+    started_at: float
+    continues_at: float | None = None  # set while the worker is stopped
 
 
 class Crew:
-    """Keeps `plan.workers` workers going; counts `kills`, `stops` and those that `crashed`."""
+    """Keeps `plan.workers` workers running.
+
+    `kills` and `stops` count the faults, `crashed` the processes that ended with an error.
+    """
 
     def __init__(self, plan: Plan, slugs: list[str], folders: list[Path], notes: Path) -> None:
         self._plan = plan
@@ -39,7 +42,7 @@ class Crew:
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(["chaos.fixtures"])
         self._workers: list[_Worker] = []
-        self._born = 0
+        self._started = 0
         self.kills = self.stops = self.crashed = 0
         self.history, self.ledger, self.record = (
             notes / n for n in ("history", "ledger", "record")
@@ -49,10 +52,10 @@ class Crew:
         self._erp = self._start(consume, folders, self.record, plan.seed)
         while not self.record.read_text():
             time.sleep(0.01)
-        self._generator = self._start(push_in_a_trickle, plan, slugs, self.ledger)
+        self._generator = self._start(push_orders, plan, slugs, self.ledger)
 
-    def tend(self, *, is_struck: bool = True) -> None:
-        """Replace the dead, wake those that were stopped long enough, end those of old age."""
+    def supervise(self, *, with_faults: bool = True) -> None:
+        """Replace dead workers, continue stopped ones in time, kill those past their lifetime."""
         now = time.monotonic()
         for worker in list(self._workers):
             code = worker.process.exitcode
@@ -60,20 +63,20 @@ class Crew:
                 self._workers.remove(worker)
                 self.kills += code == -signal.SIGKILL
                 self.crashed += code != -signal.SIGKILL
-            elif worker.continues is not None:
-                if now >= worker.continues:
-                    worker.continues = None
+            elif worker.continues_at is not None:
+                if now >= worker.continues_at:
+                    worker.continues_at = None
                     os.kill(worker.process.pid or 0, signal.SIGCONT)
             elif _is_stopped(worker.process):
-                # By itself or by us: seen only here.
+                # Counted here only: a worker may stop itself, or be stopped by stop_one().
                 self.stops += 1
-                worker.continues = now + self._chance.uniform(0, _LONGEST_STOP)
-            if is_struck and now - worker.born > LIFETIME_SECONDS:
+                worker.continues_at = now + self._chance.uniform(0, _LONGEST_STOP)
+            if with_faults and now - worker.started_at > LIFETIME_SECONDS:
                 worker.process.kill()
         while len(self._workers) < self._plan.workers:
-            self._born += 1
-            arguments = (self._plan, self._born, self.history)
-            process = self._start(work, *arguments, is_struck=is_struck)
+            self._started += 1
+            arguments = (self._plan, self._started, self.history)
+            process = self._start(work, *arguments, with_faults=with_faults)
             self._workers.append(_Worker(process, now))
 
     @property
@@ -88,22 +91,22 @@ class Crew:
         with suppress(ProcessLookupError):
             os.kill(worker.process.pid or 0, signal.SIGSTOP)
 
-    def close_the_office(self) -> None:
-        """Let the generator finish the order at hand; nothing is pushed any more."""
+    def end_generator(self) -> None:
+        """Let the generator finish its current order. After that, no order is pushed."""
         self._generator.terminate()
         self._generator.join()
         self.crashed += self._generator.exitcode != 0
 
-    def dismiss(self) -> None:
-        """Kill all workers; these kills are not counted."""
+    def kill_workers(self) -> None:
+        """Kill all workers. These kills are not counted."""
         for worker in self._workers:
             worker.process.kill()
             worker.process.join()
         self._workers.clear()
 
     def end(self) -> None:
-        """Kill everybody."""
-        self.dismiss()
+        """Kill all processes of the run."""
+        self.kill_workers()
         for process in (self._generator, self._erp):
             process.kill()
             process.join()
@@ -119,7 +122,10 @@ class Crew:
 
 
 def _bound(target: Callable[..., None], *arguments: object, **options: object) -> None:
-    """Run what must not outlive the fork server, and with it the harness, not even stopped."""
+    """Run `target` in a process that the kernel kills when the fork server ends.
+
+    The fork server ends with the harness, so no process outlives a run, not even a stopped one.
+    """
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     target(*arguments, **options)
 

@@ -1,7 +1,7 @@
-"""The ERP: takes every order the instant it appears, and misses nothing that happens to its name.
+"""The ERP: it takes each order as soon as it appears, and records everything it sees.
 
-It reads the kernel's own record of the folder (inotify), so that a file which appears twice or is
-changed while it can be seen is noticed even when it lies there for less than a look takes.
+It reads the kernel's events of the folders (inotify). So it also sees a file that appears twice or
+is changed while it is visible, even if that file is there too briefly for a listing.
 """
 
 import ctypes
@@ -22,8 +22,8 @@ _EVENT = struct.Struct("iIII")
 def consume(folders: list[Path], record: Path, seed: int) -> None:
     """Take `*.json` from the folders until killed, and write what was seen as JSON lines.
 
-    A line is {"at", "name", "what"}: `appeared`, `taken` with the file's "sha256", `changed` while
-    it could be seen, or `overflow`: the kernel lost count.
+    A line is {"at", "name", "what"}. `what` is `appeared`, `taken` (with the file's "sha256"),
+    `changed` (while it was visible) or `overflow` (the kernel has lost events).
     """
     chance = random.Random(seed)
     with record.open("a", buffering=1) as lines:
@@ -43,13 +43,13 @@ def consume(folders: list[Path], record: Path, seed: int) -> None:
                 continue
             note("appeared", name)
             if chance.random() < 0.03:
-                # Away for a moment: meanwhile files lie there, and delivery meets them.
+                # A slow ERP: until it goes on, files stay in the folder and delivery finds them.
                 time.sleep(chance.uniform(0, 0.5))
             _take(watched[watch] / name, note)
 
 
 def _take(path: Path, note: Any) -> None:
-    # Out of the folder first: what is read afterwards is what lay there, and nobody else's.
+    # Move the file out of the folder before reading it: no later write can replace it then.
     mine = path.parent.parent / "taken" / path.name
     try:
         path.rename(mine)
@@ -72,7 +72,7 @@ def _watch(folders: list[Path]) -> tuple[int, dict[int, Path]]:
 
 
 def _events(descriptor: int) -> Iterator[tuple[int, int, str]]:
-    """The watch, the mask and the file name of each event."""
+    """Yield the watch, the mask and the file name of each event."""
     while True:
         data = os.read(descriptor, 65_536)
         while data:

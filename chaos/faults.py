@@ -1,6 +1,7 @@
-"""What faults a worker from within: between the steps, in the middle of a write, at a commit.
+"""Faults inside a worker: between two steps, in the middle of a write, at a commit.
 
-Kills from outside mostly hit a worker that logs in or waits; these hit the moments that matter.
+A kill from outside mostly hits a worker that logs in or waits. These faults hit the moments at
+which a crash could lose or double an order.
 """
 
 import os
@@ -23,10 +24,10 @@ _NAP_SECONDS = 0.4
 
 
 class Faults:
-    """Faults with a given chance: mostly SIGKILL, else SIGSTOP or a short sleep.
+    """Injects faults with a given chance: mostly SIGKILL, else SIGSTOP or a short sleep.
 
-    `only`: the one moment that is struck; empty: all. Each kill is noted in `history` first, one
-    line with its moment.
+    `only`: the one moment at which to inject faults; empty: all moments. Before each kill, a line
+    with its moment is added to `history`.
     """
 
     def __init__(self, *, seed: int, chance: float, only: str, history: Path) -> None:
@@ -43,7 +44,7 @@ class Faults:
         return self._only in ("", moment) and self._random.random() < self._chance * share
 
     def inject(self, moment: str) -> None:
-        """Kill, stop or delay this process; it may go on afterwards."""
+        """Kill, stop or delay this process. After a stop or a delay it goes on."""
         what = self._random.choices(("kill", "stop", "nap"), (7, 2, 1))[0]
         if what == "kill":
             os.write(self._history, f"{moment}\n".encode())
@@ -54,10 +55,10 @@ class Faults:
             time.sleep(self._random.uniform(0, _NAP_SECONDS))
 
     def install(self) -> None:
-        """Put the moments into the code that this process runs, for good."""
+        """Put the moments into the code of this process. There is no way back."""
         protocol.failpoint = self  # type: ignore[assignment,attr-defined]
         _wrap(paramiko.Channel, "sendall", self._torn_send)
-        # Called for each answer, so many more times than the others.
+        # The server answers each request, so this moment is much more frequent than the others.
         _wrap(Pipeline, "_read_packet", partial(self._around, "answer", share=0.1))
         for name in ("rename", "unlink", "fsync"):
             _wrap(os, name, partial(self._around, name))
@@ -65,13 +66,13 @@ class Faults:
         _wrap(BaseDatabaseWrapper, "_commit", self._lost_commit)
 
     def _around(self, name: str, do: Callable[..., Any], *, share: float = 1) -> Callable[..., Any]:
-        def struck(*args: Any, **kwargs: Any) -> Any:
+        def with_faults(*args: Any, **kwargs: Any) -> Any:
             self(f"before {name}", share=share)
             result = do(*args, **kwargs)
             self(f"after {name}", share=share)
             return result
 
-        return struck
+        return with_faults
 
     def _torn_send(self, do: Callable[..., Any]) -> Callable[..., Any]:
         def sendall(channel: paramiko.Channel, data: bytes) -> None:
@@ -87,7 +88,8 @@ class Faults:
     def _torn_file(self, do: Callable[..., Any]) -> Callable[..., Any]:
         def fdopen(descriptor: int, mode: str = "r", *args: Any, **kwargs: Any) -> Any:
             if mode == "wb" and self.is_due("half a file written"):
-                # What every document begins with; whoever survives writes it again.
+                # Write the first bytes of every document. A worker that is not killed here seeks
+                # back and writes the whole document over them.
                 os.write(descriptor, b'{"export_version"')
                 self.inject("half a file written")
                 os.lseek(descriptor, 0, os.SEEK_SET)

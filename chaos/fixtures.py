@@ -1,4 +1,4 @@
-"""What the fork server loads once, so that a new worker costs milliseconds and not a second."""
+"""Modules that the fork server loads once: a new worker starts in milliseconds, not in a second."""
 
 import importlib
 

@@ -1,4 +1,4 @@
-"""The people: they enter orders, approve and push them, and change their minds now and then."""
+"""The generator: it enters, approves and pushes orders, and cancels some of their exports."""
 
 import random
 import signal
@@ -17,11 +17,14 @@ from orders import approval
 from orders.models import DraftOrder
 from tests.builders import an_order
 
-_BACKLOG = 24  # enough that every worker finds something, few enough that batches stay small
+_BACKLOG = 24  # pending exports: enough for every worker, and batches stay small
 
 
-def push_in_a_trickle(plan: Plan, slugs: list[str], ledger: Path) -> None:
-    """Push order after order until terminated; note what each export was when it was made."""
+def push_orders(plan: Plan, slugs: list[str], ledger: Path) -> None:
+    """Push one order after another until terminated.
+
+    Each new export adds a line to `ledger`: its id, file name and hash.
+    """
     is_over = False
 
     def end(_: int, __: FrameType | None) -> None:
@@ -39,7 +42,7 @@ def push_in_a_trickle(plan: Plan, slugs: list[str], ledger: Path) -> None:
                     continue
                 export = _push(slugs[number % len(slugs)], f"PO-{number}", chance)
             except DatabaseError:
-                # Whether it was committed is not known: the same order is looked at again.
+                # It is not known whether the push was committed, so try the same order again.
                 connection.close()
                 time.sleep(0.05)
                 continue
@@ -50,13 +53,13 @@ def push_in_a_trickle(plan: Plan, slugs: list[str], ledger: Path) -> None:
 
 
 def _push(slug: str, number: str, chance: random.Random) -> ErpExport:
-    """Bring an order on its way from wherever it is, and return its live export."""
+    """Create, approve and push an order, as far as that is not yet done; return its live export."""
     org = Org.objects.get(slug=slug)
     actor = User.objects.get(memberships__org=org)
     order = DraftOrder.objects.filter(org=org, external_order_number=number).first()
     if order is None:
         with transaction.atomic():
-            # From one packet to several: some writes are long enough to be torn.
+            # Sizes from one packet to several: a fault can hit the middle of a long write.
             order = an_order(org, number, lines=chance.choice((1, 10, 10, 100, 600)))
     if order.status == DraftOrder.Status.READY:
         approval.approve(order.id, actor=actor)
@@ -69,7 +72,7 @@ def _push(slug: str, number: str, chance: random.Random) -> ErpExport:
 
 
 def _cancel(export: ErpExport) -> bool:
-    """Take an export back, if it is not too late; its order will be pushed again."""
+    """Try to cancel an export; return whether its order has to be pushed again."""
     assert export.requested_by is not None
     try:
         cancel_export(export.id, actor=export.requested_by, reason="chaos")

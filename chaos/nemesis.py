@@ -1,4 +1,4 @@
-"""What befalls everything around the workers: the network, the server, the database, the disk."""
+"""The nemesis: it injects faults into the network, the server, the database and the disk."""
 
 import random
 import time
@@ -12,14 +12,14 @@ from chaos.site import Site
 from tests.servers import Postgres, TcpProxy
 
 _LONGEST = 1.5
-_CALM = 0.6  # between two disturbances, on average
+_PAUSE = 0.6  # seconds between two faults, on average
 
 
 class Nemesis:
-    """Call `pass_time()` often: it begins a disturbance now and then and ends it in time.
+    """Call `step()` often: it begins faults at random times and ends each one in time.
 
-    Everything is done by the calling thread: servers die with the thread that started them.
-    `seen` counts the disturbances by name.
+    It has no thread of its own, because a server ends with the thread that started it. `injected`
+    counts the faults by name.
     """
 
     def __init__(self, plan: Plan, site: Site, postgres: Postgres) -> None:
@@ -27,38 +27,38 @@ class Nemesis:
         self._site = site
         self._postgres = postgres
         self._next = time.monotonic()
-        self._clears: float | None = None
-        self.seen: Counter[str] = Counter()
+        self._ends_at: float | None = None
+        self.injected: Counter[str] = Counter()
         kinds = {self._terminate: 4.0, self._restart_database: 0.5}
         if site.proxy:
             kinds |= {self._reset: 3, self._cut: 4, self._stall: 4, self._refuse: 1}
         if site.server and plan.mode == "posix":
-            # Plain rename is link and unlink there. A server that dies between them, with an ERP
-            # that takes the file at once, doubles it, whatever a client does.
+            # Not in mode plain, where the server renames by link and unlink. If it dies between
+            # the two and the ERP takes the file at once, the file is doubled, whatever clients do.
             kinds[self._restart_server] = 1
         if site.ballast:
             kinds[self._fill] = 2
         self._kinds: dict[Callable[[], None], float] = kinds
 
-    def pass_time(self) -> None:
+    def step(self) -> None:
         now = time.monotonic()
-        if self._clears is not None and now >= self._clears:
+        if self._ends_at is not None and now >= self._ends_at:
             self.clear()
-        if self._clears is None and now >= self._next:
+        if self._ends_at is None and now >= self._next:
             (kind,) = self._chance.choices(list(self._kinds), list(self._kinds.values()))
-            self.seen[kind.__name__.strip("_")] += 1
+            self.injected[kind.__name__.strip("_")] += 1
             kind()
-            self._next = now + self._chance.expovariate(1 / _CALM)
+            self._next = now + self._chance.expovariate(1 / _PAUSE)
 
     def clear(self) -> None:
-        """End what is going on."""
-        self._clears = None
+        """End the current fault."""
+        self._ends_at = None
         if self._site.proxy:
             self._site.proxy.resume()
         self._site.free_disk()
 
     def _last(self, longest: float = _LONGEST) -> None:
-        self._clears = time.monotonic() + self._chance.uniform(0, longest)
+        self._ends_at = time.monotonic() + self._chance.uniform(0, longest)
 
     @property
     def _proxy(self) -> TcpProxy:
@@ -66,7 +66,7 @@ class Nemesis:
         return self._site.proxy
 
     def _some_bytes(self) -> int:
-        """Before, in or after a login, which is about 5,000 bytes each way."""
+        """A number of bytes before, in or after a login, which has about 5,000 bytes each way."""
         return self._chance.choice(
             (0, self._chance.randrange(8_000), self._chance.randrange(99_999))
         )
@@ -93,7 +93,7 @@ class Nemesis:
         self._site.server.restart()
 
     def _terminate(self) -> None:
-        """End some sessions of the database, in the middle of whatever they do."""
+        """End some sessions of the database, whatever they are doing."""
         with psycopg.connect(self._postgres.url, autocommit=True) as connection:
             connection.execute(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"

@@ -1,7 +1,7 @@
-"""The obvious protocol: write, rename, mark sent, and on any doubt start again. It is wrong.
+"""The obvious protocol: write, rename, mark sent, and start again after any error. It is wrong.
 
-Between the rename and the mark a crash makes it send twice. The chaos run must find that out: one
-that cannot would prove nothing about the protocol of exports/delivery/protocol.py.
+After a crash between the rename and the mark it sends the order twice. The chaos run has to detect
+this. If it did not, it would prove nothing about exports/delivery/protocol.py.
 """
 
 import uuid
@@ -19,7 +19,7 @@ from kernel.db import Now, db_now
 
 
 def deliver(connection_id: UUID) -> None:
-    """Send what is due on a connection."""
+    """Send the due exports of a connection."""
     held = lease.acquire(connection_id)
     if held is None:
         return

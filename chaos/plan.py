@@ -1,4 +1,4 @@
-"""What a run is to do, read from the environment."""
+"""The plan of a run, read from the environment."""
 
 import os
 import random
@@ -10,13 +10,13 @@ MODES = ("posix", "plain", "filesystem")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Plan:
-    """One run. It goes on until `orders` are sent and `kills` have hit, at most `seconds` long.
+    """One run: it ends after `orders` sent orders and `kills` kills, or after `seconds`.
 
-    `chance`: how likely a worker is struck at each of the moments of chaos/faults.py.
-    `at`: the only such moment, say "published"; empty: all of them.
+    `chance`: the probability of a fault at each moment of chaos/faults.py.
+    `at`: the only such moment, for example "published"; empty: all moments.
     `protocol`: "delivery" is the service's own, "obvious" the wrong one of chaos/obvious.py.
-    `is_soak`: one worker that is not struck, for as long as it takes.
-    `is_disk_filled`: the dropzone lies on a small tmpfs, which now and then is full; needs root.
+    `is_soak`: one worker without faults of its own delivers all orders.
+    `is_disk_filled`: the dropzone is on a small tmpfs, which is full at times; needs root.
     """
 
     mode: str
@@ -33,7 +33,7 @@ class Plan:
 
 
 def plans(environ: Mapping[str, str] = os.environ) -> Iterator[Plan]:
-    """One plan per mode: MODE, or all. Raises ValueError on a value that makes no sense."""
+    """Yield the plan of MODE, or one for each mode. Raises ValueError for an unknown value."""
     chosen = environ.get("MODE") or "all"
     if chosen not in (*MODES, "all"):
         raise ValueError(f"MODE is one of {', '.join(MODES)}")

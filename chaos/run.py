@@ -1,4 +1,4 @@
-"""One run: build, push, break, mend, wait, check."""
+"""One run: start everything, inject faults, end them, wait for all exports, check."""
 
 import random
 import time
@@ -27,14 +27,14 @@ from tests.builders import a_connection, a_user, an_org
 from tests.servers import Postgres
 from tests.servers.process import scratch_folder
 
-_RESOLVING_SECONDS = 60
+_RECOVERY_SECONDS = 60
 _KILL_EVERY = 0.25
 _STOP_EVERY = 1.5
 T = TypeVar("T")
 
 
 def run(plan: Plan, postgres: Postgres, dropzone_root: Path) -> dict[str, Any]:
-    """Return the report: the numbers, and under "violated" what went wrong, if anything."""
+    """Return the report: the numbers and, if an invariant was violated, a list "violated"."""
     began = time.monotonic()
     watch_the_database()
     with ExitStack() as stack:
@@ -45,24 +45,24 @@ def run(plan: Plan, postgres: Postgres, dropzone_root: Path) -> dict[str, Any]:
         nemesis = Nemesis(plan, site, postgres)
         grown = _soak(plan, crew, nemesis, slugs) if plan.is_soak else []
         if not plan.is_soak:
-            _break(plan, crew, nemesis, slugs)
-        _mend(crew, nemesis, slugs)
+            _inject_faults(plan, crew, nemesis, slugs)
+        _recover(crew, nemesis, slugs)
         report: dict[str, Any] = {"mode": plan.mode, "protocol": plan.protocol}
         kills, stops = crew.kills, crew.stops
-        _tidy(site)
+        _clean_up(site)
         findings = asdict(check(site, record=crew.record, ledger=crew.ledger, slugs=slugs))
         violated = grown + findings.pop("violated")
         if crew.crashed:
-            violated.append(f"harness: {crew.crashed} processes ended in an error of their own")
+            violated.append(f"harness: {crew.crashed} processes ended with an error")
         report |= {"orders": findings.pop("orders"), "kills": kills, "stops": stops, **findings}
         report |= {
             "evidence": _evidence(slugs),
             "kills_at": dict(Counter(crew.history.read_text().splitlines()).most_common()),
-            "nemesis": dict(nemesis.seen),
+            "nemesis": dict(nemesis.injected),
             "seconds": round(time.monotonic() - began, 1),
             "seed": plan.seed,
         }
-        # Nobody looks for dropzones that are gone.
+        # The dropzones end with this run. The workers of the next one must not look for them.
         for erp in ErpConnection.objects.filter(org__slug__in=slugs).select_related("org"):
             actor = User.objects.get(username=erp.org.slug)
             circuit_breaker.pause(erp.id, reason="The run is over", actor=actor)
@@ -78,13 +78,13 @@ def _clients(plan: Plan, site: Site) -> list[str]:
     return slugs
 
 
-def _break(plan: Plan, crew: Crew, nemesis: Nemesis, slugs: list[str]) -> None:
+def _inject_faults(plan: Plan, crew: Crew, nemesis: Nemesis, slugs: list[str]) -> None:
     chance = random.Random(plan.seed + 2)
     ends = time.monotonic() + plan.seconds
     next_kill = next_stop = next_look = 0.0
     while (now := time.monotonic()) < ends:
-        crew.tend()
-        nemesis.pass_time()
+        crew.supervise()
+        nemesis.step()
         if now >= next_kill:
             crew.kill_one()
             next_kill = now + chance.expovariate(1 / _KILL_EVERY)
@@ -93,29 +93,30 @@ def _break(plan: Plan, crew: Crew, nemesis: Nemesis, slugs: list[str]) -> None:
             next_stop = now + chance.expovariate(1 / _STOP_EVERY)
         if now >= next_look:
             next_look = now + 1
-            is_enough = _patiently(lambda: _sent(slugs)) >= plan.orders
-            # No fault of a run justifies a pause, and a paused connection would wait for a person.
-            if (is_enough and crew.kills >= plan.kills) or _patiently(lambda: _paused(slugs)):
+            is_enough = _query(lambda: _sent(slugs)) >= plan.orders
+            # No fault of a run may pause a connection. A paused one would wait for a person, so
+            # the run ends, and the checker reports its pending exports.
+            if (is_enough and crew.kills >= plan.kills) or _query(lambda: _paused(slugs)):
                 return
         time.sleep(0.01)
 
 
 def _soak(plan: Plan, crew: Crew, nemesis: Nemesis, slugs: list[str]) -> list[str]:
-    """Let one worker deliver everything; return what grew in it."""
+    """Let one worker deliver all orders; return what has grown in it."""
     ends = time.monotonic() + plan.seconds
-    crew.tend(is_struck=False)
+    crew.supervise(with_faults=False)
     time.sleep(1)
     gauge = Gauge(crew.pids[0])
     sent = 0
     next_look = 0.0
     while not crew.crashed and sent < plan.orders and (now := time.monotonic()) < ends:
         if now >= next_look:
-            sent = _patiently(lambda: _sent(slugs))
+            sent = _query(lambda: _sent(slugs))
             next_look = now + 1
             if gauge.is_due(sent):
                 gauge.read(sent)
-        nemesis.pass_time()
-        crew.tend(is_struck=False)
+        nemesis.step()
+        crew.supervise(with_faults=False)
         time.sleep(0.01)
     nemesis.clear()
     if not crew.crashed:
@@ -123,23 +124,23 @@ def _soak(plan: Plan, crew: Crew, nemesis: Nemesis, slugs: list[str]) -> list[st
     return gauge.violations()
 
 
-def _mend(crew: Crew, nemesis: Nemesis, slugs: list[str]) -> None:
-    """End all faults and wait, not for ever, until nothing is on its way."""
+def _recover(crew: Crew, nemesis: Nemesis, slugs: list[str]) -> None:
+    """End all faults; wait until all exports are done, at most _RECOVERY_SECONDS."""
     nemesis.clear()
     kills, stops = crew.kills, crew.stops
-    # First of all the stopped ones, who may hold locks that the generator waits for.
-    crew.dismiss()
-    crew.close_the_office()
-    ends = time.monotonic() + _RESOLVING_SECONDS
-    while _patiently(lambda: _on_their_way(slugs)) and time.monotonic() < ends:
-        crew.tend(is_struck=False)
+    # Kill the workers first: a stopped one may hold a lock that the generator waits for.
+    crew.kill_workers()
+    crew.end_generator()
+    ends = time.monotonic() + _RECOVERY_SECONDS
+    while _query(lambda: _on_their_way(slugs)) and time.monotonic() < ends:
+        crew.supervise(with_faults=False)
         time.sleep(0.05)
-    crew.dismiss()
+    crew.kill_workers()
     crew.kills, crew.stops = kills, stops
 
 
-def _tidy(site: Site) -> None:
-    """Sweep once everybody who could still write is gone; leases of the dead run out first."""
+def _clean_up(site: Site) -> None:
+    """Delete staging files. No process writes any more, but leases of killed workers still run."""
     ends = time.monotonic() + 5
     while site.staging_files() and time.monotonic() < ends:
         cleanup.clean_up(minimum_age=timedelta(0))
@@ -151,7 +152,7 @@ def _sent(slugs: list[str]) -> int:
 
 
 def _on_their_way(slugs: list[str]) -> bool:
-    """Whether anything waits that does not wait for a person."""
+    """Whether an export is pending that a worker, not a person, has to finish."""
     waiting = ErpExport.objects.filter(org__slug__in=slugs, status=ErpExport.Status.PENDING)
     return waiting.filter(next_attempt_at__isnull=False, erp_connection__paused_at=None).exists()
 
@@ -165,8 +166,8 @@ def _evidence(slugs: list[str]) -> dict[str, int]:
     return dict(Counter(sent.values_list("sent_evidence", flat=True)))
 
 
-def _patiently(ask: Callable[[], T]) -> T:
-    """Ask the database although its sessions are being killed."""
+def _query(ask: Callable[[], T]) -> T:
+    """Query the database; try again while its sessions are killed."""
     while True:
         try:
             return ask()

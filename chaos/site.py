@@ -1,4 +1,4 @@
-"""Where the orders go: dropzones of one mode, and what can happen to the way there."""
+"""The site of a run: the dropzones of one mode, their server, and the proxy before it."""
 
 import os
 import random
@@ -14,15 +14,15 @@ from tests.dropzones import openssh_config
 from tests.servers import OpenSSHServer, TcpProxy
 from tests.servers.process import scratch_folder
 
-_DROPZONES = 4  # while a killed worker's lease runs out on one, the others go on
+_DROPZONES = 4  # while the lease of a killed worker blocks one, workers use the others
 _TMPFS_BYTES = 16 * 1024 * 1024
-# Files of others, which must outlive the run untouched; two look much like ours.
+# Files of other programs. The run must not change them; two of the names resemble ours.
 _FOREIGN = ("readme.txt", "invoice_4711.xml", "sales_order_0000.json.deadbeef.tmp", "x.tmp")
 
 
 @dataclass(kw_only=True)
 class Site:
-    """`configs[i]` leads to `exports[i]`, by way of the proxy if there is one."""
+    """`configs[i]` is the connection config of folder `exports[i]`, through the proxy if any."""
 
     configs: list[dict[str, Any]] = field(default_factory=list)
     exports: list[Path] = field(default_factory=list)
@@ -36,16 +36,16 @@ class Site:
                 yield folder / name, f"{folder.parent.name}: not ours: {name}".encode()
 
     def staging_files(self) -> list[str]:
-        """What lies in the folders and is neither the ERP's business nor somebody else's."""
+        """The files in the folders that are neither orders for the ERP nor foreign files."""
         ours = (p for folder in self.exports for p in folder.iterdir() if p.name not in _FOREIGN)
         return [path.name for path in ours if path.suffix != ".json"]
 
     def fill_disk(self, chance: random.Random) -> None:
-        """Leave no more than a few blocks of the small disk."""
+        """Fill the small disk up to a few blocks."""
         if self.ballast is not None:
             free = os.statvfs(self.ballast.parent)
             size = free.f_bavail * free.f_frsize - chance.choice((0, 4096, 65_536))
-            # The workers write meanwhile, and may be the ones who take the last block.
+            # A worker may take the last block meanwhile; then this write fails.
             with self.ballast.open("wb") as stream, suppress(OSError):
                 os.posix_fallocate(stream.fileno(), 0, max(size, 4096))
 
@@ -56,7 +56,10 @@ class Site:
 
 @contextmanager
 def a_site(plan: Plan, dropzone_root: Path) -> Iterator[Site]:
-    """Dropzones of the plan's mode, gone afterwards. `dropzone_root`: for mounted ones."""
+    """Make dropzones of the plan's mode and remove them afterwards.
+
+    `dropzone_root`: the folder for mounted ones.
+    """
     site = Site()
     with ExitStack() as stack:
         base = scratch_folder("site") if plan.mode != "filesystem" else dropzone_root / plan.mode

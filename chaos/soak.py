@@ -1,4 +1,4 @@
-"""The soak: one worker lives through thousands of deliveries on a bad network; nothing grows."""
+"""The soak: one worker makes thousands of deliveries on a bad network and must not grow."""
 
 import json
 import sys
@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 import psutil
 
 _EVERY = 1000
-_LOOKS = 25
+_SAMPLES = 25
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -20,7 +20,7 @@ class _Reading:
 
 
 class Gauge:
-    """Reads a process at the start, after every 1,000 deliveries and at the end; prints it."""
+    """Measures a process at the start, after each 1,000 deliveries and at the end; prints each."""
 
     def __init__(self, pid: int) -> None:
         self._process = psutil.Process(pid)
@@ -30,16 +30,16 @@ class Gauge:
         return sent >= len(self._readings) * _EVERY
 
     def read(self, sent: int) -> None:
-        """Take the least of some looks: between two sessions a worker holds nothing open."""
-        looks = []
-        for _ in range(_LOOKS):
+        """Take the minimum of some samples: between two sessions a worker holds nothing open."""
+        samples = []
+        for _ in range(_SAMPLES):
             with self._process.oneshot():
-                looks.append((self._process.num_threads(), self._process.num_fds()))
+                samples.append((self._process.num_threads(), self._process.num_fds()))
             time.sleep(0.02)
         reading = _Reading(
             sent=sent,
-            threads=min(threads for threads, _ in looks),
-            descriptors=min(descriptors for _, descriptors in looks),
+            threads=min(threads for threads, _ in samples),
+            descriptors=min(descriptors for _, descriptors in samples),
             rss_mb=round(self._process.memory_info().rss / 2**20, 1),
         )
         self._readings.append(reading)
@@ -47,7 +47,7 @@ class Gauge:
         sys.stdout.flush()
 
     def violations(self) -> list[str]:
-        """What grew after the first 1,000 deliveries had warmed everything up."""
+        """What has grown since the first 1,000 deliveries, which are the warm-up."""
         first, last = self._readings[min(1, len(self._readings) - 1)], self._readings[-1]
         found = []
         if last.threads > first.threads + 2:

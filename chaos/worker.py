@@ -1,6 +1,7 @@
-"""A worker without the queue: it finds what is due and delivers it, over and over.
+"""A worker without the queue: it delivers due exports in an endless loop.
 
-Its waits are short, so that a run meets in minutes what the service meets in months.
+Its leases and waits are short, so that a run of minutes has as many expired leases and retries as
+the service has in months.
 """
 
 import os
@@ -20,24 +21,24 @@ from exports.delivery import cleanup, protocol
 from exports.delivery.dispatch import due_connections
 from kernel import backoff
 
-# No worker lives so long, and no stall holds its last request back for the rest of it: whoever
-# noted a staging name so long ago will not write it any more.
+# The cleanup deletes staging files of this age. A worker lives for 10 s at most, and a stall cannot
+# delay its last request for the other 5: no worker writes to a staging file that is so old.
 LIFETIME_SECONDS = 10.0
 MINIMUM_AGE = timedelta(seconds=15)
 
 
-def work(plan: Plan, number: int, history: Path, *, is_struck: bool) -> None:
-    """Deliver until killed, or until the harness is gone."""
+def work(plan: Plan, number: int, history: Path, *, with_faults: bool) -> None:
+    """Deliver until this process is killed or the harness has ended."""
     chance = random.Random(plan.seed * 100_003 + number)
-    hurry(chance)
-    if is_struck:
+    shorten_waits(chance)
+    if with_faults:
         faults = Faults(
             seed=chance.getrandbits(32), chance=plan.chance, only=plan.at, history=history
         )
         faults.install()
     deliver = obvious.deliver if plan.protocol == "obvious" else protocol.deliver
-    fixtures = os.getppid()
-    while os.getppid() == fixtures:
+    fork_server = os.getppid()
+    while os.getppid() == fork_server:
         try:
             due = list(due_connections().values_list("id", flat=True))
             chance.shuffle(due)
@@ -50,8 +51,8 @@ def work(plan: Plan, number: int, history: Path, *, is_struck: bool) -> None:
         time.sleep(0.01)
 
 
-def hurry(chance: random.Random) -> None:
-    """Shorten leases, waits and batches; leases so much that stalled workers outlive them."""
+def shorten_waits(chance: random.Random) -> None:
+    """Shorten waits, batches and leases. A lease often expires while its worker is stopped."""
     settings.DEBUG = False
     lease.DURATION = timedelta(seconds=chance.uniform(0.2, 1))
     protocol.BATCH_FILES = chance.randint(1, 8)
