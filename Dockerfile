@@ -9,7 +9,7 @@ COPY requirements.txt .
 RUN python -m venv /opt/venv \
     && pip install --no-cache-dir --disable-pip-version-check --require-hashes -r requirements.txt
 COPY . .
-# Settings do not load without keys; these exist during this step only.
+# The settings need keys. These two are used in this step only.
 RUN SECRET_KEY=unused FERNET_KEYS=unused python manage.py collectstatic --no-input
 
 FROM ${BASE}
@@ -19,10 +19,10 @@ RUN useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin orde
     && install --directory --owner=orderflow var
 COPY --from=build /opt/venv /opt/venv
 COPY --from=build /app .
-# By number, so that an orchestrator can see that it is not root.
+# A number, because an orchestrator cannot see from a name that the user is not root.
 USER 10001
 EXPOSE 8000
-# The web server's; the worker's is: python manage.py worker_health
+# The health check of the web server. That of the worker is: python manage.py worker_health
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s \
     CMD ["python", "-c", "import urllib.request as r; r.urlopen('http://127.0.0.1:8000/healthz')"]
 # GUNICORN_CMD_ARGS adds options. The worker's command is: python manage.py worker
