@@ -38,7 +38,7 @@ help: ## List what `make` can do
 		-r requirements.txt -r requirements-dev.txt
 	touch $@
 
-.env: | .venv/installed ## Make random keys for development, unless there are some
+.env: | .venv/installed ## Make random keys for development, if there are none yet
 	@mkdir -p var/dropzone
 	umask 077
 	$(BIN)/python - > .env <<-END
@@ -54,7 +54,7 @@ demo: .venv/installed .env ## Approve and send six orders to an SFTP server on t
 	@exec $(BIN)/python manage.py demo
 
 .PHONY: run
-run: .venv/installed .env ## The same, then serve the admin and deliver until Ctrl-C; PORT=8000
+run: .venv/installed .env ## As demo; then serve the admin and deliver until Ctrl-C; PORT=8000
 	@exec $(BIN)/python manage.py demo --serve $(if $(PORT),--port $(PORT))
 
 .PHONY: programs
@@ -77,7 +77,7 @@ test: .venv/installed programs ## Run the tests on PostgreSQL, then those of the
 	TEST_DATABASE=sqlite $(PYTEST) -m "ledger and not long" -k "not ssh and not s3"
 
 .PHONY: test-long
-test-long: .venv/installed programs ## Run the tests that take minutes; do so before a release
+test-long: .venv/installed programs ## Run the tests that take minutes, before a release
 	@$(PYTEST) -m long -rs -o faulthandler_timeout=0
 	TEST_DATABASE=sqlite $(PYTEST) -m "ledger and long" -k "not ssh and not s3"
 
@@ -95,39 +95,39 @@ check: .venv/installed ## Lint, format, types, imports, unused code, migrations,
 	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec compose.yaml
 	$(BIN)/python manage.py makemigrations --check --dry-run
 	$(BIN)/python manage.py check --deploy --fail-level WARNING
-	$(BIN)/python $(SCHEMA) | diff openapi.yaml - || { set +x; echo "openapi.yaml is not what the code says. Run: make openapi" >&2; exit 1; }
+	$(BIN)/python $(SCHEMA) | diff openapi.yaml - || { set +x; echo "openapi.yaml does not match the code. Run: make openapi" >&2; exit 1; }
 
 .PHONY: openapi
 openapi: .venv/installed .env ## Write openapi.yaml, the contract of the API
 	@$(BIN)/python $(SCHEMA) --file openapi.yaml
 
 .PHONY: pictures
-pictures: .venv/installed ## Take the pictures of the operator guide anew
+pictures: .venv/installed ## Take new pictures for the operator guide
 	@PICTURES=1 $(BIN)/pytest tests/test_operator_guide.py
 
 .PHONY: format
-format: .venv/installed ## Format the code and mend what ruff can mend
+format: .venv/installed ## Format the code and fix what ruff can fix
 	@$(BIN)/ruff check --fix --quiet || true
 	$(BIN)/ruff format
 
 .PHONY: bench
-bench: .venv/installed ## Measure; ONLY=steps,engine,ledger,fairness,acks,api,dashboard,scale
+bench: .venv/installed ## Measure the speed; ONLY=steps,engine,ledger,fairness,acks,api,dashboard,scale
 	@exec $(BIN)/python -m bench
 
 .PHONY: chaos
-chaos: .venv/installed ## Deliver while everything breaks; MODE, ORDERS, KILLS, SEED, SOAK=1
+chaos: .venv/installed ## Deliver orders under faults and check the results; MODE, ORDERS, KILLS, SEED, SOAK=1
 	@exec $(BIN)/python -m chaos
 
 .PHONY: mutate
-mutate: .venv/installed programs ## Break the code in 300 places and see which no test notices; SEED, SAMPLE
+mutate: .venv/installed programs ## Make 300 changes that break the code; list those no test notices; SEED, SAMPLE
 	@exec $(BIN)/python -m mutate
 
 .PHONY: explore
-explore: .venv/installed programs ## Look for new failures; MINUTES, SEED, ONLY=state,acks,contract,servers,people
+explore: .venv/installed programs ## Search for failures with random input; MINUTES, SEED, ONLY=state,acks,contract,servers,people
 	@exec $(BIN)/python -m tests.explore
 
 .PHONY: image
-image: .venv/installed ## Build the images and try them; ENGINE=podman, BASE=another base image
+image: .venv/installed ## Build the images and test them; ENGINE=podman, BASE=another base image
 	@export BUILDAH_FORMAT=docker IMAGE_ENGINE=$${ENGINE:-docker}
 	"$$IMAGE_ENGINE" build $(BASE:%=--build-arg=BASE=%) --tag orderflow .
 	"$$IMAGE_ENGINE" build $(BASE:%=--build-arg=BASE=%) --tag orderflow-sftp deploy/sftp
