@@ -1,4 +1,4 @@
-"""Approval: people edit, approve and reject orders; the content decides whether one is ready."""
+"""Approval: people edit, approve and reject orders. An order with complete content is ready."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -50,7 +50,7 @@ def editing(order_id: UUID, *, actor: User) -> Iterator[DraftOrder]:
 
 
 def recompute_readiness(order_id: UUID, *, actor: User | None = None) -> None:
-    """Set NEEDS_REVIEW or READY from the content, which has just been written."""
+    """Set NEEDS_REVIEW or READY after a change of the content."""
     order = DraftOrder.objects.select_related("customer").get(id=order_id)
     event = Event.BLOCKED if blocking_reasons(order) else Event.COMPLETED
     lifecycle.apply(event, [order_id], actor=actor)
@@ -59,12 +59,12 @@ def recompute_readiness(order_id: UUID, *, actor: User | None = None) -> None:
 def customer_changed(customer: Customer) -> None:
     """Recompute the readiness of the orders that wait for this customer's data.
 
-    Approved orders keep their approval until a push or retry compares the content and refuses what
-    has changed; approving them again puts that right. To be called within a transaction.
+    Approved orders keep their approval. If the change affects them, a push or retry raises
+    RuleViolation until they are approved again. Call it within a transaction.
     """
     waiting = (Status.NEEDS_REVIEW, Status.READY)
     orders = customer.draft_orders.filter(status__in=waiting)
-    # Locked first: one of them may just have been approved.
+    # Lock the orders before reading them, because one may be approved at this moment.
     for order_id, status in lifecycle.lock_orders(orders.values("id")).items():
         if status in waiting:
             recompute_readiness(order_id)
@@ -80,15 +80,16 @@ def approve(
 ) -> DraftOrder:
     """Approve an order and return it.
 
-    Takes ready orders, and approved or failed ones whose content, customer included, has changed
-    since their approval. `expected_sha256` is the hash of the content that the person has seen, and
-    other content is not approved. None, for callers that show no page: the order as it is.
+    The order must be ready, or be approved or failed with content (customer included) that has
+    changed since its approval. `expected_sha256` is the hash of the content that the person has
+    seen; other content is not approved. None approves any content, for callers without a page.
 
     Raises RuleViolation: NOT_READY with the blocking reasons; CHANGED_SINCE_SHOWN;
     NEEDS_CONFIRMATION with the warnings unless they are confirmed.
     """
     with transaction.atomic():
-        # Lock only here; the next query re-reads. One that waits for a lock sees old joined rows.
+        # Lock only here; the next query re-reads, because a query that waited for a lock sees the
+        # old joined rows.
         DraftOrder.objects.select_for_update().get(id=order_id)
         order = DraftOrder.objects.select_related("customer", "source_document").get(id=order_id)
         digest = content_hash(order)
@@ -134,7 +135,7 @@ def approve(
 
 @retried
 def reject(order_id: UUID, *, actor: User) -> None:
-    """Reject an order for good. Raises RuleViolation (NOT_REJECTABLE)."""
+    """Reject an order; there is no way back. Raises RuleViolation (NOT_REJECTABLE)."""
     with transaction.atomic():
         order = DraftOrder.objects.select_for_update().get(id=order_id)
         if not lifecycle.apply(Event.REJECTED, [order_id], actor=actor):

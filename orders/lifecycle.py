@@ -1,6 +1,6 @@
 """The lifecycle of orders: the table of legal status changes, and the one function that makes them.
 
-Whoever changes an order names the event. What an event does, and to which orders, is in the table.
+Callers name the event. The table says what it does and which orders it may change.
 """
 
 from collections.abc import Collection, Mapping
@@ -24,19 +24,19 @@ class Cause(Enum):
     """Who may cause an event."""
 
     PERSON = auto()
-    """Somebody in the admin, or the user of an API token."""
+    """A user of the admin or of an API token."""
     SYSTEM = auto()
-    """A worker, by itself."""
+    """A worker, on its own."""
     ERP = auto()
     """An ack, read by a worker or decided about by a person."""
 
     def allows(self, actor: User | None) -> bool:
-        """Whether an event of this cause may have this actor; None: no person acts."""
+        """Return whether an event of this cause may have this actor; None: no person acts."""
         return self is Cause.ERP or (actor is not None) == (self is Cause.PERSON)
 
 
 class IllegalChange(Exception):
-    """A service has asked for a change that no row of the table allows. A defect of ours."""
+    """A service asked for a change that no row of the table allows: a defect in this code."""
 
 
 class Event(StrEnum):
@@ -69,7 +69,7 @@ class Columns(TypedDict, total=False):
 class Transition:
     """A row of the table: an event takes orders from one of the `sources` to the `target`.
 
-    `when` says what has happened and what must hold. `sets`: what else changes, always alike.
+    `when`: what has happened and what must hold. `sets`: the other columns, with fixed values.
     """
 
     sources: frozenset[Status]
@@ -112,7 +112,7 @@ TRANSITIONS: Final[dict[Event, Transition]] = {
         sources=frozenset({Status.NEEDS_REVIEW, Status.READY, Status.APPROVED}),
         target=Status.REJECTED,
         causes=frozenset({Cause.PERSON}),
-        when="a person takes it out of the flow",
+        when="a person rejects it",
     ),
     Event.PUSHED: Transition(
         sources=frozenset({Status.APPROVED}),
@@ -136,7 +136,7 @@ TRANSITIONS: Final[dict[Event, Transition]] = {
         sources=frozenset({Status.PUSHING}),
         target=Status.PUSHED,
         causes=frozenset({Cause.SYSTEM, Cause.PERSON}),
-        when="its export is sent, or a person says so",
+        when="its export is sent, or a person says that it was delivered",
     ),
     Event.FAILED: Transition(
         sources=frozenset({Status.PUSHING}),
@@ -154,13 +154,13 @@ TRANSITIONS: Final[dict[Event, Transition]] = {
         sources=frozenset({Status.PUSHED}),
         target=Status.ERROR,
         causes=frozenset({Cause.PERSON}),
-        when="a person gives its export up",
+        when="a person says that the ERP will not process its export",
     ),
     Event.ACCEPTED: Transition(
         sources=frozenset(set(Status) - {Status.PUSHED}),
         target=Status.PUSHED,
         causes=frozenset({Cause.ERP}),
-        when="the ERP accepts late what was sent of it, and no other export is live",
+        when="the ERP accepts an export of it late, and no other export is live",
     ),
 }
 
@@ -172,7 +172,7 @@ def apply(
     actor: User | None = None,
     **columns: Unpack[Columns],
 ) -> int:
-    """Let an event change the orders that it may change now; return how many it changed.
+    """Apply an event to those of the orders that it may change now; return their number.
 
     Raises IllegalChange if the event may not have this actor.
     """
@@ -184,7 +184,7 @@ def apply(
 
 
 def may_happen(event: Event, status: str) -> bool:
-    """Whether the table lets an event change orders of a status."""
+    """Return whether the table lets an event change orders of a status."""
     return status in TRANSITIONS[event].sources
 
 
@@ -195,10 +195,10 @@ def check_cause(event: StrEnum, causes: Collection[Cause], actor: User | None) -
 
 
 def lock_orders(order_ids: Collection[UUID] | QuerySet[Any, Any]) -> dict[UUID, str]:
-    """Lock orders, which are about to change with their exports; return the status of each.
+    """Lock orders before a change of their exports; return the status of each.
 
-    Every writer locks orders before exports and both by their ids, so that no two writers wait for
-    each other. What is read before the lock may be old; read it after.
+    Every writer locks orders before exports, and both in the order of their ids. Otherwise two
+    writers could deadlock. Read rows after the lock; what was read before it may be old.
     """
     rows = DraftOrder.objects.filter(id__in=order_ids).order_by("id")
     return dict(rows.select_for_update(no_key=True).values_list("id", "status"))

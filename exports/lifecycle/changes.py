@@ -1,7 +1,7 @@
-"""The changes of exports: each is made here, by its event's row of the table.
+"""The changes of exports: every change is made here, as the row of its event says.
 
-The history, the status of the order, the line in the log and the notification hang on the event:
-whoever changes an export only names it.
+Callers only name the event. It also determines the entry in the history, the status of the order,
+the log line and the notification.
 """
 
 import logging
@@ -27,9 +27,9 @@ Details = Mapping[UUID, Mapping[str, Any]]
 
 
 def create(exports: Sequence[ErpExport], *, order_event: lifecycle.Event, actor: User) -> None:
-    """Write new exports, and let `order_event` change their orders, which are locked.
+    """Insert new exports and apply `order_event` to their orders, which the caller has locked.
 
-    Raises IllegalChange if that event may not change one of the orders.
+    Raises IllegalChange if the event may not change one of the orders.
     """
     created = TRANSITIONS[Event.CREATED]
     check_cause(Event.CREATED, created.causes, actor)
@@ -54,12 +54,12 @@ def apply(
     each: Mapping[UUID, Columns] | None = None,
     **columns: Unpack[Columns],
 ) -> set[UUID]:
-    """Let an event change the exports that it may change now; return the ids of those.
+    """Apply an event to those of the exports that it may change now; return their ids.
 
-    Their orders change with them. `columns` are set alike on all, `each` has what differs from one
-    export to another. Another writer may be faster: an export whose id is missing in the result was
-    not changed. No actor: the system, or the ERP. Raises IllegalChange if the event may not have
-    this actor.
+    Their orders change with them. `columns` has the same values for all exports, `each` those that
+    differ. An export whose id is missing in the result was not changed, because another writer was
+    faster. No actor: the system or the ERP. Raises IllegalChange if the event may not have this
+    actor.
     """
     transition = TRANSITIONS[event]
     check_cause(event, transition.causes, actor)
@@ -69,7 +69,7 @@ def apply(
         if transition.order:
             lifecycle.lock_orders(_orders_of(ids))
         rows = ErpExport.objects.filter(eligible_for(event), id__in=ids)
-        # In one order, so that two workers with overlapping batches cannot block each other.
+        # Always lock in the order of ids: two workers with overlapping batches would deadlock.
         locked = rows.select_for_update(no_key=True).order_by("id")
         exports = list(locked.only("id", "draft_order", "erp_connection", "org", "status"))
         changed = {export.id for export in exports}
@@ -91,10 +91,10 @@ def apply(
 
 
 def note(event: Event, exports: Sequence[ErpExport], *, details: Details) -> None:
-    """Write an event that changes nothing into the history of locked exports.
+    """Add an event that changes no column to the history of locked exports.
 
-    Raises IllegalChange if one of them has a status in which the event cannot happen, or if a
-    person has to cause it.
+    Raises IllegalChange if the event cannot happen in the status of one of them, or if a person
+    has to cause it.
     """
     transition = TRANSITIONS[event]
     check_cause(event, transition.causes, None)
@@ -106,17 +106,14 @@ def note(event: Event, exports: Sequence[ErpExport], *, details: Details) -> Non
 
 
 def lock_exports(ids: Collection[UUID]) -> dict[UUID, ErpExport]:
-    """Lock exports and, before them, their orders; return the exports as they are now.
-
-    Their payloads are left unread.
-    """
+    """Lock the orders, then their exports; return the exports as they are now, without payloads."""
     lifecycle.lock_orders(_orders_of(ids))
     rows = ErpExport.objects.filter(id__in=ids).order_by("id")
     return {export.id: export for export in rows.select_for_update(no_key=True).defer("payload")}
 
 
 def ids_of(export: ErpExport) -> dict[str, UUID]:
-    """An export's ids, as log lines about it carry them."""
+    """Return the ids that log lines about an export contain."""
     return {
         "export_id": export.id,
         "connection_id": export.erp_connection_id,
@@ -129,7 +126,7 @@ def _orders_of(ids: Collection[UUID]) -> QuerySet[ErpExport, Any]:
 
 
 def _cases(each: Mapping[UUID, Columns], ids: Collection[UUID]) -> dict[str, Case]:
-    """One expression a column, which holds for each of some exports what is its own."""
+    """Return one CASE expression for each column, with the value of each export."""
     own: dict[UUID, Mapping[str, Any]] = {key: each.get(key, {}) for key in ids}
     cases = {}
     for name in {name for columns in own.values() for name in columns}:
@@ -152,7 +149,7 @@ def _write_history(
     actor: User | None,
     details: Details | None = None,
 ) -> None:
-    """Note an event of exports, which have their new status already."""
+    """Add an event to the history of exports that already have their new status."""
     ErpExportEvent.objects.bulk_create(
         ErpExportEvent(
             export=export,
@@ -166,7 +163,7 @@ def _write_history(
 
 
 def _tell(transition: Transition, exports: Sequence[ErpExport], *, actor: User | None) -> None:
-    """Tell the outbox of a new status now, and the log once it is certain."""
+    """Write a new status to the outbox now, and to the log after the commit."""
     if transition.target is None:
         return
     if transition.notifies:
@@ -174,7 +171,7 @@ def _tell(transition: Transition, exports: Sequence[ErpExport], *, actor: User |
 
     def log() -> None:
         for export in exports:
-            # An ERP's refusal, say, was raised by nothing of ours: no other line has its id.
+            # An error that the ERP reports raises no exception, so this is its only log line.
             error = f" [{export.error_json['correlation_id']}]" if export.error_json else ""
             logger.info(
                 "export %s: %s%s", export.id, transition.kind.value, error, extra=ids_of(export)

@@ -73,10 +73,10 @@ class Columns(TypedDict, total=False):
 class Transition:
     """A row of the table: an event takes exports from one of the `sources` to the `target`.
 
-    No target: the status stays. No sources: the export is new. `when` says what has happened and
-    what must hold; `requires` is the part of it that the database checks. `sets`: what else
-    changes, always alike. `kind` is what the history calls it. `order`: what it means for the
-    order. `notifies`: the notification that tells of it.
+    No target: the status stays. No sources: the export is new. `when`: what has happened and what
+    must hold; `requires`: the part of it that the database checks. `sets`: the other columns, with
+    fixed values. `kind`: the name in the history. `order`: the event of the order. `notifies`: the
+    notification that is sent.
     """
 
     sources: frozenset[Status]
@@ -101,15 +101,16 @@ _FAILED = frozenset({Status.FAILED})
 
 UNSTAGED = Q(staged_path=None)
 STAGED = Q(staged_path__isnull=False)
-# Files under passing names may be left: of exports that were tried more than once, or for nothing.
+# Exports that may have left staging files: those with several attempts, and those that failed after
+# an attempt.
 TO_CLEAN_UP = Q(cleaned_up_at=None) & (
     STAGED & Q(attempts__gt=1) | UNSTAGED & Q(status=Status.FAILED, attempts__gt=0)
 )
 _IS_SENT = Columns(
     next_attempt_at=None,
     error_json=None,
-    # A rename by link and unlink may have left the staged file as well, and so may a person: the
-    # clean-up looks where there was more than one attempt.
+    # The staged file may still exist, after a rename by link and unlink or after a manual
+    # resolution. The cleanup looks for it if there was more than one attempt.
     cleaned_up_at=None,
 )
 
@@ -124,7 +125,7 @@ TRANSITIONS: Final[dict[Event, Transition]] = {
     Event.STAGING: Transition(
         sources=_PENDING,
         causes=_BY_SYSTEM,
-        when="a worker is about to write its file under a passing name; none is claimed",
+        when="a worker is about to write its staging file; none is claimed",
         kind=Kind.STAGING,
         requires=UNSTAGED,
         sets=Columns(attempts=F("attempts") + 1),
@@ -132,7 +133,7 @@ TRANSITIONS: Final[dict[Event, Transition]] = {
     Event.CLAIMED: Transition(
         sources=_PENDING,
         causes=_BY_SYSTEM,
-        when="its file was written, and is the one that becomes visible; none is claimed before",
+        when="its staging file was written and is now claimed as the one to publish; none was claimed before",
         kind=Kind.STAGED,
         requires=UNSTAGED,
         sets=Columns(staged_at=Now()),
@@ -140,7 +141,7 @@ TRANSITIONS: Final[dict[Event, Transition]] = {
     Event.RESUMED: Transition(
         sources=_PENDING,
         causes=_BY_SYSTEM,
-        when="a worker takes up what an earlier attempt has staged",
+        when="a worker goes on with the file that an earlier attempt staged",
         kind=Kind.RESUMED,
         requires=STAGED,
         sets=Columns(attempts=F("attempts") + 1),
@@ -154,16 +155,17 @@ TRANSITIONS: Final[dict[Event, Transition]] = {
     Event.HELD: Transition(
         sources=_PENDING,
         causes=_BY_SYSTEM,
-        when="after a restore it is not known whether it was sent; nothing of it is staged",
+        when="after a restore it is not known whether it was sent; no file is staged",
         kind=Kind.ATTEMPT_FAILED,
         requires=UNSTAGED & Q(next_attempt_at__isnull=False),
-        # Counted as an attempt: clean-up and people then take it for one that was tried.
+        # Count this as an attempt, because it may have been sent before the restore: the cleanup
+        # then looks for its files, and pages show it as tried.
         sets=Columns(next_attempt_at=None, attempts=F("attempts") + 1),
     ),
     Event.RELEASED: Transition(
         sources=_PENDING,
         causes=_BY_SYSTEM,
-        when="an operator lets what was held after a restore be sent",
+        when="an operator releases an export that was held after a restore",
         kind=Kind.REQUESTED,
         requires=UNSTAGED & Q(next_attempt_at=None, error_json__code="UNTRACED"),
         sets=Columns(next_attempt_at=Now(), error_json=None),
@@ -171,14 +173,14 @@ TRANSITIONS: Final[dict[Event, Transition]] = {
     Event.REQUESTED: Transition(
         sources=_PENDING,
         causes=_BY_PERSON,
-        when="a person has it tried again now",
+        when="a person chooses to try it again now",
         kind=Kind.REQUESTED,
         sets=Columns(next_attempt_at=Now()),
     ),
     Event.EXPEDITED: Transition(
         sources=_PENDING,
         causes=_BY_PERSON,
-        when="a person has all that waits on its connection tried again now; it needs no decision",
+        when="a person chooses to try all exports of its connection again now; it needs no decision",
         kind=Kind.REQUESTED,
         requires=Q(next_attempt_at__isnull=False),
         sets=Columns(next_attempt_at=Now()),
@@ -187,7 +189,7 @@ TRANSITIONS: Final[dict[Event, Transition]] = {
         sources=_PENDING,
         target=Status.FAILED,
         causes=_BY_PERSON,
-        when="a person cancels it; nothing of it is staged",
+        when="a person cancels it; no file is staged",
         kind=Kind.CANCELLED,
         requires=UNSTAGED,
         sets=Columns(next_attempt_at=None),
@@ -198,7 +200,7 @@ TRANSITIONS: Final[dict[Event, Transition]] = {
         sources=_PENDING,
         target=Status.FAILED,
         causes=_BY_SYSTEM,
-        when="it cannot be sent, or could not for too long; nothing of it is staged",
+        when="it cannot be sent, or has failed for too long; no file is staged",
         kind=Kind.FAILED,
         requires=UNSTAGED,
         sets=Columns(next_attempt_at=None),
@@ -218,7 +220,7 @@ TRANSITIONS: Final[dict[Event, Transition]] = {
     Event.RESOLVING: Transition(
         sources=_PENDING,
         causes=_BY_PERSON,
-        when="a person is about to remove what is staged of it",
+        when="a person is about to remove its staged file",
         kind=Kind.RESOLVING,
         requires=STAGED,
         sets=Columns(resolving_since=Now()),
@@ -249,7 +251,7 @@ TRANSITIONS: Final[dict[Event, Transition]] = {
         sources=_SENT,
         target=Status.FAILED,
         causes=_BY_PERSON,
-        when="a person gives it up: it was sent, and the ERP will not process it",
+        when="a person says that the ERP will not process it, although it was sent",
         kind=Kind.RESOLVED,
         sets=Columns(attempts=F("attempts") + 1),
         order=lifecycle.Event.GIVEN_UP,
@@ -289,7 +291,7 @@ TRANSITIONS: Final[dict[Event, Transition]] = {
         kind=Kind.ACKED,
         sets=Columns(
             error_json=None,
-            # It may have failed before it was known that it was sent.
+            # The export may have failed before its delivery was confirmed; the ack confirms it.
             sent_at=Coalesce(F("sent_at"), Now()),
             sent_evidence=Case(
                 When(sent_evidence="", then=Value(ErpExport.SentEvidence.CONFIRMED)),
@@ -320,13 +322,13 @@ TRANSITIONS: Final[dict[Event, Transition]] = {
     Event.CONTRADICTED: Transition(
         sources=_ACKED | _FAILED,
         causes=_BY_ERP,
-        when="an ack contradicts what counts, or comes late; a person decides about it",
+        when="an ack contradicts an earlier one or comes late; a person decides",
         kind=Kind.CONTRADICTED,
     ),
     Event.CLEANED_UP: Transition(
         sources=frozenset(Status),
         causes=_BY_SYSTEM,
-        when="the files under passing names that it does not need were removed",
+        when="staging files that it does not need were removed",
         kind=Kind.CLEANED_UP,
         requires=TO_CLEAN_UP,
         sets=Columns(cleaned_up_at=Now()),
@@ -335,13 +337,13 @@ TRANSITIONS: Final[dict[Event, Transition]] = {
 
 
 def eligible_for(event: Event) -> Q:
-    """The condition under which the table lets an event change an export."""
+    """Return the condition under which an event may change an export."""
     transition = TRANSITIONS[event]
     return Q(status__in=transition.sources) & transition.requires
 
 
 def legal_steps() -> frozenset[tuple[Status, Status]]:
-    """All steps from one status to the next that the table allows; some lead to the same one."""
+    """Return all steps (before, after) that the table allows, also those that keep the status."""
     return frozenset(
         (source, transition.target or source)
         for transition in TRANSITIONS.values()
@@ -350,7 +352,7 @@ def legal_steps() -> frozenset[tuple[Status, Status]]:
 
 
 def allows(kind: str, before: str, after: str) -> bool:
-    """Whether some event that the history calls `kind` may take an export from one to another."""
+    """Return whether an event of this kind may change an export's status from before to after."""
     return any(
         transition.kind == kind
         and before in transition.sources
