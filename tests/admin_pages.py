@@ -157,7 +157,7 @@ def _answers(erp: ErpConnection, exports: list[ErpExport], actor: User) -> None:
             error_code="E17",
             message="No such item.",
             classification=classification,
-            reason="As it came.",
+            note="As it came.",
             decided_by=actor if classification == "DISMISSED" else None,
         )
 
