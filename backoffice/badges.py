@@ -12,6 +12,7 @@ from django.utils.safestring import SafeString
 
 from exports.models import Batch, BatchItem, ErpAck, ErpExport
 from exports.reporting.outlook import Code, Outlook
+from orders.models import DraftOrder
 
 
 class Tone(StrEnum):
@@ -21,6 +22,15 @@ class Tone(StrEnum):
     QUIET = "quiet"
 
 
+_ORDERS = {
+    DraftOrder.Status.NEEDS_REVIEW: Tone.QUIET,
+    DraftOrder.Status.READY: Tone.BUSY,
+    DraftOrder.Status.APPROVED: Tone.BUSY,
+    DraftOrder.Status.PUSHING: Tone.BUSY,
+    DraftOrder.Status.PUSHED: Tone.GOOD,
+    DraftOrder.Status.ERROR: Tone.BAD,
+    DraftOrder.Status.REJECTED: Tone.QUIET,
+}
 _EXPORTS = {
     ErpExport.Status.PENDING: Tone.BUSY,
     ErpExport.Status.SENT: Tone.GOOD,
@@ -51,6 +61,10 @@ _OUTCOMES = {
 def badge(label: str, tone: Tone) -> SafeString:
     """The label is what it says; the tone only colours it."""
     return format_html('<span class="badge badge-{}">{}</span>', tone.value, label)
+
+
+def order_badge(order: DraftOrder) -> SafeString:
+    return badge(order.get_status_display(), _ORDERS[DraftOrder.Status(order.status)])
 
 
 def export_badge(status: str) -> SafeString:

@@ -1,7 +1,7 @@
 """Lists of the admin: what each costs is bounded, whatever the address says."""
 
 from collections.abc import Iterable
-from typing import Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, TypeVar
 
 from django.contrib import admin
 from django.contrib.admin.options import (
@@ -27,6 +27,8 @@ from django.http import HttpRequest
 from django.utils.functional import cached_property
 
 from backoffice.searching import validate_search
+
+M = TypeVar("M", bound=Model)
 
 # Those of every list, which are no filters.
 _OF_LISTS: Final = {
@@ -62,7 +64,16 @@ class BoundedChangeList(ChangeList):
             self.full_result_count = self.result_count
 
 
-class ListAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # generic in the stubs alone
+if TYPE_CHECKING:
+
+    class _ModelAdmin(admin.ModelAdmin[M]): ...
+
+else:
+    # Django's own class is generic only in the stubs.
+    class _ModelAdmin(admin.ModelAdmin, Generic[M]): ...
+
+
+class ListAdmin(_ModelAdmin[M]):
     """Every admin class inherits from this one, for its list and for what reads it, like CSV.
 
     Django itself filters by any lookup on any field of the model: one `?notes__regex=` would keep
@@ -108,8 +119,8 @@ class ListAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # generic in the s
         return lookup in self.filter_parameters(request)
 
     def get_search_results(
-        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
-    ) -> tuple[QuerySet[Any], bool]:
+        self, request: HttpRequest, queryset: QuerySet[M], search_term: str
+    ) -> tuple[QuerySet[M], bool]:
         # The choices of a field are searched without a list.
         _check_search(search_term)
         return super().get_search_results(request, queryset, search_term)

@@ -1,43 +1,82 @@
 """What a user may see and change: objects of the user's organisations, and histories read-only."""
 
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, ClassVar
 
 from django import forms
 from django.core.exceptions import PermissionDenied
 from django.db.models import DateTimeField, ForeignKey, QuerySet
 from django.forms import ModelChoiceField
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404
+from django.urls import URLPattern, path
 
-from accounts.models import User
 from accounts.scoping import only_org, visible
+from backoffice.actions import Button, ObjectAction
+from backoffice.csv_lists import csv_view
 from backoffice.forms import DateAndTime, freeze
-from backoffice.pages import PagesAdmin
+from backoffice.lists import ListAdmin, M
+from backoffice.pages import Page
+from backoffice.permissions import person
 
 
-def person(request: HttpRequest) -> User:
-    """The user of a request to the admin, which lets nobody else in."""
-    assert isinstance(request.user, User)
-    return request.user
-
-
-def require(request: HttpRequest, permission: str) -> None:
-    """Raises PermissionDenied unless the user has the permission."""
-    if not request.user.has_perm(permission):
-        raise PermissionDenied
-
-
-class OrgScopedAdmin(PagesAdmin):
+class OrgScopedAdmin(ListAdmin[M]):
     """Shows a user the objects of the user's orgs: in lists, under direct URLs and as choices.
 
     Foreign keys offer what the related model's own admin shows. An object never moves to another
-    org. Nothing is deleted: what is no longer wanted is rejected, revoked or made inactive.
+    org. Objects are not deleted: they are rejected, revoked or made inactive.
     """
 
     org_path = "org"
+    pages: ClassVar[Sequence[Page]] = ()
+    object_actions: ClassVar[Sequence[ObjectAction[Any]]] = ()
+    # The list can be downloaded with these columns.
+    csv_columns: ClassVar[Mapping[str, Callable[[Any], object]]] = {}
     formfield_overrides = {DateTimeField: {"widget": DateAndTime}}
 
-    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+    def get_urls(self) -> list[URLPattern]:
+        pages = [*self.pages, *(action.page for action in self.object_actions)]
+        if self.csv_columns:
+            pages.append(Page(name="csv", route="csv/", view=csv_view))
+        return [
+            *(
+                path(
+                    page.route,
+                    self.admin_site.admin_view(partial(page.view, self)),
+                    name=f"{self.opts.app_label}_{self.opts.model_name}_{page.name}",
+                )
+                for page in pages
+            ),
+            *super().get_urls(),
+        ]
+
+    def object_context(self, request: HttpRequest, obj: M) -> dict[str, Any]:
+        """What the page of an object shows besides its form."""
+        return {}
+
+    def render_change_form(
+        self,
+        request: HttpRequest,
+        context: dict[str, Any],
+        add: bool = False,
+        change: bool = False,
+        form_url: str = "",
+        obj: M | None = None,
+    ) -> HttpResponse:
+        if obj is not None:
+            # A form with errors has already changed the object.
+            shown = self.get_queryset(request).get(pk=obj.pk) if request.method == "POST" else obj
+            context["buttons"] = self.buttons(request, shown)
+            context.update(self.object_context(request, shown))
+        return super().render_change_form(request, context, add, change, form_url, obj)
+
+    def buttons(self, request: HttpRequest, obj: M) -> list[Button]:
+        """What this person can do with the object now."""
+        drawn = (action.button(obj, person(request)) for action in self.object_actions)
+        return [button for button in drawn if button]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[M]:
         return visible(super().get_queryset(request), request.user, path=self.org_path)
 
     def get_list_display(self, request: HttpRequest) -> Any:
@@ -58,30 +97,30 @@ class OrgScopedAdmin(PagesAdmin):
         return super().formfield_for_foreignkey(db_field, request, **kwargs)
 
     def get_form(
-        self, request: HttpRequest, obj: Any | None = None, change: bool = False, **kwargs: Any
-    ) -> "type[forms.ModelForm[Any]]":
+        self, request: HttpRequest, obj: M | None = None, change: bool = False, **kwargs: Any
+    ) -> "type[forms.ModelForm[M]]":
         form = super().get_form(request, obj, change=change, **kwargs)
         if obj is not None and "org" in form.base_fields:
             freeze(form.base_fields["org"])
         return form
 
-    def has_delete_permission(self, request: HttpRequest, obj: Any | None = None) -> bool:
+    def has_delete_permission(self, request: HttpRequest, obj: M | None = None) -> bool:
         return False
 
-    def get_or_404(self, request: HttpRequest, pk: object) -> Any:
+    def get_or_404(self, request: HttpRequest, pk: object) -> M:
         """The object if this user may see it. Raises Http404, PermissionDenied."""
         if not self.has_view_or_change_permission(request):
             raise PermissionDenied
         return get_object_or_404(self.get_queryset(request), pk=pk)
 
 
-class ReadOnlyAdmin(OrgScopedAdmin):
-    """For histories: they are looked at, and their pages tell of themselves what was done."""
+class ReadOnlyAdmin(OrgScopedAdmin[M]):
+    """For histories: people only look at them, and their pages have no Django history of edits."""
 
     is_history = True
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
 
-    def has_change_permission(self, request: HttpRequest, obj: Any | None = None) -> bool:
+    def has_change_permission(self, request: HttpRequest, obj: M | None = None) -> bool:
         return False

@@ -10,7 +10,7 @@ from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, URLResolver, path
 
-from backoffice.badges import outlook_badges
+from backoffice.badges import order_badge, outlook_badges
 from backoffice.searching import SearchForm
 from backoffice.start.page import StartPage
 from connectors import ownership
@@ -61,7 +61,6 @@ class OrderflowAdminSite(StartPage):
         found = find_orders(request.user, text, in_exports=sees_exports) if text else []
         if len(found) == 1 and found[0][0].external_order_number == text:
             return redirect("admin:orders_draftorder_change", found[0][0].pk)
-        order_admin = self.get_model_admin(DraftOrder)
         circumstances = Circumstances()
         outlooks = {
             export.pk: outlook(export, circumstances) for _, export in found if export is not None
@@ -78,7 +77,7 @@ class OrderflowAdminSite(StartPage):
                 "found": [
                     (
                         order,
-                        order_admin.status_badge(order),  # type: ignore[attr-defined]
+                        order_badge(order),
                         export,
                         export and outlook_badges(export, outlooks[export.pk]),
                         export and outlooks[export.pk],

@@ -272,7 +272,7 @@ def test_check_acks_now(erp: ErpConnection, operator: Client, org: Org) -> None:
     assert (task.task["func"], task.task["args"]) == ("worker.tasks.poll_acks", (str(erp.id),))
     pause_by_system(erp, "AUTH_FAILED")
     for ask in (operator.get, operator.post):
-        assert "The dropzone cannot be reached." in text(ask(there))
+        assert "The dropzone cannot be reached." in text(ask(there, follow=True))
     assert OrmQ.objects.count() == 1
     approver = logged_in(a_member(org, "adam", "Approver"))
     assert approver.post(there).status_code == 403

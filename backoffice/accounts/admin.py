@@ -24,8 +24,10 @@ from accounts.tokens import LIFETIME, create_token, revoke_token
 from backoffice.accounts.audit_log import AuditEntryAdmin
 from backoffice.filters import VisibleFieldListFilter
 from backoffice.forms import DateAndTime, Inline
-from backoffice.lists import ListAdmin
-from backoffice.scoping import OrgScopedAdmin, person
+from backoffice.lists import ListAdmin, M
+from backoffice.pages import confirmation, draw
+from backoffice.permissions import person
+from backoffice.scoping import OrgScopedAdmin
 
 admin.site.register(AuditEntry, AuditEntryAdmin)
 admin.site.unregister(Group)
@@ -41,10 +43,10 @@ _OF_USERS: Final = (
 )
 
 
-class RecordedAdmin(ListAdmin):
+class RecordedAdmin(ListAdmin[M]):
     """Records who makes and who changes objects; what is `described` of them counts."""
 
-    def described(self, obj: Any) -> dict[str, Any]:
+    def described(self, obj: M) -> dict[str, Any]:
         raise NotImplementedError
 
     def save_model(
@@ -75,7 +77,7 @@ class MembershipInline(Inline):
 
 
 @admin.register(User)
-class UserAdmin(RecordedAdmin, DjangoUserAdmin):  # type: ignore[type-arg]
+class UserAdmin(RecordedAdmin[User], DjangoUserAdmin):  # type: ignore[type-arg]
     """For superusers alone: whoever sets permissions and memberships could give itself any.
 
     Users are not deleted but made inactive: histories name them.
@@ -121,7 +123,7 @@ class UserAdmin(RecordedAdmin, DjangoUserAdmin):  # type: ignore[type-arg]
 
 
 @admin.register(Group)
-class GroupAdmin(RecordedAdmin, DjangoGroupAdmin):
+class GroupAdmin(RecordedAdmin[Group], DjangoGroupAdmin):
     def described(self, obj: Group) -> dict[str, Any]:
         return {"name": obj.name, "permissions": _codes(obj.permissions.all())}
 
@@ -137,7 +139,7 @@ class GroupAdmin(RecordedAdmin, DjangoGroupAdmin):
 
 
 @admin.register(Org)
-class OrgAdmin(RecordedAdmin, OrgScopedAdmin):
+class OrgAdmin(RecordedAdmin[Org], OrgScopedAdmin[Org]):
     org_path = "id"
     list_display = ("name", "slug", "created_at")
     search_fields = ("name", "slug")
@@ -178,7 +180,7 @@ class ApiTokenForm(forms.ModelForm):  # type: ignore[type-arg]
 
 
 @admin.register(ApiToken)
-class ApiTokenAdmin(OrgScopedAdmin):
+class ApiTokenAdmin(OrgScopedAdmin[ApiToken]):
     form = ApiTokenForm
     fields = ("user", "org", "name", "expires_at")
     list_display = (
@@ -229,7 +231,8 @@ class ApiTokenAdmin(OrgScopedAdmin):
         self, request: HttpRequest, obj: ApiToken, post_url_continue: str | None = None
     ) -> HttpResponse:
         # Not by a redirect: nothing but this answer ever holds the text.
-        return self.page(
+        return draw(
+            self,
             request,
             "admin/accounts/apitoken/made.html",
             title="The new API token",
@@ -250,10 +253,11 @@ class ApiTokenAdmin(OrgScopedAdmin):
     def revoke(self, request: HttpRequest, queryset: QuerySet[ApiToken]) -> HttpResponse | None:
         tokens = list(queryset.select_related("user", "org"))
         if "confirmed" not in request.POST:
-            return self.confirmation(
+            return confirmation(
+                self,
                 request,
                 title="Revoke API tokens",
-                paragraphs=["These tokens stop working at once and for good:"],
+                sentences=["These tokens stop working at once and for good:"],
                 items=[f"{token} of {token.user} in {token.org}" for token in tokens],
                 hidden=[
                     ("action", "revoke"),

@@ -16,7 +16,6 @@ from django.utils.safestring import SafeString
 from accounts.audit import Action, codes_of
 from accounts.models import AuditEntry, User
 from accounts.scoping import visible_orgs
-from backoffice.csv_lists import CsvAdmin
 from backoffice.filters import ConditionFilter, VisibleFieldListFilter
 from backoffice.scoping import ReadOnlyAdmin
 
@@ -87,8 +86,8 @@ class Period(admin.DateFieldListFilter):
         return super().choices(changelist)
 
 
-class AuditEntryAdmin(CsvAdmin, ReadOnlyAdmin):
-    list_display = ("at", "by", "present_action", "about", "org", "address")
+class AuditEntryAdmin(ReadOnlyAdmin[AuditEntry]):
+    list_display = ("at", "by", "deed", "about", "org", "address")
     list_filter = (
         ("at", Period),
         About,

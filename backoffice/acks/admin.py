@@ -7,18 +7,16 @@ from django.contrib import admin
 from django.db.models import QuerySet
 from django.db.models.functions import Left
 from django.http import HttpRequest, HttpResponse
-from django.urls import reverse
 from django.utils.formats import localize
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from backoffice.acks.review import AckDeciding, both_acks, offered
-from backoffice.badges import ack_badge, classification_badge, export_badge
-from backoffice.csv_lists import CsvAdmin
+from backoffice import badges
+from backoffice.acks.review import ACTIONS, both_acks
 from backoffice.filters import ConditionFilter, VisibleFieldListFilter
 from backoffice.forms import Inline
 from backoffice.pages import link
-from backoffice.scoping import person
+from backoffice.scoping import ReadOnlyAdmin
 from exports.models import ErpAck, ErpExport
 
 Classification = ErpAck.Classification
@@ -40,21 +38,20 @@ _EXPLAINED: Final[dict[str, str]] = {
 _SHOWN: Final = 4000
 
 
-class AckColumns:
-    """What lists of acks have in common."""
-
-    @admin.display(description="classification", ordering="classification")
-    def classification_badge(self, ack: ErpAck) -> SafeString:
-        return classification_badge(ack.classification)
-
-    @admin.display(description="says", ordering="is_accepted")
-    def says(self, ack: ErpAck) -> SafeString:
-        return ack_badge(ack)
+@admin.display(description="classification", ordering="classification")
+def _verdict_badge(ack: ErpAck) -> SafeString:
+    return badges.classification_badge(ack.classification)
 
 
-class AckInline(AckColumns, Inline):
+@admin.display(description="says", ordering="is_accepted")
+def _says(ack: ErpAck) -> SafeString:
+    return badges.ack_badge(ack)
+
+
+class AckInline(Inline):
     """The answers to an export, on its page."""
 
+    says, classification_badge = staticmethod(_says), staticmethod(_verdict_badge)
     model = ErpAck
     verbose_name_plural = "Answers of the ERP"
     fields = readonly_fields = ("file", "says", "classification_badge", "seen_at", "text")
@@ -72,7 +69,7 @@ class AckInline(AckColumns, Inline):
         return False
 
     def file(self, ack: ErpAck) -> SafeString:
-        return link("admin:exports_erpack_change", ack)
+        return link(ack)
 
     @admin.display(description="content")
     def text(self, ack: Any) -> SafeString:
@@ -89,7 +86,9 @@ class WaitsForPerson(ConditionFilter):
 
 
 @admin.register(ErpAck)
-class ErpAckAdmin(AckColumns, CsvAdmin, AckDeciding):
+class ErpAckAdmin(ReadOnlyAdmin[ErpAck]):
+    says, classification_badge = staticmethod(_says), staticmethod(_verdict_badge)
+    object_actions = ACTIONS
     list_display = ("filename", "says", "classification_badge", "order", "seen_at")
     list_filter = (
         WaitsForPerson,
@@ -136,13 +135,11 @@ class ErpAckAdmin(AckColumns, CsvAdmin, AckDeciding):
     )
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[ErpAck]:
-        acks: QuerySet[ErpAck] = super().get_queryset(request)
-        return acks.select_related(
-            "export__draft_order", "erp_connection__org", "decided_by"
-        ).defer("raw", "export__payload")
+        acks = super().get_queryset(request).defer("raw", "export__payload")
+        return acks.select_related("export__draft_order", "erp_connection__org", "decided_by")
 
     def connection(self, ack: ErpAck) -> SafeString:
-        return link("admin:connectors_erpconnection_change", ack.erp_connection)
+        return link(ack.erp_connection)
 
     @admin.display(description="export")
     def answered(self, ack: ErpAck) -> str:
@@ -150,15 +147,15 @@ class ErpAckAdmin(AckColumns, CsvAdmin, AckDeciding):
             return str(self.get_empty_value_display())
         return format_html(
             "{} {}",
-            link("admin:exports_erpexport_change", ack.export),
-            export_badge(ack.export.status),
+            link(ack.export),
+            badges.export_badge(ack.export.status),
         )
 
     @admin.display(ordering="export__draft_order__external_order_number")
     def order(self, ack: ErpAck) -> str:
         if ack.export is None:
             return str(self.get_empty_value_display())
-        return link("admin:orders_draftorder_change", ack.export.draft_order)
+        return link(ack.export.draft_order)
 
     @admin.display(description="decided by")
     def decider(self, ack: ErpAck) -> str:
@@ -179,15 +176,9 @@ class ErpAckAdmin(AckColumns, CsvAdmin, AckDeciding):
         return super().changelist_view(request, {**(extra_context or {}), "open_count": count})
 
     def object_context(self, request: HttpRequest, obj: ErpAck) -> dict[str, Any]:
-        may_decide = person(request).has_perm("exports.decide_erpack")
         return {
             "ack": obj,
             "classification": self.classification_badge(obj),
             "explanation": _EXPLAINED.get(obj.classification, ""),
-            "decisions": [
-                (label, reverse(f"admin:exports_erpack_{name}", args=[obj.pk]))
-                for name, label in offered(obj).items()
-                if may_decide
-            ],
             **both_acks(obj),
         }

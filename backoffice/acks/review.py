@@ -1,22 +1,18 @@
 """The review of acks: a person accepts or dismisses an ack that does not speak for itself."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Final
-from uuid import UUID
 
 from django import forms
-from django.contrib import messages
 from django.db.models import Q
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.shortcuts import redirect
-from django.urls import URLPattern, path, reverse
 from django.utils.formats import localize
 
 from accounts.models import User
+from backoffice.actions import Done, ObjectAction, Submitted, ask_reason
 from backoffice.badges import ack_badge, export_badge
 from backoffice.forms import LongText, RadioList
-from backoffice.pages import ReasonForm
-from backoffice.scoping import ReadOnlyAdmin, person, require
+from backoffice.pages import confirmation
 from connectors.port import Ack
 from exports.acks import review
 from exports.acks.preview import ack_preview
@@ -75,15 +71,17 @@ class AssignForm(forms.Form):
         max_length=500, widget=LongText, help_text="How you know it. It is kept, with your name."
     )
 
-    def __init__(self, ack: ErpAck, data: Any = None) -> None:
+    def __init__(self, ack: ErpAck, actor: User, data: Any = None) -> None:
         known = str(ack.export_id or "")
         candidates = {str(export.pk): _named(export) for export in review.candidates(ack)}
         initial = {"export": known}
         if ack.export and known not in candidates:
             initial = {"filename": ack.export.filename}
         super().__init__(data, initial=initial)
-        self._ack = ack
+        self._ack, self._actor = ack, actor
         self._chosen: ErpExport | None = None
+        # What the assignment will change, once the form is valid.
+        self.ack_preview: list[str] = []
         field = self.fields["export"]
         assert isinstance(field, forms.ChoiceField)
         field.choices = list(candidates.items())
@@ -112,7 +110,21 @@ class AssignForm(forms.Form):
         for name in impossible.get(data.get("outcome", ""), ()):
             if data.get(name):
                 self.add_error(name, "This contradicts what the ERP has done with the order.")
+        if not self.errors:
+            try:
+                self.ack_preview = ack_preview(self._ack, self._chosen, self.assign)
+            except RuleViolation as e:
+                self.add_error(None, e.message)
         return data
+
+    def assign(self) -> None:
+        review.assign(
+            self._ack.pk,
+            self.chosen.pk,
+            actor=self._actor,
+            reason=self.cleaned_data["reason"],
+            answer=self.content,
+        )
 
     @property
     def chosen(self) -> ErpExport:
@@ -140,111 +152,6 @@ class AssignForm(forms.Form):
         return [(field.name, field.value()) for field in self if field.value()]
 
 
-class AckDeciding(ReadOnlyAdmin):
-    """The pages on which an answer is assigned, taken or dismissed."""
-
-    def get_urls(self) -> list[URLPattern]:
-        views = {
-            "assign": self.assign_view,
-            "accept": self.accept_view,
-            "dismiss": self.dismiss_view,
-        }
-        return [
-            *(
-                path(
-                    f"<uuid:pk>/{name}/",
-                    self.admin_site.admin_view(view),
-                    name=f"exports_erpack_{name}",
-                )
-                for name, view in views.items()
-            ),
-            *super().get_urls(),
-        ]
-
-    def accept_view(self, request: HttpRequest, pk: UUID) -> HttpResponse:
-        return self._decide(request, pk, "accept", review.accept)
-
-    def dismiss_view(self, request: HttpRequest, pk: UUID) -> HttpResponse:
-        return self._decide(request, pk, "dismiss", review.dismiss)
-
-    def _decide(
-        self, request: HttpRequest, pk: UUID, name: str, decide: Callable[..., None]
-    ) -> HttpResponse:
-        require(request, "exports.decide_erpack")
-        ack: ErpAck = self.get_or_404(request, pk)
-        user = person(request)
-        form = ReasonForm(request.POST if request.method == "POST" else None)
-        try:
-            label = _label(ack, name)
-            if not form.is_valid():
-                return self.confirmation(
-                    request,
-                    title=label,
-                    template="admin/exports/erpack/decide.html",
-                    original=ack,
-                    paragraphs=[f"What happens with the answer {ack.filename}:"],
-                    items=ack_preview(ack, ack.export, lambda: decide(pk, actor=user, reason="?")),
-                    form=form,
-                    submit=label,
-                    back=_change_url(ack),
-                    **both_acks(ack),
-                )
-            decide(pk, actor=user, reason=form.cleaned_data["reason"])
-        except RuleViolation as e:
-            self.message_user(request, e.message, messages.ERROR)
-            return redirect(_change_url(ack))
-        return self._done(request, ack, f"{label}: {form.cleaned_data['reason']}")
-
-    def assign_view(self, request: HttpRequest, pk: UUID) -> HttpResponse:
-        """A first POST shows what the assignment does, a second one, `confirmed`, does it."""
-        require(request, "exports.decide_erpack")
-        ack: ErpAck = self.get_or_404(request, pk)
-        try:
-            label = _label(ack, "assign")
-        except RuleViolation as e:
-            self.message_user(request, e.message, messages.ERROR)
-            return redirect(_change_url(ack))
-        form = AssignForm(ack, request.POST if request.method == "POST" else None)
-        if form.is_valid():
-            try:
-                if "confirmed" in request.POST:
-                    _assign(ack, form, actor=person(request))
-                    return self._done(
-                        request, ack, f"{label}: {form.chosen}. {form.cleaned_data['reason']}"
-                    )
-                return self.confirmation(
-                    request,
-                    title=label,
-                    original=ack,
-                    paragraphs=[f"What happens with the answer {ack.filename}:"],
-                    items=ack_preview(
-                        ack, form.chosen, lambda: _assign(ack, form, actor=person(request))
-                    ),
-                    hidden=[*form.entered, ("confirmed", "yes")],
-                    submit="Assign this answer",
-                    back=request.path,
-                )
-            except RuleViolation as e:
-                form.add_error(None, e.message)
-        return self.confirmation(
-            request,
-            title=label,
-            original=ack,
-            paragraphs=[
-                "Which export does this file answer? The most similar file names come first. "
-                "What then happens is shown before anything is done."
-            ],
-            form=form,
-            submit="Continue",
-            back=_change_url(ack),
-        )
-
-    def _done(self, request: HttpRequest, ack: ErpAck, what: str) -> HttpResponseRedirect:
-        self.log_change(request, ack, what)
-        self.message_user(request, "The decision was recorded.", messages.SUCCESS)
-        return redirect(_change_url(ack))
-
-
 def both_acks(ack: ErpAck) -> dict[str, Any]:
     """What counts now, and the ack that conflicts with it or comes late."""
     if (
@@ -263,30 +170,87 @@ def both_acks(ack: ErpAck) -> dict[str, Any]:
     }
 
 
-def _assign(ack: ErpAck, form: AssignForm, *, actor: User) -> None:
-    review.assign(
-        ack.pk,
-        form.chosen.pk,
-        actor=actor,
-        reason=form.cleaned_data["reason"],
-        answer=form.answer,
+def _label(name: str) -> Callable[[ErpAck], str]:
+    """What a decision is called for an ack. Raises RuleViolation: it cannot be decided in this way."""
+
+    def label(ack: ErpAck) -> str:
+        if (text := offered(ack).get(name)) is None:
+            raise RuleViolation(
+                "DECIDED",
+                f"This answer is “{ack.get_classification_display()}”: that cannot be decided about it.",
+            )
+        return text
+
+    return label
+
+
+def _decision(name: str, service: Callable[..., None]) -> ObjectAction[ErpAck]:
+    """A decision that needs a reason only; its page says what it will change."""
+
+    def preview(ack: ErpAck, actor: User) -> dict[str, Any]:
+        decide = partial(service, ack.pk, actor=actor, reason="?")
+        return {"items": ack_preview(ack, ack.export, decide), **both_acks(ack)}
+
+    def carry_out(submitted: Submitted[ErpAck]) -> Done:
+        reason = submitted.data["reason"]
+        label = _label(name)(submitted.obj)
+        service(submitted.obj.pk, actor=submitted.actor, reason=reason)
+        return Done(message="The decision was recorded.", history=f"{label}: {reason}")
+
+    return ObjectAction(
+        name=name,
+        label=_label(name),
+        permission="exports.decide_erpack",
+        form=ask_reason,
+        sentences=lambda ack: [f"What happens with the answer {ack.filename}:"],
+        preview=preview,
+        template="admin/exports/erpack/decide.html",
+        service=carry_out,
+        is_offered=lambda ack: name in offered(ack),
     )
 
 
-def _label(ack: ErpAck, name: str) -> str:
-    """What a decision is called for this ack. Raises RuleViolation: it is not to be decided so."""
-    label = offered(ack).get(name)
-    if label is None:
-        raise RuleViolation(
-            "DECIDED",
-            f"This ack is “{ack.get_classification_display()}”: that cannot be decided about it.",
+def _assign(submitted: Submitted[ErpAck]) -> Done:
+    """A first POST shows what the assignment does, a second one, `confirmed`, does it."""
+    form, ack = submitted.form, submitted.obj
+    assert isinstance(form, AssignForm)
+    label = _label("assign")(ack)
+    if "confirmed" not in submitted.request.POST:
+        page = confirmation(
+            submitted.model_admin,
+            submitted.request,
+            title=label,
+            original=ack,
+            sentences=[f"What happens with the answer {ack.filename}:"],
+            items=form.ack_preview,
+            hidden=[*form.entered, ("confirmed", "yes")],
+            submit="Assign this answer",
+            back=submitted.request.path,
         )
-    return label
+        return Done(page=page)
+    form.assign()
+    history = f"{label}: {form.chosen}. {form.cleaned_data['reason']}"
+    return Done(message="The decision was recorded.", history=history)
 
 
 def _named(export: ErpExport) -> str:
     return f"{export.filename} · order {export.draft_order} · sent {localize(export.sent_at)}"
 
 
-def _change_url(ack: ErpAck) -> str:
-    return reverse("admin:exports_erpack_change", args=[ack.pk])
+ACTIONS: Final[Sequence[ObjectAction[ErpAck]]] = (
+    ObjectAction(
+        name="assign",
+        label=_label("assign"),
+        permission="exports.decide_erpack",
+        form=AssignForm,
+        sentences=lambda ack: [
+            "Which export does this file answer? The most similar file names come first. "
+            "What then happens is shown before anything is done."
+        ],
+        service=_assign,
+        is_offered=lambda ack: "assign" in offered(ack),
+        is_primary=lambda ack: True,
+    ),
+    _decision("take", review.accept),
+    _decision("dismiss", review.dismiss),
+)

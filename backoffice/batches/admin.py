@@ -3,29 +3,26 @@
 from datetime import timedelta
 from typing import Any, Final
 from urllib.parse import urlencode
-from uuid import UUID
 
-from django.contrib import admin, messages
+from django.contrib import admin
 from django.contrib.admin.views.main import ChangeList
 from django.db.models import Count, Max, Q, QuerySet
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import redirect
-from django.urls import URLPattern, path, reverse
+from django.urls import reverse
 from django.utils.safestring import SafeString
 
+from backoffice.actions import Done, ObjectAction, Submitted
 from backoffice.badges import outcome_badge, state_badge
-from backoffice.csv_lists import CsvAdmin
 from backoffice.filters import ConditionFilter, VisibleFieldListFilter
 from backoffice.lists import BoundedChangeList
-from backoffice.pages import link
-from backoffice.scoping import ReadOnlyAdmin, person, require
+from backoffice.pages import draw, link
+from backoffice.scoping import ReadOnlyAdmin
 from exports.delivery import heartbeat
 from exports.models import Batch, BatchItem
 from exports.pushing.actions import DECISIONS
 from exports.pushing.batches import Progress, cancel, progress, progresses
 from kernel.db import db_now
 from kernel.durations import humanize
-from kernel.errors import RuleViolation
 
 Outcome = BatchItem.Outcome
 
@@ -60,7 +57,30 @@ class State(ConditionFilter):
     }
 
 
-class BatchAdmin(ReadOnlyAdmin):
+def _cancel_sentences(batch: Batch) -> list[str]:
+    return [
+        f"The {progress(batch).waiting:,} orders that still wait are left as they are. "
+        "What was done stays."
+    ]
+
+
+def _cancel(submitted: Submitted[Batch]) -> Done:
+    cancel(submitted.obj.pk, actor=submitted.actor)
+    return Done(message="The batch was stopped.")
+
+
+STOP: Final[ObjectAction[Batch]] = ObjectAction(
+    name="cancel",
+    label="Stop batch",
+    permission=lambda batch: DECISIONS[batch.action].permission,
+    sentences=_cancel_sentences,
+    service=_cancel,
+    is_offered=lambda batch: batch.finished_at is None,
+)
+
+
+class BatchAdmin(ReadOnlyAdmin[Batch]):
+    object_actions = (STOP,)
     list_display = (
         "what",
         "org",
@@ -98,16 +118,6 @@ class BatchAdmin(ReadOnlyAdmin):
     def not_done(self, batch: Any) -> str:
         return f"{batch.progress.refused + batch.progress.failed:,}"
 
-    def get_urls(self) -> list[URLPattern]:
-        return [
-            path(
-                "<uuid:pk>/cancel/",
-                self.admin_site.admin_view(self.cancel_view),
-                name="exports_batch_cancel",
-            ),
-            *super().get_urls(),
-        ]
-
     def change_view(
         self,
         request: HttpRequest,
@@ -116,15 +126,14 @@ class BatchAdmin(ReadOnlyAdmin):
         extra_context: dict[str, Any] | None = None,
     ) -> HttpResponse:
         """How far a batch is, and what came of its orders."""
-        obj = self.get_object(request, object_id)
-        if obj is None or not self.has_view_permission(request, obj):
+        batch = self.get_object(request, object_id)
+        if batch is None or not self.has_view_permission(request, batch):
             # Django's own page says so.
             return super().change_view(request, object_id, form_url, extra_context)
-        batch: Batch = obj
         counts = progress(batch)
-        may_decide = request.user.has_perm(DECISIONS[batch.action].permission)
         groups = _groups(request, batch)
-        return self.page(
+        return draw(
+            self,
             request,
             "admin/exports/batch/progress.html",
             title=f"{batch.get_action_display().capitalize()} {counts.total:,} orders",
@@ -134,37 +143,12 @@ class BatchAdmin(ReadOnlyAdmin):
             pace=_pace(batch, counts),
             groups=groups,
             has_remedies=any(group["remedy_url"] for group in groups),
-            is_stoppable=may_decide and batch.finished_at is None,
+            buttons=self.buttons(request, batch),
             has_worker=batch.finished_at is not None or heartbeat.alive().exists(),
         )
 
-    def cancel_view(self, request: HttpRequest, pk: UUID) -> HttpResponse:
-        batch: Batch = self.get_or_404(request, pk)
-        require(request, DECISIONS[batch.action].permission)
-        back = reverse("admin:exports_batch_change", args=[pk])
-        if request.method != "POST":
-            counts = progress(batch)
-            return self.confirmation(
-                request,
-                title="Stop batch",
-                original=batch,
-                paragraphs=[
-                    f"The {counts.waiting:,} orders that still wait are left as they are. "
-                    "What was done stays.",
-                ],
-                submit="Stop this batch",
-                back=back,
-            )
-        try:
-            cancel(pk, actor=person(request))
-        except RuleViolation as e:
-            self.message_user(request, e.message, messages.ERROR)
-        else:
-            self.message_user(request, "The batch was stopped.", messages.SUCCESS)
-        return redirect(back)
 
-
-class BatchItemAdmin(CsvAdmin, ReadOnlyAdmin):
+class BatchItemAdmin(ReadOnlyAdmin[BatchItem]):
     """The orders of one batch, reached from its page."""
 
     org_path = "batch__org"
@@ -189,11 +173,10 @@ class BatchItemAdmin(CsvAdmin, ReadOnlyAdmin):
         return False
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[BatchItem]:
-        items: QuerySet[BatchItem] = super().get_queryset(request)
-        return items.defer("export__payload")
+        return super().get_queryset(request).defer("export__payload")
 
     def order(self, item: BatchItem) -> SafeString:
-        return link("admin:orders_draftorder_change", item.draft_order)
+        return link(item.draft_order)
 
     @admin.display(description="outcome", ordering="outcome")
     def outcome_badge(self, item: BatchItem) -> SafeString:
@@ -201,7 +184,7 @@ class BatchItemAdmin(CsvAdmin, ReadOnlyAdmin):
 
     @admin.display(empty_value="")
     def file(self, item: BatchItem) -> SafeString | None:
-        return link("admin:exports_erpexport_change", item.export) if item.export else None
+        return link(item.export) if item.export else None
 
 
 def _pace(batch: Batch, counts: Progress) -> dict[str, str]:

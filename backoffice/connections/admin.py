@@ -16,11 +16,13 @@ from django.utils.text import capfirst
 from django.views.decorators.debug import sensitive_post_parameters
 
 from backoffice.connections.forms import PREFIX, ConfigForm, config_form, fieldsets
-from backoffice.connections.operations import ConnectionOperating
-from backoffice.connections.state import shown_config
+from backoffice.connections.operations import ACTIONS, test_result_view
+from backoffice.connections.state import full_state, last_test, shown_config, state
 from backoffice.filters import ConditionFilter, VisibleFieldListFilter
 from backoffice.forms import freeze
-from backoffice.scoping import person
+from backoffice.pages import Page
+from backoffice.permissions import person
+from backoffice.scoping import OrgScopedAdmin
 from connectors import registry
 from connectors.configuring import change_settings, create_connection
 from connectors.models import ErpConnection
@@ -66,8 +68,10 @@ class Paused(ConditionFilter):
 
 
 @admin.register(ErpConnection)
-class ErpConnectionAdmin(ConnectionOperating):
-    list_display = ("__str__", "active", "state", "last_test")
+class ErpConnectionAdmin(OrgScopedAdmin[ErpConnection]):
+    pages = (Page(name="test_result", route="<uuid:pk>/test/<uuid:test>/", view=test_result_view),)
+    object_actions = ACTIONS
+    list_display = ("__str__", "active", state, last_test)
     list_filter = ("active", Paused, ("org", VisibleFieldListFilter))
     list_select_related = ("org", "paused_by")
     search_fields = ("org__name",)
@@ -174,9 +178,7 @@ class ErpConnectionAdmin(ConnectionOperating):
         return redirect("admin:connectors_erpconnection_change", obj.pk)
 
     def object_context(self, request: HttpRequest, obj: ErpConnection) -> dict[str, Any]:
-        # Read again: a form that was refused has already changed the object.
-        connection = ErpConnection.objects.select_related("paused_by").get(pk=obj.pk)
-        return self.full_state(request, connection)
+        return full_state(obj)
 
 
 def _connector(request: HttpRequest, connection: ErpConnection | None) -> ERPConnectorPort:

@@ -5,14 +5,11 @@ from datetime import datetime
 from typing import Any
 
 from django.contrib import admin
-from django.http import HttpRequest
-from django.urls import reverse
 from django.utils.formats import localize
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from backoffice.badges import Tone, badge
-from backoffice.scoping import OrgScopedAdmin, person
 from connectors import circuit_breaker
 from connectors.configuring import masked_config, pinned_host_keys
 from connectors.errors import CATALOGUE, ConnectorError
@@ -22,47 +19,39 @@ from exports.reporting.statistics import PERIOD, ack_latency, backlog
 from kernel.durations import humanize
 
 
-class ConnectionState(OrgScopedAdmin):
-    """Says how a connection is: in a column of the list, and at length on its page."""
+def state(connection: ErpConnection) -> SafeString:
+    """What the connection does now, and why."""
+    if connection.is_paused:
+        tone = Tone.BUSY if connection.system_pause_code == NEVER_TESTED else Tone.BAD
+        return _badge_and("paused", tone, circuit_breaker.pause_sentence(connection))
+    if connection.failures and connection.retry_at:
+        return _badge_and("failing", Tone.BAD, f"next try at {localize(connection.retry_at)}")
+    return badge("ok", Tone.GOOD) if connection.active else badge("inactive", Tone.QUIET)
 
-    def state(self, connection: ErpConnection) -> SafeString:
-        """What the connection does now, and why."""
-        if connection.is_paused:
-            tone = Tone.BUSY if connection.system_pause_code == NEVER_TESTED else Tone.BAD
-            return _badge_and("paused", tone, circuit_breaker.pause_sentence(connection))
-        if connection.failures and connection.retry_at:
-            return _badge_and("failing", Tone.BAD, f"next try at {localize(connection.retry_at)}")
-        return badge("ok", Tone.GOOD) if connection.active else badge("inactive", Tone.QUIET)
 
-    @admin.display(description="last test", ordering="last_test_at")
-    def last_test(self, connection: ErpConnection) -> SafeString:
-        if connection.last_test_at is None:
-            return badge("never", Tone.QUIET)
-        passed = connection.last_test_success
-        label, tone = ("passed", Tone.GOOD) if passed else ("failed", Tone.BAD)
-        return _badge_and(label, tone, localize(connection.last_test_at))
+@admin.display(description="last test", ordering="last_test_at")
+def last_test(connection: ErpConnection) -> SafeString:
+    if connection.last_test_at is None:
+        return badge("never", Tone.QUIET)
+    passed = connection.last_test_success
+    label, tone = ("passed", Tone.GOOD) if passed else ("failed", Tone.BAD)
+    return _badge_and(label, tone, localize(connection.last_test_at))
 
-    def full_state(self, request: HttpRequest, connection: ErpConnection) -> dict[str, Any]:
-        """What the page says about a connection beside its form."""
-        user = person(request)
-        return {
-            "connection": connection,
-            "state": self.state(connection),
-            "is_untested": connection.system_pause_code == NEVER_TESTED,
-            "last_test": self.last_test(connection),
-            "pause_spec": CATALOGUE.get(connection.system_pause_code),
-            "config_error": config_error(connection),
-            "last_error": _last_error(connection),
-            "reads_acks": connection.reads_acks,
-            "ack_error": _dated(connection.ack_error),
-            "latency": _latency(connection),
-            "backlog": backlog(connection),
-            "may_test": user.has_perm("connectors.test_erpconnection"),
-            "may_deliver": user.has_perm("orders.push_draftorder"),
-            "may_pause": user.has_perm("connectors.pause_erpconnection"),
-            "may_pin": user.has_perm("connectors.change_erpconnection")
-            and unpinned_key(connection),
-        }
+
+def full_state(connection: ErpConnection) -> dict[str, Any]:
+    """What the page says about a connection beside its form."""
+    return {
+        "connection": connection,
+        "state": state(connection),
+        "last_test": last_test(connection),
+        "pause_spec": CATALOGUE.get(connection.system_pause_code),
+        "config_error": config_error(connection),
+        "last_error": _last_error(connection),
+        "reads_acks": connection.reads_acks,
+        "ack_error": _dated(connection.ack_error),
+        "latency": _latency(connection),
+        "backlog": backlog(connection),
+    }
 
 
 def _badge_and(label: str, tone: Tone, text: str) -> SafeString:
@@ -114,7 +103,3 @@ def _latency(connection: ErpConnection) -> str:
         f"half within {humanize(latency.p50)}, 95 % within {humanize(latency.p95)} "
         f"({latency.count:,} accepted in {PERIOD.days} days)"
     )
-
-
-def change_url(connection: ErpConnection) -> str:
-    return reverse("admin:connectors_erpconnection_change", args=[connection.pk])

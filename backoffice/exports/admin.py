@@ -6,8 +6,9 @@ from uuid import UUID
 
 from django.apps import apps
 from django.contrib import admin
+from django.contrib.admin.views.main import ChangeList
+from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
-from django.urls import URLPattern, path
 from django.utils.formats import localize
 from django.utils.html import format_html, format_html_join
 from django.utils.http import content_disposition_header
@@ -16,16 +17,27 @@ from django.utils.safestring import SafeString
 from backoffice.acks.admin import AckInline
 from backoffice.badges import outlook_badges
 from backoffice.batches.admin import BatchAdmin, BatchItemAdmin
-from backoffice.exports.decisions import ExportDeciding
-from backoffice.exports.failures import Failures
-from backoffice.exports.lists import ExportListing
+from backoffice.exports.decisions import ACTIONS
+from backoffice.exports.failures import failures_view
+from backoffice.exports.lists import (
+    CSV_COLUMNS,
+    ErrorCode,
+    ExportChangeList,
+    Failure,
+    NeedsDecision,
+    Overdue,
+    PickedUp,
+    order_and_file,
+    pushed_and_sent,
+    status_badge,
+)
+from backoffice.filters import VisibleFieldListFilter
 from backoffice.highlighting import highlighted
-from backoffice.pages import link
-from backoffice.scoping import person
+from backoffice.pages import Page, link
+from backoffice.scoping import ReadOnlyAdmin
 from connectors.port import media_type
 from exports.models import Batch, BatchItem, ErpAck, ErpExport, ErpExportEvent
 from exports.reporting.outlook import Circumstances, outlook
-from exports.resolution.manual import possible_resolutions
 from kernel.durations import humanize
 from orders.models import DraftOrder
 
@@ -55,8 +67,48 @@ for _model in apps.get_app_config("django_q").get_models():
         admin.site.unregister(_model)
 
 
+def payload_view(
+    model_admin: ReadOnlyAdmin[ErpExport], request: HttpRequest, pk: UUID
+) -> HttpResponse:
+    """The exact bytes, as a file."""
+    export = model_admin.get_or_404(request, pk)
+    if export.content is None:
+        raise Http404
+    return HttpResponse(
+        export.content,
+        content_type=media_type(export.filename),
+        headers={"Content-Disposition": content_disposition_header(True, export.filename)},
+    )
+
+
 @admin.register(ErpExport)
-class ErpExportAdmin(ExportListing, ExportDeciding, Failures):
+class ErpExportAdmin(ReadOnlyAdmin[ErpExport]):
+    pages = (
+        Page(name="payload", route="<uuid:pk>/payload/", view=payload_view),
+        Page(name="failures", route="failures/", view=failures_view),
+    )
+    object_actions = ACTIONS
+    csv_columns = CSV_COLUMNS
+    list_display = (order_and_file, status_badge, "erp_connection", pushed_and_sent)
+    list_filter = (
+        "status",
+        NeedsDecision,
+        Failure,
+        Overdue,
+        PickedUp,
+        "created_at",
+        ("erp_connection", VisibleFieldListFilter),
+        ErrorCode,
+    )
+    list_select_related = (
+        "draft_order",
+        "erp_connection__org",
+        "erp_connection__paused_by",
+        "requested_by",
+    )
+    list_per_page = 50
+    search_fields = ("filename", "draft_order__external_order_number", "erp_order_id")
+    search_help_text = "File name, order number or ERP number"
     inlines = (AckInline,)
     fieldsets = (
         (
@@ -97,10 +149,10 @@ class ErpExportAdmin(ExportListing, ExportDeciding, Failures):
         return self.inlines if obj and obj.acks.exists() else ()
 
     def order(self, export: ErpExport) -> SafeString:
-        return link("admin:orders_draftorder_change", export.draft_order)
+        return link(export.draft_order)
 
     def connection(self, export: ErpExport) -> SafeString:
-        return link("admin:connectors_erpconnection_change", export.erp_connection)
+        return link(export.erp_connection)
 
     @admin.display(description="requested by")
     def pushed_by(self, export: ErpExport) -> str:
@@ -129,20 +181,15 @@ class ErpExportAdmin(ExportListing, ExportDeciding, Failures):
             '<pre class="payload" tabindex="0">{}</pre>', highlighted(export.content)
         )
 
-    def get_urls(self) -> list[URLPattern]:
-        return [
-            path(
-                "<uuid:pk>/payload/",
-                self.admin_site.admin_view(self.payload_view),
-                name="exports_erpexport_payload",
-            ),
-            *super().get_urls(),
-        ]
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        return ExportChangeList
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[ErpExport]:
+        return super().get_queryset(request).defer("payload", "erp_connection__config_encrypted")
 
     def object_context(self, request: HttpRequest, obj: ErpExport) -> dict[str, Any]:
-        is_pending = obj.status == ErpExport.Status.PENDING
         expected = outlook(obj, Circumstances())
-        may = person(request).has_perm
+        sees_events = request.user.has_perm("exports.view_erpexportevent")
         return {
             "export": obj,
             "status": outlook_badges(obj, expected),
@@ -150,24 +197,8 @@ class ErpExportAdmin(ExportListing, ExportDeciding, Failures):
             "ack_error": expected.expects_ack and obj.erp_connection.ack_error,
             "open_acks": obj.acks.filter(ErpAck.OPEN),
             "answered_after": obj.acked_at and obj.sent_at and humanize(obj.acked_at - obj.sent_at),
-            "timeline": _timeline(obj) if may("exports.view_erpexportevent") else None,
-            "is_cancellable": (
-                is_pending and obj.staged_path is None and may("exports.cancel_erpexport")
-            ),
-            "is_deliverable": is_pending and obj.attempts > 0 and may("orders.push_draftorder"),
-            "is_resolvable": may("exports.resolve_erpexport") and bool(possible_resolutions(obj)),
+            "timeline": _timeline(obj) if sees_events else None,
         }
-
-    def payload_view(self, request: HttpRequest, pk: UUID) -> HttpResponse:
-        """The exact bytes, as a file."""
-        export: ErpExport = self.get_or_404(request, pk)
-        if export.content is None:
-            raise Http404
-        return HttpResponse(
-            export.content,
-            content_type=media_type(export.filename),
-            headers={"Content-Disposition": content_disposition_header(True, export.filename)},
-        )
 
 
 def _pruned(export: ErpExport) -> str:

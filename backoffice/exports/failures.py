@@ -1,37 +1,32 @@
 """The page of failures: exports that need attention, grouped by cause."""
 
+from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
-from django.urls import URLPattern, path, reverse
+from django.urls import reverse
 
-from backoffice.scoping import ReadOnlyAdmin
+from backoffice.pages import draw
+from exports.models import ErpExport
 from exports.reporting.failures import FailureGroup, failure_groups
 
+if TYPE_CHECKING:
+    from backoffice.scoping import ReadOnlyAdmin
 
-class Failures(ReadOnlyAdmin):
-    def get_urls(self) -> list[URLPattern]:
-        return [
-            path(
-                "failures/",
-                self.admin_site.admin_view(self.failures_view),
-                name="exports_erpexport_failures",
-            ),
-            *super().get_urls(),
-        ]
 
-    def failures_view(self, request: HttpRequest) -> HttpResponse:
-        if not self.has_view_permission(request):
-            raise PermissionDenied
-        groups = failure_groups(self.get_queryset(request))
-        return self.page(
-            request,
-            "admin/exports/erpexport/failures.html",
-            title="Failures by cause",
-            groups=[(group, _exports_url(group), _retry_url(group)) for group in groups],
-            may_retry=request.user.has_perm("orders.push_draftorder"),
-        )
+def failures_view(model_admin: "ReadOnlyAdmin[ErpExport]", request: HttpRequest) -> HttpResponse:
+    if not model_admin.has_view_permission(request):
+        raise PermissionDenied
+    groups = failure_groups(model_admin.get_queryset(request))
+    return draw(
+        model_admin,
+        request,
+        "admin/exports/erpexport/failures.html",
+        title="Failures by cause",
+        groups=[(group, _exports_url(group), _retry_url(group)) for group in groups],
+        may_retry=request.user.has_perm("orders.push_draftorder"),
+    )
 
 
 def _exports_url(group: FailureGroup) -> str:

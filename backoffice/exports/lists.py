@@ -1,9 +1,9 @@
 """The list of exports: its columns, its filters, its CSV."""
 
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, Final
 
 from django.contrib import admin
-from django.contrib.admin.views.main import ChangeList
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 from django.utils.formats import localize
@@ -11,8 +11,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from backoffice.badges import outlook_badges
-from backoffice.csv_lists import CsvAdmin
-from backoffice.filters import ConditionFilter, VisibleFieldListFilter
+from backoffice.filters import ConditionFilter
 from backoffice.lists import BoundedChangeList
 from connectors.errors import CATALOGUE
 from exports.models import ErpExport
@@ -74,69 +73,44 @@ class ExportChangeList(BoundedChangeList):
             export.outlook = outlook(export, circumstances)
 
 
-class ExportListing(CsvAdmin):
-    list_display = ("order_and_file", "status_badge", "erp_connection", "pushed_and_sent")
-    list_filter = (
-        "status",
-        NeedsDecision,
-        Failure,
-        Overdue,
-        PickedUp,
-        "created_at",
-        ("erp_connection", VisibleFieldListFilter),
-        ErrorCode,
+CSV_COLUMNS: Final[Mapping[str, Callable[[ErpExport], object]]] = {
+    "id": lambda export: str(export.pk),
+    "order": lambda export: export.draft_order.external_order_number,
+    "connection": lambda export: str(export.erp_connection),
+    "file name": lambda export: export.filename,
+    "status": lambda export: export.status,
+    "error code": lambda export: (export.error_json or {}).get("code"),
+    "error": lambda export: (export.error_json or {}).get("message"),
+    "ERP order number": lambda export: export.erp_order_id,
+    "attempts": lambda export: export.attempts,
+    "requested by": lambda export: export.requested_by and str(export.requested_by),
+    "created at": lambda export: export.created_at,
+    "sent at": lambda export: export.sent_at,
+    "picked up at": lambda export: export.picked_up_at,
+    "answer due at": lambda export: export.ack_due_at,
+    "acknowledged at": lambda export: export.acked_at,
+}
+
+
+@admin.display(description="order, file", ordering="draft_order__external_order_number")
+def order_and_file(export: ErpExport) -> SafeString:
+    return format_html('{} <span class="quiet">{}</span>', export.draft_order, export.filename)
+
+
+@admin.display(description="pushed, sent", ordering="created_at")
+def pushed_and_sent(export: ErpExport) -> SafeString:
+    return format_html(
+        '{} <span class="quiet">{}</span>',
+        localize(export.created_at),
+        localize(export.sent_at) or "",
     )
-    list_select_related = (
-        "draft_order",
-        "erp_connection__org",
-        "erp_connection__paused_by",
-        "requested_by",
+
+
+@admin.display(description="status", ordering="status")
+def status_badge(export: Any) -> SafeString:
+    # The list of Django hands over a row alone: ExportChangeList has given it its outlook.
+    return format_html(
+        '<span title="{}">{}</span>',
+        export.outlook.text,
+        outlook_badges(export, export.outlook),
     )
-    list_per_page = 50
-    search_fields = ("filename", "draft_order__external_order_number", "erp_order_id")
-    search_help_text = "File name, order number or ERP number"
-    csv_columns = {
-        "id": lambda export: str(export.pk),
-        "order": lambda export: export.draft_order.external_order_number,
-        "connection": lambda export: str(export.erp_connection),
-        "file name": lambda export: export.filename,
-        "status": lambda export: export.status,
-        "error code": lambda export: (export.error_json or {}).get("code"),
-        "error": lambda export: (export.error_json or {}).get("message"),
-        "ERP order number": lambda export: export.erp_order_id,
-        "attempts": lambda export: export.attempts,
-        "requested by": lambda export: export.requested_by and str(export.requested_by),
-        "created at": lambda export: export.created_at,
-        "sent at": lambda export: export.sent_at,
-        "picked up at": lambda export: export.picked_up_at,
-        "answer due at": lambda export: export.ack_due_at,
-        "acknowledged at": lambda export: export.acked_at,
-    }
-
-    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
-        return ExportChangeList
-
-    def get_queryset(self, request: HttpRequest) -> QuerySet[ErpExport]:
-        exports: QuerySet[ErpExport] = super().get_queryset(request)
-        return exports.defer("payload", "erp_connection__config_encrypted")
-
-    @admin.display(description="order, file", ordering="draft_order__external_order_number")
-    def order_and_file(self, export: ErpExport) -> SafeString:
-        return format_html('{} <span class="quiet">{}</span>', export.draft_order, export.filename)
-
-    @admin.display(description="pushed, sent", ordering="created_at")
-    def pushed_and_sent(self, export: ErpExport) -> SafeString:
-        return format_html(
-            '{} <span class="quiet">{}</span>',
-            localize(export.created_at),
-            localize(export.sent_at) or "",
-        )
-
-    @admin.display(description="status", ordering="status")
-    def status_badge(self, export: Any) -> SafeString:
-        # The list of Django hands over a row alone: ExportChangeList has given it its outlook.
-        return format_html(
-            '<span title="{}">{}</span>',
-            export.outlook.text,
-            outlook_badges(export, export.outlook),
-        )

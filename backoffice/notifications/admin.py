@@ -1,23 +1,26 @@
 """The admin of webhooks and notifications. A secret is shown once, when it is made."""
 
 import json
-from typing import Any
-from uuid import UUID
+from collections.abc import Sequence
+from typing import Any, Final
 
 from django import forms
-from django.contrib import admin, messages
+from django.contrib import admin
 from django.db.models import Q
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
-from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from backoffice.actions import Done, ObjectAction, Submitted
 from backoffice.badges import Tone, badge
 from backoffice.filters import ConditionFilter, VisibleFieldListFilter
 from backoffice.forms import Inline, LongText
-from backoffice.scoping import OrgScopedAdmin, ReadOnlyAdmin, person, require
+from backoffice.pages import draw, url_of
+from backoffice.permissions import person
+from backoffice.scoping import OrgScopedAdmin, ReadOnlyAdmin
 from connectors.secrets import Secret
+from kernel.errors import RuleViolation
 from notifications import webhooks
 from notifications.models import EventType, Notification, Webhook, WebhookAttempt
 from notifications.posting import denial_reason
@@ -42,8 +45,67 @@ class WebhookForm(forms.ModelForm):  # type: ignore[type-arg]
         return url
 
 
+def _shown_once(
+    model_admin: OrgScopedAdmin[Webhook], request: HttpRequest, webhook: Webhook, secret: Secret
+) -> HttpResponse:
+    """The page with a new secret. It is no redirect, so that only this response has the text."""
+    return draw(
+        model_admin,
+        request,
+        "admin/notifications/webhook/secret.html",
+        title="The secret of the webhook",
+        original=webhook,
+        secret=secret.reveal(),
+    )
+
+
+def _replace_secret(submitted: Submitted[Webhook]) -> Done:
+    webhook = submitted.obj
+    secret = webhooks.replace_secret(webhook.pk, actor=submitted.actor)
+    page = _shown_once(submitted.model_admin, submitted.request, webhook, secret)
+    return Done(history="Made a new secret.", page=page)
+
+
+def _test_denial(webhook: Webhook) -> str:
+    return "" if webhook.active else "The webhook is not active: make it so first."
+
+
+def _send_test(submitted: Submitted[Webhook]) -> Done:
+    if denial := _test_denial(submitted.obj):
+        raise RuleViolation("INACTIVE", denial)
+    notification = webhooks.send_test(submitted.obj)
+    return Done(message="This page shows what came of it.", page=redirect(url_of(notification)))
+
+
+WEBHOOK_ACTIONS: Final[Sequence[ObjectAction[Webhook]]] = (
+    ObjectAction(
+        name="test",
+        label="Send a test",
+        permission="notifications.change_webhook",
+        denial=_test_denial,
+        sentences=lambda webhook: [
+            f"A message of the type {EventType.WEBHOOK_TEST.value} is sent to {webhook.url}"
+        ],
+        service=_send_test,
+        is_offered=lambda webhook: webhook.active,
+        is_primary=lambda webhook: True,
+    ),
+    ObjectAction(
+        name="secret",
+        label="Make a new secret",
+        permission="notifications.change_webhook",
+        sentences=lambda webhook: [
+            "The new secret is shown once. For 24 hours messages are signed with the present "
+            "one as well, so that the receiver can learn the new one meanwhile."
+        ],
+        service=_replace_secret,
+    ),
+)
+
+
 @admin.register(Webhook)
-class WebhookAdmin(OrgScopedAdmin):
+class WebhookAdmin(OrgScopedAdmin[Webhook]):
+    object_actions = WEBHOOK_ACTIONS
     form = WebhookForm
     fields = ("org", "url", "event_types", "active")
     list_display = ("org", "url", "state_badge")
@@ -57,20 +119,6 @@ class WebhookAdmin(OrgScopedAdmin):
         if not webhook.active:
             return badge("inactive", Tone.QUIET)
         return badge("failing", Tone.BAD) if webhook.failures else badge("active", Tone.GOOD)
-
-    def get_urls(self) -> list[URLPattern]:
-        views = {"secret": self.secret_view, "test": self.test_view}
-        return [
-            *(
-                path(
-                    f"<uuid:pk>/{name}/",
-                    self.admin_site.admin_view(view),
-                    name=f"notifications_webhook_{name}",
-                )
-                for name, view in views.items()
-            ),
-            *super().get_urls(),
-        ]
 
     def save_model(
         self, request: HttpRequest, obj: Webhook, form: WebhookForm, change: bool
@@ -86,68 +134,10 @@ class WebhookAdmin(OrgScopedAdmin):
     def response_add(
         self, request: HttpRequest, obj: Webhook, post_url_continue: str | None = None
     ) -> HttpResponse:
-        # Not by a redirect: nothing but this answer ever holds the text.
-        return self._show(request, obj, obj.secret)  # type: ignore[attr-defined]
-
-    def _show(self, request: HttpRequest, webhook: Webhook, secret: Secret) -> HttpResponse:
-        return self.page(
-            request,
-            "admin/notifications/webhook/secret.html",
-            title="The secret of the webhook",
-            original=webhook,
-            secret=secret.reveal(),
-        )
+        return _shown_once(self, request, obj, obj.secret)  # type: ignore[attr-defined]
 
     def object_context(self, request: HttpRequest, obj: Webhook) -> dict[str, Any]:
-        # Read again: a form that was refused has already changed the object.
-        webhook = Webhook.objects.select_related("secret_set_by").get(pk=obj.pk)
-        return {
-            "webhook": webhook,
-            "state": self.state_badge(webhook),
-            "may_change": self.has_change_permission(request, obj),
-        }
-
-    def secret_view(self, request: HttpRequest, pk: UUID) -> HttpResponse:
-        require(request, "notifications.change_webhook")
-        webhook: Webhook = self.get_or_404(request, pk)
-        if request.method == "POST":
-            secret = webhooks.replace_secret(pk, actor=person(request))
-            self.log_change(request, webhook, "Made a new secret.")
-            return self._show(request, webhook, secret)
-        return self.confirmation(
-            request,
-            title="Make a new secret",
-            original=webhook,
-            paragraphs=[
-                "The new secret is shown once. For 24 hours messages are signed with the present "
-                "one as well, so that the receiver can learn the new one meanwhile."
-            ],
-            submit="Make a new secret",
-            back=_change_url(webhook),
-        )
-
-    def test_view(self, request: HttpRequest, pk: UUID) -> HttpResponse:
-        require(request, "notifications.change_webhook")
-        webhook: Webhook = self.get_or_404(request, pk)
-        if request.method != "POST":
-            return self.confirmation(
-                request,
-                title="Send a test",
-                original=webhook,
-                paragraphs=[
-                    f"A message of the type {EventType.WEBHOOK_TEST.value} is sent to {webhook.url}"
-                    if webhook.active
-                    else "The webhook is not active: make it so first."
-                ],
-                submit="Send" if webhook.active else "",
-                back=_change_url(webhook),
-            )
-        if not webhook.active:
-            self.message_user(request, "The webhook is not active.", messages.ERROR)
-            return redirect(_change_url(webhook))
-        notification = webhooks.send_test(webhook)
-        self.message_user(request, "This page shows what came of it.", messages.SUCCESS)
-        return redirect("admin:notifications_notification_change", notification.pk)
+        return {"webhook": obj, "state": self.state_badge(obj)}
 
 
 class Delivery(ConditionFilter):
@@ -172,8 +162,40 @@ class AttemptInline(Inline):
         return False
 
 
+def _has_active_webhook(notification: Notification) -> bool:
+    return Webhook.objects.filter(org=notification.org_id, active=True).exists()
+
+
+def _redeliver_denial(notification: Notification) -> str:
+    if _has_active_webhook(notification):
+        return ""
+    return "There is no active webhook: make one active first."
+
+
+def _redeliver(submitted: Submitted[Notification]) -> Done:
+    if not webhooks.redeliver(submitted.obj):
+        raise RuleViolation("INACTIVE", "There is no active webhook.")
+    return Done(message="It is sent again at once.")
+
+
+REDELIVER: Final[ObjectAction[Notification]] = ObjectAction(
+    name="redeliver",
+    label="Deliver again",
+    permission="notifications.redeliver_notification",
+    denial=_redeliver_denial,
+    sentences=lambda notification: [
+        "The same message is sent to the webhook again, with the same webhook-id: a "
+        "receiver that has dealt with it ignores it."
+    ],
+    service=_redeliver,
+    is_offered=lambda notification: notification.attempts > 0,
+    is_primary=lambda notification: True,
+)
+
+
 @admin.register(Notification)
-class NotificationAdmin(ReadOnlyAdmin):
+class NotificationAdmin(ReadOnlyAdmin[Notification]):
+    object_actions = (REDELIVER,)
     list_display = ("created_at", "event_type", "org", "webhook_badge", "attempts", "mailed_at")
     list_filter = ("event_type", Delivery, ("org", VisibleFieldListFilter))
     list_select_related = ("org",)
@@ -207,49 +229,9 @@ class NotificationAdmin(ReadOnlyAdmin):
             return badge("failing" if notification.attempts else "waiting", Tone.BUSY)
         return badge("given up", Tone.BAD) if notification.attempts else ""
 
-    def get_urls(self) -> list[URLPattern]:
-        view = self.admin_site.admin_view(self.redeliver_view)
-        name = "notifications_notification_redeliver"
-        return [path("<uuid:pk>/redeliver/", view, name=name), *super().get_urls()]
-
     def object_context(self, request: HttpRequest, obj: Notification) -> dict[str, Any]:
         return {
             "notification": obj,
             "state": self.webhook_badge(obj),
             "has_webhook": _has_active_webhook(obj),
-            "may_redeliver": obj.attempts
-            and request.user.has_perm("notifications.redeliver_notification"),
         }
-
-    def redeliver_view(self, request: HttpRequest, pk: UUID) -> HttpResponse:
-        require(request, "notifications.redeliver_notification")
-        notification: Notification = self.get_or_404(request, pk)
-        back = reverse("admin:notifications_notification_change", args=[pk])
-        if request.method != "POST":
-            has_webhook = _has_active_webhook(notification)
-            return self.confirmation(
-                request,
-                title="Deliver again",
-                original=notification,
-                paragraphs=[
-                    "The same message is sent to the webhook again, with the same webhook-id: a "
-                    "receiver that has dealt with it ignores it."
-                    if has_webhook
-                    else "There is no active webhook: make one active first."
-                ],
-                submit="Deliver again" if has_webhook else "",
-                back=back,
-            )
-        if webhooks.redeliver(notification):
-            self.message_user(request, "It is sent again at once.", messages.SUCCESS)
-        else:
-            self.message_user(request, "There is no active webhook.", messages.ERROR)
-        return redirect(back)
-
-
-def _has_active_webhook(notification: Notification) -> bool:
-    return Webhook.objects.filter(org=notification.org_id, active=True).exists()
-
-
-def _change_url(webhook: Webhook) -> str:
-    return reverse("admin:notifications_webhook_change", args=[webhook.pk])

@@ -1,21 +1,36 @@
 """The admin of orders, customers and source documents: what their pages show."""
 
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
 from django import forms
 from django.contrib import admin, messages
+from django.contrib.admin.views.main import ChangeList
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
-from django.urls import URLPattern, path
 
-from backoffice.badges import outlook_badges
+from accounts.models import User
+from accounts.scoping import only_org
+from backoffice.actions import Button
+from backoffice.badges import order_badge, outlook_badges
 from backoffice.filters import VisibleFieldListFilter
 from backoffice.highlighting import highlighted
-from backoffice.orders.decisions import OrderDeciding, decide_url
-from backoffice.orders.editing import OrderEditing
-from backoffice.orders.lists import OrderListing
-from backoffice.scoping import OrgScopedAdmin, person
+from backoffice.orders.decisions import decide_url, decide_view, list_action
+from backoffice.orders.editing import DraftOrderForm, LineInline
+from backoffice.orders.lists import (
+    CSV_COLUMNS,
+    HasFailedExport,
+    OrderList,
+    latest_export,
+    number,
+    number_in_org,
+    status_and_reasons,
+    total,
+)
+from backoffice.pages import Page, draw, url_of
+from backoffice.permissions import person
+from backoffice.scoping import OrgScopedAdmin
 from exports.models import ErpExport, ErpExportEvent
 from exports.pushing.actions import DECISIONS
 from exports.pushing.rendering import preview_order
@@ -24,13 +39,13 @@ from kernel.errors import RuleViolation
 from kernel.limits import MAX_FORM_LINES
 from orders import approval
 from orders.content import blocking_reasons, content_hash, warnings
-from orders.models import Customer, DraftOrder, SourceDocument
+from orders.models import Customer, DraftOrder, DraftOrderLine, SourceDocument
 
 Status = DraftOrder.Status
 
 
 @admin.register(Customer)
-class CustomerAdmin(OrgScopedAdmin):
+class CustomerAdmin(OrgScopedAdmin[Customer]):
     fields = ("org", "erp_customer_number", "name")
     list_display = ("name", "erp_customer_number", "org")
     list_filter = (
@@ -48,7 +63,7 @@ class CustomerAdmin(OrgScopedAdmin):
 
 
 @admin.register(SourceDocument)
-class SourceDocumentAdmin(OrgScopedAdmin):
+class SourceDocumentAdmin(OrgScopedAdmin[SourceDocument]):
     list_display = ("file_name", "org", "created_at")
     list_filter = (("org", VisibleFieldListFilter),)
     list_select_related = ("org",)
@@ -60,38 +75,81 @@ class SourceDocumentAdmin(OrgScopedAdmin):
         return False
 
 
-@admin.register(DraftOrder)
-class DraftOrderAdmin(OrderListing, OrderEditing, OrderDeciding):
-    def get_urls(self) -> list[URLPattern]:
-        return [
-            path(
-                "<uuid:pk>/preview/",
-                self.admin_site.admin_view(self.preview_view),
-                name="orders_draftorder_preview",
-            ),
-            *super().get_urls(),
-        ]
+def preview_view(
+    model_admin: OrgScopedAdmin[DraftOrder], request: HttpRequest, pk: UUID
+) -> HttpResponse:
+    """What an export of the order would carry now."""
+    order = model_admin.get_or_404(request, pk)
+    try:
+        document = preview_order(pk)
+    except RuleViolation as e:
+        model_admin.message_user(request, e.message, messages.WARNING)
+        return redirect(url_of(order))
+    return draw(
+        model_admin,
+        request,
+        "admin/orders/draftorder/preview.html",
+        title="Preview of the export",
+        original=order,
+        size=len(document.content),
+        document=highlighted(document.content),
+    )
 
-    def preview_view(self, request: HttpRequest, pk: UUID) -> HttpResponse:
-        """What an export of the order would carry now."""
-        order: DraftOrder = self.get_or_404(request, pk)
-        try:
-            document = preview_order(pk)
-        except RuleViolation as e:
-            self.message_user(request, e.message, messages.WARNING)
-            return redirect("admin:orders_draftorder_change", pk)
-        return self.page(
-            request,
-            "admin/orders/draftorder/preview.html",
-            title="Preview of the export",
-            original=order,
-            size=len(document.content),
-            document=highlighted(document.content),
-        )
+
+@admin.register(DraftOrder)
+class DraftOrderAdmin(OrgScopedAdmin[DraftOrder]):
+    pages = (
+        Page(name="preview", route="<uuid:pk>/preview/", view=preview_view),
+        Page(name="decide", route="decide/<slug:name>/", view=decide_view),
+    )
+    actions = tuple(list_action(decision) for decision in DECISIONS.values())
+    csv_columns = CSV_COLUMNS
+    list_display = (number, "customer", total, status_and_reasons, latest_export, "created_at")
+    list_filter = (
+        "status",
+        HasFailedExport,
+        "created_at",
+        ("org", VisibleFieldListFilter),
+    )
+    list_select_related = ("customer", "org")
+    list_per_page = 50
+    search_fields = (
+        "external_order_number",
+        "customer__name",
+        "customer_name",
+        "customer__erp_customer_number",
+    )
+    search_help_text = "Order number, customer name or customer number"
+    form = DraftOrderForm
+    inlines = (LineInline,)
+    fields = (
+        "org",
+        "customer",
+        "customer_name",
+        "external_order_number",
+        ("order_date", "requested_delivery_date"),
+        "currency",
+        "source_document",
+        "notes",
+    )
+
+    def has_approve_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("orders.approve_draftorder")
+
+    def has_push_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("orders.push_draftorder")
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        return OrderList
+
+    def get_list_display(self, request: HttpRequest) -> Any:
+        columns = super().get_list_display(request)
+        if only_org(request.user):
+            return columns
+        return [number_in_org if name is number else name for name in columns]
 
     def object_context(self, request: HttpRequest, obj: DraftOrder) -> dict[str, Any]:
-        # Read again: a form that was refused has already changed the object.
-        order = DraftOrder.objects.select_related("customer", "approved_by").get(pk=obj.pk)
+        order = obj
         is_waiting = order.status in (Status.NEEDS_REVIEW, Status.READY)
         is_stale = (
             order.status in (Status.APPROVED, Status.ERROR)
@@ -102,7 +160,7 @@ class DraftOrderAdmin(OrderListing, OrderEditing, OrderDeciding):
         expected = export and outlook(export, Circumstances())
         return {
             "order": order,
-            "order_badge": self.status_badge(order),
+            "order_badge": order_badge(order),
             "reasons": blocking_reasons(order) if is_waiting else [],
             "warnings": warnings(order) if is_waiting else [],
             "is_stale": is_stale,
@@ -114,13 +172,94 @@ class DraftOrderAdmin(OrderListing, OrderEditing, OrderDeciding):
             "export_badge": export and expected and outlook_badges(export, expected),
             "outlook": expected,
             **_late_acceptance(order, export),
-            "decisions": [
-                (decision, decide_url(decision, order))
-                for decision in DECISIONS.values()
-                if (order.status in decision.offered or (is_stale and decision.name == "approve"))
-                and person(request).has_perm(decision.permission)
-            ],
+            "buttons": _buttons(order, person(request), is_stale=is_stale),
         }
+
+    def has_change_permission(self, request: HttpRequest, obj: DraftOrder | None = None) -> bool:
+        # A form that comes too late is refused by the service, which says why.
+        is_late = request.method == "POST"
+        is_editable = (
+            obj is None
+            or is_late
+            or (obj.status in DraftOrder.EDITABLE and obj.line_count <= MAX_FORM_LINES)
+        )
+        return is_editable and super().has_change_permission(request, obj)
+
+    def get_form(
+        self,
+        request: HttpRequest,
+        obj: DraftOrder | None = None,
+        change: bool = False,
+        **kwargs: Any,
+    ) -> "type[forms.ModelForm[Any]]":
+        form = super().get_form(request, obj, change=change, **kwargs)
+        for name in ("customer", "source_document"):
+            field = form.base_fields.get(name)
+            if obj is not None and isinstance(field, forms.ModelChoiceField):
+                assert field.queryset is not None
+                field.queryset = field.queryset.filter(org=obj.org_id)
+        return form
+
+    def changeform_view(
+        self,
+        request: HttpRequest,
+        object_id: str | None = None,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        try:
+            return super().changeform_view(request, object_id, form_url, extra_context)
+        except RuleViolation as e:
+            # The order went on its way between the opening and the saving of the form.
+            self.message_user(request, e.message, messages.ERROR)
+            return redirect("admin:orders_draftorder_change", object_id)
+
+    def save_model(
+        self, request: HttpRequest, obj: DraftOrder, form: "forms.ModelForm[Any]", change: bool
+    ) -> None:
+        if not change:
+            super().save_model(request, obj, form, change)
+
+    def save_related(
+        self,
+        request: HttpRequest,
+        form: "forms.ModelForm[Any]",
+        formsets: Sequence[Any],
+        change: bool,
+    ) -> None:
+        order: DraftOrder = form.instance
+        if not change:
+            super().save_related(request, form, formsets, change)
+            approval.recompute_readiness(order.pk)
+        elif form.has_changed() or any(formset.has_changed() for formset in formsets):
+            with approval.editing(order.pk, actor=person(request)):
+                # The status and the approval are not the form's to write.
+                order.save(update_fields=form.changed_data)
+                super().save_related(request, form, formsets, change)
+        else:
+            # Writes nothing, but the formsets must be saved for the history to be told so.
+            super().save_related(request, form, formsets, change)
+
+    def save_formset(
+        self, request: HttpRequest, form: "forms.ModelForm[Any]", formset: Any, change: bool
+    ) -> None:
+        # Lines may swap numbers, or take those of deleted ones: the numbers must be free first.
+        changed = [line.instance.pk for line in formset.initial_forms if line.has_changed()]
+        DraftOrderLine.objects.filter(pk__in=changed).delete()
+        super().save_formset(request, form, formset, change)
+
+
+def _buttons(order: DraftOrder, actor: User, *, is_stale: bool) -> list[Button]:
+    return [
+        Button(
+            label=decision.name.capitalize(),
+            url=decide_url(decision, order),
+            is_primary=decision.name != "reject",
+        )
+        for decision in DECISIONS.values()
+        if (order.status in decision.offered or (is_stale and decision.name == "approve"))
+        and actor.has_perm(decision.permission)
+    ]
 
 
 def _late_acceptance(order: DraftOrder, export: ErpExport | None) -> dict[str, Any]:

@@ -5,7 +5,7 @@ which workers carry out. A page that approves sends back the hashes of the conte
 an order whose content is another now is not approved, but shown again with what has changed.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from uuid import UUID
 
 from django.contrib import admin, messages
@@ -13,13 +13,15 @@ from django.db import transaction
 from django.db.models import Q, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect, QueryDict
 from django.shortcuts import redirect
-from django.urls import URLPattern, path, reverse
+from django.urls import reverse
 from django.utils.http import url_has_allowed_host_and_scheme
 
 from accounts.models import Org
 from backoffice.orders.previews import preview_each, preview_many
 from backoffice.orders.shown import split_hashes
-from backoffice.scoping import OrgScopedAdmin, person, require
+from backoffice.pages import confirmation
+from backoffice.permissions import person, require
+from backoffice.scoping import OrgScopedAdmin
 from exports.models import BatchItem, ErpExport
 from exports.pushing.actions import DECISIONS, Decision
 from exports.pushing.batches import MAX_BATCH_ORDERS, create_batch
@@ -31,200 +33,179 @@ MAX_AT_ONCE = 50
 _REFUSALS_SHOWN = 10
 
 
-class OrderDeciding(OrgScopedAdmin):
-    actions = ("approve_orders", "push_orders", "retry_orders", "reject_orders")
+def list_action(
+    decision: Decision,
+) -> Callable[[OrgScopedAdmin[DraftOrder], HttpRequest, QuerySet[DraftOrder]], HttpResponse | None]:
+    """The action of the list of orders that asks to confirm a decision about the chosen ones."""
 
-    def has_approve_permission(self, request: HttpRequest) -> bool:
-        return request.user.has_perm("orders.approve_draftorder")
-
-    def has_push_permission(self, request: HttpRequest) -> bool:
-        return request.user.has_perm("orders.push_draftorder")
-
-    @admin.action(description="Approve selected orders", permissions=["approve"])
-    def approve_orders(
-        self, request: HttpRequest, queryset: QuerySet[DraftOrder]
-    ) -> HttpResponse | None:
-        return self._confirm_selected(request, queryset, DECISIONS["approve"])
-
-    @admin.action(description="Push selected orders", permissions=["push"])
-    def push_orders(
-        self, request: HttpRequest, queryset: QuerySet[DraftOrder]
-    ) -> HttpResponse | None:
-        return self._confirm_selected(request, queryset, DECISIONS["push"])
-
-    @admin.action(description="Retry selected orders", permissions=["push"])
-    def retry_orders(
-        self, request: HttpRequest, queryset: QuerySet[DraftOrder]
-    ) -> HttpResponse | None:
-        return self._confirm_selected(request, queryset, DECISIONS["retry"])
-
-    @admin.action(description="Reject selected orders", permissions=["approve"])
-    def reject_orders(
-        self, request: HttpRequest, queryset: QuerySet[DraftOrder]
-    ) -> HttpResponse | None:
-        return self._confirm_selected(request, queryset, DECISIONS["reject"])
-
-    def get_urls(self) -> list[URLPattern]:
-        return [
-            path(
-                "decide/<slug:name>/",
-                self.admin_site.admin_view(self.decide_view),
-                name="orders_draftorder_decide",
-            ),
-            *super().get_urls(),
-        ]
-
-    def decide_view(self, request: HttpRequest, name: str) -> HttpResponse:
-        """GET shows what a decision would do to orders; POST carries it out.
-
-        GET: what `_chosen` understands. POST: `orders` are ids, with the hashes of the content that
-        the page showed; `carried` is that content; `confirm_warnings` takes those with warnings
-        too, of a few orders the `warned` ones; `back` is the address to return to.
-        """
-        if (decision := DECISIONS.get(name)) is None:
-            raise Http404
-        require(request, decision.permission)
-        is_post = request.method == "POST"
-        seen: dict[UUID, str] = {}
-        try:
-            if is_post:
-                seen = split_hashes(request.POST.get("orders", ""))
-                which = Q(pk__in=seen)
-            else:
-                which = _chosen(request.GET)
-        except ValueError as e:
-            raise Http404 from e
-        back = _back(request)
-        if is_post and len(seen) > MAX_BATCH_ORDERS:
-            self._refuse_too_many(request)
-            return redirect(back)
-        orders = self.get_queryset(request).filter(which)
-        count = orders.count()
-        if not count:
-            raise Http404
-        if count > MAX_BATCH_ORDERS:
-            self._refuse_too_many(request)
-            return redirect(back)
-        if not is_post:
-            return self._confirm(request, orders, decision, back=back)
-        if count > MAX_AT_ONCE:
-            return self._start_batches(request, orders, decision, seen)
-        if changed := self._carry_out(request, orders, decision, seen):
-            again = orders.filter(pk__in=changed)
-            return self._confirm(request, again, decision, back=back, is_again=True)
-        return redirect(back)
-
-    def _confirm_selected(
-        self, request: HttpRequest, orders: QuerySet[DraftOrder], decision: Decision
+    @admin.action(
+        description=f"{decision.name.capitalize()} selected orders",
+        permissions=[decision.permission.partition(".")[2].partition("_")[0]],
+    )
+    def confirm_selected(
+        model_admin: OrgScopedAdmin[DraftOrder],
+        request: HttpRequest,
+        orders: QuerySet[DraftOrder],
     ) -> HttpResponse | None:
         ids = list(orders.order_by().values_list("pk", flat=True)[: MAX_BATCH_ORDERS + 1])
         if len(ids) > MAX_BATCH_ORDERS:
-            self._refuse_too_many(request)
+            _refuse_too_many(model_admin, request)
             return None
-        selected = self.get_queryset(request).filter(pk__in=ids)
-        return self._confirm(request, selected, decision, back=request.get_full_path())
+        selected = model_admin.get_queryset(request).filter(pk__in=ids)
+        return _confirm(model_admin, request, selected, decision, back=request.get_full_path())
 
-    def _refuse_too_many(self, request: HttpRequest) -> None:
-        self.message_user(
-            request,
-            f"At most {MAX_BATCH_ORDERS:,} orders can be decided about at a time. "
-            "Choose fewer, with the filters of the list of orders.",
-            messages.ERROR,
-        )
+    confirm_selected.__name__ = f"{decision.name}_orders"
+    return confirm_selected
 
-    def _confirm(
-        self,
-        request: HttpRequest,
-        orders: QuerySet[DraftOrder],
-        decision: Decision,
-        *,
-        back: str,
-        is_again: bool = False,
-    ) -> HttpResponse:
-        """The page that says which orders a decision will change and which not, and why.
 
-        `is_again`: the orders have changed since the page before, and this one says how.
-        """
-        orders = orders.order_by("created_at", "id")
-        ids = list(orders.values_list("pk", flat=True))
-        if len(ids) > MAX_AT_ONCE:
-            said = preview_many(decision, orders, ids)
+def decide_view(
+    model_admin: OrgScopedAdmin[DraftOrder], request: HttpRequest, name: str
+) -> HttpResponse:
+    """GET shows what a decision would do to orders; POST carries it out.
+
+    GET: what `_chosen` understands. POST: `orders` are ids, with the hashes of the content that
+    the page showed; `carried` is that content; `confirm_warnings` takes those with warnings
+    too, of a few orders the `warned` ones; `back` is the address to return to.
+    """
+    if (decision := DECISIONS.get(name)) is None:
+        raise Http404
+    require(request, decision.permission)
+    is_post = request.method == "POST"
+    seen: dict[UUID, str] = {}
+    try:
+        if is_post:
+            seen = split_hashes(request.POST.get("orders", ""))
+            which = Q(pk__in=seen)
         else:
-            said = preview_each(request, decision, orders, is_again=is_again)
-        one = orders[0] if len(ids) == 1 else None
-        return self.confirmation(
-            request,
-            title=f"{decision.name.capitalize()} order{'' if one else 's'}",
-            paragraphs=[decision.effect],
-            decision=decision,
-            original=one,
-            action=reverse("admin:orders_draftorder_decide", args=[decision.name]),
-            back=back,
-            **said | {"hidden": [*said["hidden"], ("back", back)]},
-        )
+            which = _chosen(request.GET)
+    except ValueError as e:
+        raise Http404 from e
+    back = _back(request)
+    if is_post and len(seen) > MAX_BATCH_ORDERS:
+        _refuse_too_many(model_admin, request)
+        return redirect(back)
+    orders = model_admin.get_queryset(request).filter(which)
+    count = orders.count()
+    if not count:
+        raise Http404
+    if count > MAX_BATCH_ORDERS:
+        _refuse_too_many(model_admin, request)
+        return redirect(back)
+    if not is_post:
+        return _confirm(model_admin, request, orders, decision, back=back)
+    if count > MAX_AT_ONCE:
+        return _start_batches(model_admin, request, orders, decision, seen)
+    if changed := _carry_out(model_admin, request, orders, decision, seen):
+        again = orders.filter(pk__in=changed)
+        return _confirm(model_admin, request, again, decision, back=back, is_again=True)
+    return redirect(back)
 
-    def _start_batches(
-        self,
-        request: HttpRequest,
-        orders: QuerySet[DraftOrder],
-        decision: Decision,
-        seen: Mapping[UUID, str],
-    ) -> HttpResponseRedirect:
-        """Start one batch for each organisation of the orders."""
-        with transaction.atomic():
-            batches = [
-                create_batch(
-                    org,
-                    action=decision.name,
-                    orders=orders.filter(org=org),
-                    actor=person(request),
-                    confirm_warnings="confirm_warnings" in request.POST,
-                    seen=seen,
-                )
-                for org in Org.objects.filter(pk__in=orders.order_by().values("org"))
-            ]
-        if len(batches) == 1:
-            return redirect("admin:exports_batch_change", batches[0].pk)
-        self.message_user(
-            request, f"{len(batches)} batches were started, one for each organisation."
-        )
-        return redirect("admin:exports_batch_changelist")
 
-    def _carry_out(
-        self,
-        request: HttpRequest,
-        orders: QuerySet[DraftOrder],
-        decision: Decision,
-        seen: Mapping[UUID, str],
-    ) -> list[UUID]:
-        """Carry a decision out and say so; return the orders that changed since they were shown."""
-        # The warnings of an order are confirmed only where the page has shown some.
-        warned = request.POST.get("warned", "").split()
-        is_confirmed = "confirm_warnings" in request.POST
-        done: list[DraftOrder] = []
-        refused: list[tuple[DraftOrder, RuleViolation]] = []
-        for order in orders.order_by("created_at", "id"):
-            confirmed = is_confirmed and str(order.pk) in warned
-            try:
-                decision.carry_out(order.pk, seen[order.pk], person(request), confirmed)
-            except RuleViolation as e:
-                refused.append((order, e))
-            else:
-                done.append(order)
-                self.log_change(request, order, f"{decision.done.capitalize()}.")
-        if len(done) == 1:
-            self.message_user(request, f"Order {done[0]} was {decision.done}.", messages.SUCCESS)
-        elif done:
-            self.message_user(
-                request, f"{len(done):,} orders were {decision.done}.", messages.SUCCESS
+def _refuse_too_many(model_admin: OrgScopedAdmin[DraftOrder], request: HttpRequest) -> None:
+    model_admin.message_user(
+        request,
+        f"At most {MAX_BATCH_ORDERS:,} orders can be decided about at a time. "
+        "Choose fewer, with the filters of the list of orders.",
+        messages.ERROR,
+    )
+
+
+def _confirm(
+    model_admin: OrgScopedAdmin[DraftOrder],
+    request: HttpRequest,
+    orders: QuerySet[DraftOrder],
+    decision: Decision,
+    *,
+    back: str,
+    is_again: bool = False,
+) -> HttpResponse:
+    """The page that says which orders a decision will change and which not, and why.
+
+    `is_again`: the orders have changed since the page before, and this one says how.
+    """
+    orders = orders.order_by("created_at", "id")
+    ids = list(orders.values_list("pk", flat=True))
+    if len(ids) > MAX_AT_ONCE:
+        said = preview_many(decision, orders, ids)
+    else:
+        said = preview_each(request, decision, orders, is_again=is_again)
+    one = orders[0] if len(ids) == 1 else None
+    return confirmation(
+        model_admin,
+        request,
+        title=f"{decision.name.capitalize()} order{'' if one else 's'}",
+        sentences=[decision.effect],
+        decision=decision,
+        original=one,
+        action=reverse("admin:orders_draftorder_decide", args=[decision.name]),
+        back=back,
+        **said | {"hidden": [*said["hidden"], ("back", back)]},
+    )
+
+
+def _start_batches(
+    model_admin: OrgScopedAdmin[DraftOrder],
+    request: HttpRequest,
+    orders: QuerySet[DraftOrder],
+    decision: Decision,
+    seen: Mapping[UUID, str],
+) -> HttpResponseRedirect:
+    """Start one batch for each organisation of the orders."""
+    with transaction.atomic():
+        batches = [
+            create_batch(
+                org,
+                action=decision.name,
+                orders=orders.filter(org=org),
+                actor=person(request),
+                confirm_warnings="confirm_warnings" in request.POST,
+                seen=seen,
             )
-        for order, refusal in refused[:_REFUSALS_SHOWN]:
-            self.message_user(
-                request, f"Order {order} was skipped. {refusal.message}", messages.WARNING
-            )
-        if (more := len(refused) - _REFUSALS_SHOWN) > 0:
-            self.message_user(request, f"{more:,} more orders were skipped.", messages.WARNING)
-        return [order.pk for order, refusal in refused if refusal.code == "CHANGED_SINCE_SHOWN"]
+            for org in Org.objects.filter(pk__in=orders.order_by().values("org"))
+        ]
+    if len(batches) == 1:
+        return redirect("admin:exports_batch_change", batches[0].pk)
+    model_admin.message_user(
+        request, f"{len(batches)} batches were started, one for each organisation."
+    )
+    return redirect("admin:exports_batch_changelist")
+
+
+def _carry_out(
+    model_admin: OrgScopedAdmin[DraftOrder],
+    request: HttpRequest,
+    orders: QuerySet[DraftOrder],
+    decision: Decision,
+    seen: Mapping[UUID, str],
+) -> list[UUID]:
+    """Carry a decision out and say so; return the orders that changed since they were shown."""
+    # The warnings of an order are confirmed only where the page has shown some.
+    warned = request.POST.get("warned", "").split()
+    is_confirmed = "confirm_warnings" in request.POST
+    done: list[DraftOrder] = []
+    refused: list[tuple[DraftOrder, RuleViolation]] = []
+    for order in orders.order_by("created_at", "id"):
+        confirmed = is_confirmed and str(order.pk) in warned
+        try:
+            decision.carry_out(order.pk, seen[order.pk], person(request), confirmed)
+        except RuleViolation as e:
+            refused.append((order, e))
+        else:
+            done.append(order)
+            model_admin.log_change(request, order, f"{decision.done.capitalize()}.")
+    if len(done) == 1:
+        model_admin.message_user(request, f"Order {done[0]} was {decision.done}.", messages.SUCCESS)
+    elif done:
+        model_admin.message_user(
+            request, f"{len(done):,} orders were {decision.done}.", messages.SUCCESS
+        )
+    for order, refusal in refused[:_REFUSALS_SHOWN]:
+        model_admin.message_user(
+            request, f"Order {order} was skipped. {refusal.message}", messages.WARNING
+        )
+    if (more := len(refused) - _REFUSALS_SHOWN) > 0:
+        model_admin.message_user(request, f"{more:,} more orders were skipped.", messages.WARNING)
+    return [order.pk for order, refusal in refused if refusal.code == "CHANGED_SINCE_SHOWN"]
 
 
 def decide_url(decision: Decision, order: DraftOrder) -> str:

@@ -1,20 +1,18 @@
 """The list of orders: its columns, its filters, its CSV."""
 
+from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Any, Final
 
 from django.contrib import admin
-from django.contrib.admin.views.main import ChangeList
 from django.db.models import Exists, OuterRef, Prefetch, Q, QuerySet, Subquery
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from accounts.scoping import only_org
-from backoffice.badges import Tone, badge, export_badge
-from backoffice.csv_lists import CsvAdmin
-from backoffice.filters import ConditionFilter, VisibleFieldListFilter
+from backoffice.badges import export_badge, order_badge
+from backoffice.filters import ConditionFilter
 from backoffice.lists import BoundedChangeList
 from exports.models import ErpExport
 from orders.content import INCOMPLETE, TOTAL, blocking_reasons
@@ -22,15 +20,6 @@ from orders.models import DraftOrder, DraftOrderLine
 
 Status = DraftOrder.Status
 
-_TONES: Final = {
-    Status.NEEDS_REVIEW: Tone.QUIET,
-    Status.READY: Tone.BUSY,
-    Status.APPROVED: Tone.BUSY,
-    Status.PUSHING: Tone.BUSY,
-    Status.PUSHED: Tone.GOOD,
-    Status.ERROR: Tone.BAD,
-    Status.REJECTED: Tone.QUIET,
-}
 _REASONS_SHOWN = 2
 
 
@@ -69,85 +58,53 @@ class HasFailedExport(ConditionFilter):
     }
 
 
-class OrderListing(CsvAdmin):
-    list_display = (
-        "number",
-        "customer",
-        "total",
-        "status_and_reasons",
-        "latest_export",
-        "created_at",
-    )
-    list_filter = (
-        "status",
-        HasFailedExport,
-        "created_at",
-        ("org", VisibleFieldListFilter),
-    )
-    list_select_related = ("customer", "org")
-    list_per_page = 50
-    search_fields = (
-        "external_order_number",
-        "customer__name",
-        "customer_name",
-        "customer__erp_customer_number",
-    )
-    search_help_text = "Order number, customer name or customer number"
-    csv_columns = {
-        "id": lambda order: str(order.pk),
-        "number": lambda order: order.external_order_number,
-        "customer number": lambda order: order.customer and order.customer.erp_customer_number,
-        "customer": lambda order: order.name_of_customer,
-        "order date": lambda order: order.order_date,
-        "requested delivery date": lambda order: order.requested_delivery_date,
-        "total": lambda order: order.total,
-        "currency": lambda order: order.currency,
-        "status": lambda order: order.status,
-        "approved at": lambda order: order.approved_at,
-        "latest export": lambda order: order.latest_export_status,
-        "created at": lambda order: order.created_at,
-        "notes": lambda order: order.notes,
-    }
+CSV_COLUMNS: Final[Mapping[str, Callable[[Any], object]]] = {
+    "id": lambda order: str(order.pk),
+    "number": lambda order: order.external_order_number,
+    "customer number": lambda order: order.customer and order.customer.erp_customer_number,
+    "customer": lambda order: order.name_of_customer,
+    "order date": lambda order: order.order_date,
+    "requested delivery date": lambda order: order.requested_delivery_date,
+    "total": lambda order: order.total,
+    "currency": lambda order: order.currency,
+    "status": lambda order: order.status,
+    "approved at": lambda order: order.approved_at,
+    "latest export": lambda order: order.latest_export_status,
+    "created at": lambda order: order.created_at,
+    "notes": lambda order: order.notes,
+}
 
-    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
-        return OrderList
 
-    def get_list_display(self, request: HttpRequest) -> Any:
-        columns = super().get_list_display(request)
-        if only_org(request.user):
-            return columns
-        return ["number_in_org" if name == "number" else name for name in columns]
+@admin.display(description="number", ordering="external_order_number")
+def number(order: DraftOrder) -> str:
+    return str(order)
 
-    @admin.display(description="number", ordering="external_order_number")
-    def number(self, order: DraftOrder) -> str:
-        return str(order)
 
-    @admin.display(description="number", ordering="external_order_number")
-    def number_in_org(self, order: DraftOrder) -> SafeString:
-        return format_html('{} <span class="quiet">{}</span>', order, order.org)
+@admin.display(description="number", ordering="external_order_number")
+def number_in_org(order: DraftOrder) -> SafeString:
+    return format_html('{} <span class="quiet">{}</span>', order, order.org)
 
-    @admin.display(description="total", empty_value="-")
-    def total(self, order: Any) -> str | None:
-        return worth(order)
 
-    @admin.display(description="status", ordering="status")
-    def status_badge(self, order: DraftOrder) -> SafeString:
-        return badge(order.get_status_display(), _TONES[Status(order.status)])
+@admin.display(description="total")
+def total(order: Any) -> str:
+    return worth(order) or "-"
 
-    @admin.display(description="status", ordering="status")
-    def status_and_reasons(self, order: Any) -> SafeString:
-        if order.status != Status.NEEDS_REVIEW:
-            return self.status_badge(order)
-        reasons = blocking_reasons(order, order.telling_lines)
-        shown = " ".join(reasons[:_REASONS_SHOWN]) + (" …" if reasons[_REASONS_SHOWN:] else "")
-        return format_html('{} <span class="quiet">{}</span>', self.status_badge(order), shown)
 
-    @admin.display(description="latest export", empty_value="-")
-    def latest_export(self, order: Any) -> SafeString | None:
-        if order.latest_export_id is None:
-            return None
-        url = reverse("admin:exports_erpexport_change", args=[order.latest_export_id])
-        return format_html('<a href="{}">{}</a>', url, export_badge(order.latest_export_status))
+@admin.display(description="status", ordering="status")
+def status_and_reasons(order: Any) -> SafeString:
+    if order.status != Status.NEEDS_REVIEW:
+        return order_badge(order)
+    reasons = blocking_reasons(order, order.telling_lines)
+    shown = " ".join(reasons[:_REASONS_SHOWN]) + (" …" if reasons[_REASONS_SHOWN:] else "")
+    return format_html('{} <span class="quiet">{}</span>', order_badge(order), shown)
+
+
+@admin.display(description="latest export")
+def latest_export(order: Any) -> str:
+    if order.latest_export_id is None:
+        return "-"
+    url = reverse("admin:exports_erpexport_change", args=[order.latest_export_id])
+    return format_html('<a href="{}">{}</a>', url, export_badge(order.latest_export_status))
 
 
 def worth(order: Any) -> str | None:

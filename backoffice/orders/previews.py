@@ -9,7 +9,7 @@ from django.http import HttpRequest
 
 from backoffice.orders.lists import worth
 from backoffice.orders.shown import carry, differences, excerpt, join_hashes, read_carried
-from backoffice.scoping import person
+from backoffice.permissions import person
 from connectors.models import ErpConnection
 from exports.pushing.actions import Decision, Preview
 from exports.pushing.batches import preview_batch

@@ -15,6 +15,7 @@ from django.utils.safestring import SafeString
 
 from accounts.scoping import visible_orgs
 from backoffice.charts import Bar, bar_chart
+from backoffice.connections.state import state
 from backoffice.login import ThrottledLoginSite
 from backoffice.searching import SearchForm
 from backoffice.start import figures
@@ -142,11 +143,10 @@ class StartPage(ThrottledLoginSite):
 
     def _health(self, health: ConnectionHealth, now: datetime) -> dict[str, Any]:
         """What the page says of a connection."""
-        connection_admin = self.get_model_admin(ErpConnection)
         connection, hours = health.connection, health.traffic.hours
         return {
             "connection": connection,
-            "state": connection_admin.state(connection),  # type: ignore[attr-defined]
+            "state": state(connection),
             "rates": [
                 ("24 h", _percent(health.traffic.last_24_hours)),
                 ("7 days", _percent(health.traffic.last_7_days)),
