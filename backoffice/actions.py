@@ -58,10 +58,7 @@ class Submitted(Generic[M]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Done:
-    """What an action has done: a message for the person, a line for the object's history.
-
-    `page` is shown next; without it, the page of the object.
-    """
+    """What an action has done, where its declaration does not say it. `page` is shown next."""
 
     message: str = ""
     history: str = ""
@@ -81,14 +78,18 @@ class ObjectAction(Generic[M]):
 
     `sentences` say what it will do, `preview` gives the page's template more to show, `service`
     does it. Each of them may raise RuleViolation: the person then reads why on the page of the object.
-    `denial` says why it cannot be done now; the page then says only this and has no button.
+    `done` is the message afterwards, `history` a line in the history of the object; a service that
+    knows more returns Done. `denial` says why the action is not possible now: the page then says
+    only this, without a button.
     """
 
     name: str
     label: "str | _StrPromise | Callable[[M], str]"
     permission: str | Callable[[M], str]
     sentences: Callable[[M], Sequence[str]]
-    service: Callable[[Submitted[M]], Done]
+    service: Callable[[Submitted[M]], object]
+    done: "str | _StrPromise" = ""
+    history: str = ""
     denial: Callable[[M], str] = lambda obj: ""
     form: Callable[[M, User, QueryDict | None], forms.Form] | None = None
     preview: Callable[[M, User], Mapping[str, object]] | None = None
@@ -115,9 +116,9 @@ class ObjectAction(Generic[M]):
         require(request, self._permission(obj))
         actor, is_post = person(request), request.method == "POST"
         form = self.form(obj, actor, request.POST if is_post else None) if self.form else None
+        denial = self.denial(obj)
         try:
             if not is_post or (form and not form.is_valid()):
-                denial = self.denial(obj)
                 return confirmation(
                     model_admin,
                     request,
@@ -127,15 +128,19 @@ class ObjectAction(Generic[M]):
                     back=url_of(obj),
                     template=self.template,
                     original=obj,
-                    form=form,
+                    form=None if denial else form,
                     **(self.preview(obj, actor) if self.preview else {}),
                 )
-            done = self.service(
+            if denial:
+                raise RuleViolation("DENIED", denial)
+            result = self.service(
                 Submitted(model_admin=model_admin, request=request, obj=obj, actor=actor, form=form)
             )
         except RuleViolation as e:
             model_admin.message_user(request, e.message, messages.ERROR)
             return redirect(url_of(obj))
+        declared = Done(message=str(self.done), history=self.history)
+        done = result if isinstance(result, Done) else declared
         if done.history:
             model_admin.log_change(request, obj, done.history)
         if done.message:

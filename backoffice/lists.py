@@ -82,13 +82,14 @@ class ListAdmin(_ModelAdmin[M]):
     """
 
     linked_by: ClassVar[tuple[str, ...]] = ()
+    changelist_class: ClassVar[type[ChangeList]] = BoundedChangeList
     paginator = BoundedPaginator
     show_full_result_count = False
     # They count the whole table once for each choice of each filter.
     show_facets = admin.ShowFacets.NEVER
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
-        return BoundedChangeList
+        return self.changelist_class
 
     def get_changelist_instance(self, request: HttpRequest) -> ChangeList:
         """Raises BadRequest, before any query, for an unknown parameter or too long a search."""

@@ -5,12 +5,15 @@ from functools import partial
 from typing import Any, ClassVar
 
 from django import forms
+from django.contrib import messages
 from django.core.exceptions import PermissionDenied
 from django.db.models import DateTimeField, ForeignKey, QuerySet
 from django.forms import ModelChoiceField
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import get_object_or_404
+from django.shortcuts import get_object_or_404, redirect
 from django.urls import URLPattern, path
+from django.utils.decorators import method_decorator
+from django.views.decorators.debug import sensitive_post_parameters
 
 from accounts.scoping import only_org, visible
 from backoffice.actions import Button, ObjectAction
@@ -19,6 +22,7 @@ from backoffice.forms import DateAndTime, freeze
 from backoffice.lists import ListAdmin, M
 from backoffice.pages import Page
 from backoffice.permissions import person
+from kernel.errors import RuleViolation
 
 
 class OrgScopedAdmin(ListAdmin[M]):
@@ -70,6 +74,21 @@ class OrgScopedAdmin(ListAdmin[M]):
             context["buttons"] = self.buttons(request, shown)
             context.update(self.object_context(request, shown))
         return super().render_change_form(request, context, add, change, form_url, obj)
+
+    @method_decorator(sensitive_post_parameters())
+    def changeform_view(
+        self,
+        request: HttpRequest,
+        object_id: str | None = None,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        try:
+            return super().changeform_view(request, object_id, form_url, extra_context)
+        except RuleViolation as e:
+            # The object has changed between the opening and the saving of the form.
+            self.message_user(request, e.message, messages.ERROR)
+            return redirect(request.path)
 
     def buttons(self, request: HttpRequest, obj: M) -> list[Button]:
         """What this person can do with the object now."""

@@ -106,17 +106,11 @@ class UserAdmin(RecordedAdmin[User], DjangoUserAdmin):  # type: ignore[type-arg]
                 audit.record(Action.PASSWORD_CHANGED, user, actor=person(request))
         return response
 
-    def has_module_permission(self, request: HttpRequest) -> bool:
+    def _is_superuser(self, request: HttpRequest, obj: User | None = None) -> bool:
         return request.user.is_superuser
 
-    def has_view_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
-        return request.user.is_superuser
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return request.user.is_superuser
-
-    def has_change_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
-        return request.user.is_superuser
+    has_module_permission = has_add_permission = _is_superuser
+    has_view_permission = has_change_permission = _is_superuser
 
     def has_delete_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
         return False

@@ -1,7 +1,7 @@
 """The admin of acks: their list, their page, and their rows on the page of an export."""
 
 from functools import cache
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from django.contrib import admin
 from django.db.models import QuerySet
@@ -10,6 +10,8 @@ from django.http import HttpRequest, HttpResponse
 from django.utils.formats import localize
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from backoffice import badges
 from backoffice.acks.review import ACTIONS, both_acks
@@ -19,41 +21,52 @@ from backoffice.pages import link
 from backoffice.scoping import ReadOnlyAdmin
 from exports.models import ErpAck, ErpExport
 
+if TYPE_CHECKING:
+    from django.utils.functional import _StrPromise
+
 Classification = ErpAck.Classification
 
-_EXPLAINED: Final[dict[str, str]] = {
-    Classification.WAITING: "Nothing to do: it is looked at again with every poll.",
-    Classification.CONFLICT: "The first answer counts until somebody decides; until then the "
-    "order is not pushed again. Ask the ERP admin which answer is true.",
-    Classification.LATE: "It changes nothing yet. If the ERP has accepted this export, it may have "
-    "the order twice: ask the ERP team. If only this export counts, cancel or resolve the other "
-    "one, then accept this ack. Else dismiss it.",
-    Classification.UNMATCHED: "The file stays in the ack folder until somebody decides. If its "
-    "name is mistyped, it can be assigned to the export that it answers.",
-    Classification.MALFORMED: "Nothing was changed by it. Ask the ERP admin what the answer is, "
-    "and to have the program that wrote it corrected.",
+_EXPLAINED: Final[dict[str, "str | _StrPromise"]] = {
+    Classification.WAITING: _("Nothing to do: the ack is checked again at the next poll."),
+    Classification.CONFLICT: _(
+        "The first ack counts until you decide. Ask the ERP team which ack is true. "
+        "Until then the order is not pushed again."
+    ),
+    Classification.LATE: _(
+        "This ack has changed nothing yet. If the ERP has accepted this export, it may have the "
+        "order twice: ask the ERP team. If only this export counts, cancel or resolve the other "
+        "one, then accept this ack. Otherwise dismiss it."
+    ),
+    Classification.UNMATCHED: _(
+        "The file stays in the ack folder until you decide. If its name is misspelt, assign it to "
+        "its export."
+    ),
+    Classification.MALFORMED: _(
+        "This file has changed nothing. Ask the ERP team what it says, and to fix the program "
+        "that wrote it."
+    ),
 }
 
 # Of the text of a file, on the page of its export.
 _SHOWN: Final = 4000
 
 
-@admin.display(description="classification", ordering="classification")
+@admin.display(description=_("classification"), ordering="classification")
 def _verdict_badge(ack: ErpAck) -> SafeString:
     return badges.classification_badge(ack.classification)
 
 
-@admin.display(description="says", ordering="is_accepted")
+@admin.display(description=_("says"), ordering="is_accepted")
 def _says(ack: ErpAck) -> SafeString:
     return badges.ack_badge(ack)
 
 
 class AckInline(Inline):
-    """The answers to an export, on its page."""
+    """The acks of an export, on its page."""
 
     says, classification_badge = staticmethod(_says), staticmethod(_verdict_badge)
     model = ErpAck
-    verbose_name_plural = "Answers of the ERP"
+    verbose_name_plural = _("Acks")
     fields = readonly_fields = ("file", "says", "classification_badge", "seen_at", "text")
     can_delete = False
     ordering = ("seen_at", "id")
@@ -75,12 +88,12 @@ class AckInline(Inline):
     def text(self, ack: Any) -> SafeString:
         return format_html(
             '<details><summary>Show</summary><pre class="payload">{}</pre></details>',
-            ack.beginning or ("pruned" if ack.raw_pruned_at else "empty"),
+            ack.beginning or (gettext("removed") if ack.raw_pruned_at else gettext("empty")),
         )
 
 
 class WaitsForPerson(ConditionFilter):
-    title = "waits for a person"
+    title = _("to review")
     parameter_name = "open"
     conditions = {"yes": ErpAck.OPEN}
 
@@ -97,7 +110,7 @@ class ErpAckAdmin(ReadOnlyAdmin[ErpAck]):
     )
     list_per_page = 50
     search_fields = ("filename", "export__draft_order__external_order_number", "erp_order_id")
-    search_help_text = "File name, order number or ERP number"
+    search_help_text = _("File name, order number or ERP number")
     csv_columns = {
         "id": lambda ack: str(ack.pk),
         "connection": lambda ack: str(ack.erp_connection),
@@ -118,7 +131,7 @@ class ErpAckAdmin(ReadOnlyAdmin[ErpAck]):
     fieldsets = (
         (None, {"fields": ("answered", "order", "connection", "seen_at")}),
         (
-            "What the file says",
+            _("Content of the ack"),
             {
                 "fields": (
                     "says",
@@ -130,8 +143,8 @@ class ErpAckAdmin(ReadOnlyAdmin[ErpAck]):
                 )
             },
         ),
-        ("Classification", {"fields": ("reason", "decider", "decided_at")}),
-        ("File", {"fields": ("filename", "size", "sha256", "moved_at")}),
+        (_("Classification"), {"fields": ("reason", "decider", "decided_at")}),
+        (_("File"), {"fields": ("filename", "size", "sha256", "moved_at")}),
     )
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[ErpAck]:
@@ -141,7 +154,7 @@ class ErpAckAdmin(ReadOnlyAdmin[ErpAck]):
     def connection(self, ack: ErpAck) -> SafeString:
         return link(ack.erp_connection)
 
-    @admin.display(description="export")
+    @admin.display(description=_("export"))
     def answered(self, ack: ErpAck) -> str:
         if ack.export is None:
             return str(self.get_empty_value_display())
@@ -157,7 +170,7 @@ class ErpAckAdmin(ReadOnlyAdmin[ErpAck]):
             return str(self.get_empty_value_display())
         return link(ack.export.draft_order)
 
-    @admin.display(description="decided by")
+    @admin.display(description=_("decided by"))
     def decider(self, ack: ErpAck) -> str:
         # Not a link: the pages of people are for superusers.
         return str(ack.decided_by or self.get_empty_value_display())
@@ -165,13 +178,13 @@ class ErpAckAdmin(ReadOnlyAdmin[ErpAck]):
     @admin.display(description="content")
     def content(self, ack: ErpAck) -> SafeString:
         if ack.raw_pruned_at:
-            return format_html("Pruned on {}.", localize(ack.raw_pruned_at))
-        return format_html('<pre class="payload">{}</pre>', ack.raw or "empty")
+            return format_html(gettext("Removed on {}."), localize(ack.raw_pruned_at))
+        return format_html('<pre class="payload">{}</pre>', ack.raw or gettext("empty"))
 
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        # Counted when the page is drawn: before that, the address may prove to make no sense.
+        # Counted only when the page is drawn: the address may be invalid.
         count = cache(self.get_queryset(request).filter(ErpAck.OPEN).count)
         return super().changelist_view(request, {**(extra_context or {}), "open_count": count})
 

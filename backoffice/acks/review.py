@@ -1,12 +1,14 @@
-"""The review of acks: a person accepts or dismisses an ack that does not speak for itself."""
+"""The review of acks: a person assigns, accepts or dismisses an ack."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from django import forms
 from django.db.models import Q
 from django.utils.formats import localize
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from accounts.models import User
 from backoffice.actions import Done, ObjectAction, Submitted, ask_reason
@@ -19,21 +21,24 @@ from exports.acks.preview import ack_preview
 from exports.models import ErpAck, ErpExport
 from kernel.errors import RuleViolation
 
+if TYPE_CHECKING:
+    from django.utils.functional import _StrPromise
+
 Classification = ErpAck.Classification
 
 # What can be decided: the last part of the page's URL, and what its button says.
-OFFERED: Final[dict[str, dict[str, str]]] = {
+OFFERED: Final[dict[str, dict[str, "str | _StrPromise"]]] = {
     Classification.CONFLICT: {
-        "accept": "Let this answer count",
-        "dismiss": "Keep the first answer",
+        "take": _("Let the later ack count"),
+        "dismiss": _("Keep the first ack"),
     },
-    Classification.LATE: {"accept": "Accept this ack", "dismiss": "Dismiss"},
-    Classification.UNMATCHED: {"assign": "Assign to an export", "dismiss": "Dismiss"},
-    Classification.MALFORMED: {"assign": "Say what it answers", "dismiss": "Dismiss"},
+    Classification.LATE: {"take": _("Accept this ack"), "dismiss": _("Dismiss")},
+    Classification.UNMATCHED: {"assign": _("Assign to an export"), "dismiss": _("Dismiss")},
+    Classification.MALFORMED: {"assign": _("Enter what it says"), "dismiss": _("Dismiss")},
 }
 
 
-def offered(ack: ErpAck) -> dict[str, str]:
+def offered(ack: ErpAck) -> "dict[str, str | _StrPromise]":
     """What can be decided about this ack."""
     decisions = OFFERED.get(ack.classification, {})
     is_acceptable = review.has_effect(ack, ack.export)
@@ -41,34 +46,37 @@ def offered(ack: ErpAck) -> dict[str, str]:
 
 
 class AssignForm(forms.Form):
-    """Which export a file answers and, if the file was not understood, what it answers."""
+    """The export of an ack and, if its file cannot be read, what it says."""
 
-    export = forms.ChoiceField(label="Sent and not answered", widget=RadioList, required=False)
+    export = forms.ChoiceField(label=_("Sent, not acknowledged"), widget=RadioList, required=False)
     filename = forms.CharField(
-        label="Or another export",
+        label=_("Or another export"),
         required=False,
         widget=LongText,
-        help_text="The name of its file, which must have gone to the same connection.",
+        help_text=_("The name of its file. It must belong to the same connection."),
     )
     outcome = forms.ChoiceField(
-        label="The ERP has",
+        label=_("The ERP has"),
         widget=RadioList,
-        choices=[("accepted", "accepted the order"), ("refused", "refused the order")],
+        choices=[("accepted", _("acknowledged the order")), ("refused", _("refused the order"))],
     )
     erp_order_id = forms.CharField(
-        label="ERP order number",
+        label=_("ERP number"),
         max_length=200,
         required=False,
-        help_text="If it has accepted the order and given it a number.",
+        help_text=_("If the ERP acknowledged the order and gave it a number."),
     )
     error_code = forms.CharField(
-        label="Error code", max_length=200, required=False, help_text="If it has refused the order."
+        label=_("ERP code"),
+        max_length=200,
+        required=False,
+        help_text=_("If the ERP refused the order."),
     )
     message = forms.CharField(
-        max_length=2000, required=False, widget=LongText, help_text="Why it has refused it."
+        max_length=2000, required=False, widget=LongText, help_text=_("Why the ERP refused it.")
     )
     reason = forms.CharField(
-        max_length=500, widget=LongText, help_text="How you know it. It is kept, with your name."
+        max_length=500, widget=LongText, help_text=_("How you know it. It is kept, with your name.")
     )
 
     def __init__(self, ack: ErpAck, actor: User, data: Any = None) -> None:
@@ -87,7 +95,7 @@ class AssignForm(forms.Form):
         field.choices = list(candidates.items())
         if not candidates:
             del self.fields["export"]
-            self.fields["filename"].label = "Export"
+            self.fields["filename"].label = gettext("Export")
         if ack.content:
             for name in ("outcome", "erp_order_id", "error_code", "message"):
                 del self.fields[name]
@@ -96,7 +104,7 @@ class AssignForm(forms.Form):
         data = super().clean() or self.cleaned_data
         key, filename = data.get("export"), data.get("filename", "").strip()
         if bool(key) == bool(filename):
-            self.add_error("filename", "Choose one export, or enter the name of its file.")
+            self.add_error("filename", gettext("Choose one export, or enter the name of its file."))
         else:
             self._chosen = (
                 ErpExport.objects.select_related("draft_order")
@@ -105,11 +113,13 @@ class AssignForm(forms.Form):
                 .first()
             )
             if self._chosen is None:
-                self.add_error("filename", "This connection has no export with this file name.")
+                self.add_error(
+                    "filename", gettext("This connection has no export with this file name.")
+                )
         impossible = {"accepted": ("error_code", "message"), "refused": ("erp_order_id",)}
         for name in impossible.get(data.get("outcome", ""), ()):
             if data.get(name):
-                self.add_error(name, "This contradicts what the ERP has done with the order.")
+                self.add_error(name, gettext("This contradicts what you chose above."))
         if not self.errors:
             try:
                 self.ack_preview = ack_preview(self._ack, self._chosen, self.assign)
@@ -134,7 +144,7 @@ class AssignForm(forms.Form):
 
     @property
     def answer(self) -> Ack | None:
-        """What a person says that the file answers; None if the file says it itself."""
+        """The ack as a person entered it; None if the file says it itself."""
         if "outcome" not in self.fields:
             return None
         data = self.cleaned_data
@@ -164,8 +174,8 @@ def both_acks(ack: ErpAck) -> dict[str, Any]:
         "export": ack.export,
         "export_status": export_badge(ack.export.status),
         "answers": [
-            ("What counts now", first, first and ack_badge(first)),
-            ("What this answer says", ack, ack_badge(ack)),
+            (gettext("Counts now"), first, first and ack_badge(first)),
+            (gettext("This ack"), ack, ack_badge(ack)),
         ],
     }
 
@@ -177,9 +187,10 @@ def _label(name: str) -> Callable[[ErpAck], str]:
         if (text := offered(ack).get(name)) is None:
             raise RuleViolation(
                 "DECIDED",
-                f"This answer is “{ack.get_classification_display()}”: that cannot be decided about it.",
+                gettext("This ack is “%(classification)s”. This decision is not possible.")
+                % {"classification": ack.get_classification_display()},
             )
-        return text
+        return str(text)
 
     return label
 
@@ -195,14 +206,14 @@ def _decision(name: str, service: Callable[..., None]) -> ObjectAction[ErpAck]:
         reason = submitted.data["reason"]
         label = _label(name)(submitted.obj)
         service(submitted.obj.pk, actor=submitted.actor, reason=reason)
-        return Done(message="The decision was recorded.", history=f"{label}: {reason}")
+        return Done(message=gettext("The decision was recorded."), history=f"{label}: {reason}")
 
     return ObjectAction(
         name=name,
         label=_label(name),
         permission="exports.decide_erpack",
         form=ask_reason,
-        sentences=lambda ack: [f"What happens with the answer {ack.filename}:"],
+        sentences=lambda ack: [gettext("Effect of the ack %(file)s:") % {"file": ack.filename}],
         preview=preview,
         template="admin/exports/erpack/decide.html",
         service=carry_out,
@@ -221,20 +232,24 @@ def _assign(submitted: Submitted[ErpAck]) -> Done:
             submitted.request,
             title=label,
             original=ack,
-            sentences=[f"What happens with the answer {ack.filename}:"],
+            sentences=[gettext("Effect of the ack %(file)s:") % {"file": ack.filename}],
             items=form.ack_preview,
             hidden=[*form.entered, ("confirmed", "yes")],
-            submit="Assign this answer",
+            submit=gettext("Assign this ack"),
             back=submitted.request.path,
         )
         return Done(page=page)
     form.assign()
     history = f"{label}: {form.chosen}. {form.cleaned_data['reason']}"
-    return Done(message="The decision was recorded.", history=history)
+    return Done(message=gettext("The decision was recorded."), history=history)
 
 
 def _named(export: ErpExport) -> str:
-    return f"{export.filename} · order {export.draft_order} · sent {localize(export.sent_at)}"
+    return gettext("%(file)s · order %(order)s · sent %(at)s") % {
+        "file": export.filename,
+        "order": export.draft_order,
+        "at": localize(export.sent_at),
+    }
 
 
 ACTIONS: Final[Sequence[ObjectAction[ErpAck]]] = (
@@ -244,8 +259,10 @@ ACTIONS: Final[Sequence[ObjectAction[ErpAck]]] = (
         permission="exports.decide_erpack",
         form=AssignForm,
         sentences=lambda ack: [
-            "Which export does this file answer? The most similar file names come first. "
-            "What then happens is shown before anything is done."
+            gettext(
+                "Choose the export of this ack. The most similar file names come first. "
+                "The next page shows the effect before anything changes."
+            )
         ],
         service=_assign,
         is_offered=lambda ack: "assign" in offered(ack),

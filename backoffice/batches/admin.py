@@ -1,17 +1,18 @@
-"""The admin of batches: who asked for what, how far a batch is, and the result of each order."""
+"""The admin of batches: who asked for what, how far a batch is, the result of each order."""
 
 from datetime import timedelta
 from typing import Any, Final
 from urllib.parse import urlencode
 
 from django.contrib import admin
-from django.contrib.admin.views.main import ChangeList
 from django.db.models import Count, Max, Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext_lazy as _
+from django.utils.translation import ngettext
 
-from backoffice.actions import Done, ObjectAction, Submitted
+from backoffice.actions import ObjectAction
 from backoffice.badges import outcome_badge, state_badge
 from backoffice.filters import ConditionFilter, VisibleFieldListFilter
 from backoffice.lists import BoundedChangeList
@@ -26,8 +27,8 @@ from kernel.durations import humanize
 
 Outcome = BatchItem.Outcome
 
-# What to do about orders that a batch refused: the same again, unless another decision helps, or
-# none.
+# The next decision about orders that were not allowed: the same again, unless this says another
+# one or none.
 _REMEDIES: Final = {
     "CHANGED_SINCE_APPROVAL": "approve",
     "NOT_APPROVED": "approve",
@@ -57,30 +58,27 @@ class State(ConditionFilter):
     }
 
 
-def _cancel_sentences(batch: Batch) -> list[str]:
-    return [
-        f"The {progress(batch).waiting:,} orders that still wait are left as they are. "
-        "What was done stays."
-    ]
-
-
-def _cancel(submitted: Submitted[Batch]) -> Done:
-    cancel(submitted.obj.pk, actor=submitted.actor)
-    return Done(message="The batch was stopped.")
-
-
 STOP: Final[ObjectAction[Batch]] = ObjectAction(
     name="cancel",
-    label="Stop batch",
+    label=_("Stop batch"),
     permission=lambda batch: DECISIONS[batch.action].permission,
-    sentences=_cancel_sentences,
-    service=_cancel,
+    sentences=lambda batch: [
+        ngettext(
+            "%(count)s waiting order stays as it is. What was done stays done.",
+            "%(count)s waiting orders stay as they are. What was done stays done.",
+            waiting := progress(batch).waiting,
+        )
+        % {"count": f"{waiting:,}"}
+    ],
+    service=lambda submitted: cancel(submitted.obj.pk, actor=submitted.actor),
+    done=_("The batch was stopped."),
     is_offered=lambda batch: batch.finished_at is None,
 )
 
 
 class BatchAdmin(ReadOnlyAdmin[Batch]):
     object_actions = (STOP,)
+    changelist_class = BatchList
     list_display = (
         "what",
         "org",
@@ -97,24 +95,21 @@ class BatchAdmin(ReadOnlyAdmin[Batch]):
     list_per_page = 25
     list_max_show_all = 25
 
-    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
-        return BatchList
-
     def what(self, batch: Batch) -> str:
         return str(batch)
 
-    @admin.display(description="state")
+    @admin.display(description=_("state"))
     def state_badge(self, batch: Batch) -> SafeString:
         return state_badge(batch.state)
 
-    @admin.display(description="orders")
+    @admin.display(description=_("orders"))
     def total(self, batch: Any) -> str:
         return f"{batch.progress.total:,}"
 
     def done(self, batch: Any) -> str:
         return f"{batch.progress.done:,}"
 
-    @admin.display(description="refused, failed")
+    @admin.display(description=_("not allowed, failed"))
     def not_done(self, batch: Any) -> str:
         return f"{batch.progress.refused + batch.progress.failed:,}"
 
@@ -125,7 +120,7 @@ class BatchAdmin(ReadOnlyAdmin[Batch]):
         form_url: str = "",
         extra_context: dict[str, Any] | None = None,
     ) -> HttpResponse:
-        """How far a batch is, and what came of its orders."""
+        """How far a batch is, and the results of its orders."""
         batch = self.get_object(request, object_id)
         if batch is None or not self.has_view_permission(request, batch):
             # Django's own page says so.
@@ -136,7 +131,12 @@ class BatchAdmin(ReadOnlyAdmin[Batch]):
             self,
             request,
             "admin/exports/batch/progress.html",
-            title=f"{batch.get_action_display().capitalize()} {counts.total:,} orders",
+            title=ngettext(
+                "Batch: %(action)s %(count)s order",
+                "Batch: %(action)s %(count)s orders",
+                counts.total,
+            )
+            % {"action": batch.get_action_display(), "count": f"{counts.total:,}"},
             original=batch,
             state=state_badge(batch.state),
             progress=counts,
@@ -159,7 +159,7 @@ class BatchItemAdmin(ReadOnlyAdmin[BatchItem]):
     list_select_related = ("draft_order", "export")
     list_per_page = 50
     search_fields = ("draft_order__external_order_number",)
-    search_help_text = "Order number"
+    search_help_text = _("Order number")
     csv_columns = {
         "order": lambda item: str(item.draft_order),
         "outcome": lambda item: item.outcome,
@@ -178,7 +178,7 @@ class BatchItemAdmin(ReadOnlyAdmin[BatchItem]):
     def order(self, item: BatchItem) -> SafeString:
         return link(item.draft_order)
 
-    @admin.display(description="outcome", ordering="outcome")
+    @admin.display(description=_("result"), ordering="outcome")
     def outcome_badge(self, item: BatchItem) -> SafeString:
         return outcome_badge(item.outcome)
 
@@ -200,7 +200,7 @@ def _pace(batch: Batch, counts: Progress) -> dict[str, str]:
 
 
 def _groups(request: HttpRequest, batch: Batch) -> list[dict[str, Any]]:
-    """What came of the orders, by outcome and reason; what can be done about those of a group."""
+    """The results of the orders by outcome and reason, and the next step for each group."""
     rows = batch.items.order_by().values("outcome", "code")
     counted = rows.annotate(count=Count("id"), example=Max("message")).order_by("-count")
     groups = []

@@ -6,14 +6,12 @@ from typing import Any
 from django import forms
 from django.contrib import admin, messages
 from django.db.models import Q
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import HttpRequest, HttpResponseRedirect
 from django.shortcuts import redirect
-from django.utils.decorators import method_decorator
 from django.utils.formats import localize
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.text import capfirst
-from django.views.decorators.debug import sensitive_post_parameters
 
 from backoffice.connections.forms import PREFIX, ConfigForm, config_form, fieldsets
 from backoffice.connections.operations import ACTIONS, test_result_view
@@ -30,6 +28,7 @@ from connectors.port import ConfigError, ConfigField, ERPConnectorPort
 from connectors.secrets import MASK
 from exports.connections import change_config
 from kernel.dry_run import dry_run
+from kernel.errors import RuleViolation
 
 
 class ConnectionForm(ConfigForm):
@@ -125,21 +124,6 @@ class ErpConnectionAdmin(OrgScopedAdmin[ErpConnection]):
         initial: dict[str, Any] = super().get_changeform_initial_data(request)
         return {"connector_type": _connector(request, None).connector_type, **initial}
 
-    @method_decorator(sensitive_post_parameters())
-    def changeform_view(
-        self,
-        request: HttpRequest,
-        object_id: str | None = None,
-        form_url: str = "",
-        extra_context: dict[str, Any] | None = None,
-    ) -> HttpResponse:
-        try:
-            return super().changeform_view(request, object_id, form_url, extra_context)
-        except ConfigError as e:
-            # An export was staged between the checking and the saving of the form.
-            self.message_user(request, str(e), messages.ERROR)
-            return redirect(request.path)
-
     def save_model(
         self,
         request: HttpRequest,
@@ -155,7 +139,11 @@ class ErpConnectionAdmin(OrgScopedAdmin[ErpConnection]):
             ).pk
             return
         if form.has_changed_config:
-            change_config(obj, form.config, actor=actor, clear=form.cleared)
+            try:
+                change_config(obj, form.config, actor=actor, clear=form.cleared)
+            except ConfigError as e:
+                # An export was staged between the checking and the saving of the form.
+                raise RuleViolation("NOT_CONFIGURED", str(e)) from e
         change_settings(obj.pk, actor=actor, **own)
 
     def construct_change_message(

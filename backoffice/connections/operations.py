@@ -1,4 +1,4 @@
-"""Operating a connection: test it, pin its host key, deliver, check acks, pause and resume."""
+"""Operating a connection: test, send, check acks, pin the host key, pause, resume."""
 
 from collections.abc import Sequence
 from typing import Any, Final
@@ -7,6 +7,8 @@ from uuid import UUID
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect
 from django.utils.formats import localize
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from accounts.models import User
 from backoffice.actions import Done, ObjectAction, Submitted, ask_reason
@@ -32,14 +34,14 @@ _OUTCOME_TONES = {"ok": Tone.GOOD, "failed": Tone.BAD, "skipped": Tone.QUIET}
 def test_result_view(
     model_admin: OrgScopedAdmin[ErpConnection], request: HttpRequest, pk: UUID, test: UUID
 ) -> HttpResponse:
-    """A test as far as it has come; the page looks again by itself until it has ended."""
+    """The steps of a test so far. The page updates itself until the test has ended."""
     connection = model_admin.get_or_404(request, pk)
     asked = get_object_or_404(connection.tests, pk=test)
     return draw(
         model_admin,
         request,
         "admin/connectors/erpconnection/test_result.html",
-        title="Connection test",
+        title=gettext("Connection test"),
         original=connection,
         test=asked,
         is_running=not asked.finished_at and not is_lost(asked),
@@ -63,46 +65,19 @@ def _test(submitted: Submitted[ErpConnection]) -> Done:
 def _poll_denial(connection: ErpConnection) -> str:
     if circuit_breaker.may_read(connection):
         return ""
-    why = (
-        f"The connection is paused: {circuit_breaker.pause_sentence(connection)}"
-        if connection.is_paused
-        else f"The next try is at {localize(connection.retry_at)}."
-    )
-    return f"The dropzone cannot be reached. {why}"
-
-
-def _poll(submitted: Submitted[ErpConnection]) -> Done:
-    if denial := _poll_denial(submitted.obj):
-        raise RuleViolation("NOT_REACHABLE", denial)
-    poll_now(submitted.obj.pk)
-    return Done(message="A worker looks for acks now.", history="Asked for a look at the acks.")
-
-
-def _deliver_denial(connection: ErpConnection) -> str:
-    return (
-        "The connection is paused: what waits goes when it resumes." if connection.is_paused else ""
-    )
-
-
-def _deliver(submitted: Submitted[ErpConnection]) -> Done:
-    deliver_waiting(submitted.obj.pk, actor=submitted.actor)
-    return Done(message="A worker delivers now.", history="Asked for a delivery.")
+    if connection.is_paused:
+        return gettext(
+            "The dropzone cannot be reached. The connection is paused. Reason: %(reason)s"
+        ) % {"reason": circuit_breaker.pause_sentence(connection)}
+    return gettext("The dropzone cannot be reached. Next try: %(at)s.") % {
+        "at": localize(connection.retry_at)
+    }
 
 
 def _key_to_pin(connection: ErpConnection) -> HostKey:
     if seen := unpinned_key(connection):
         return seen
-    raise RuleViolation("NO_HOST_KEY", "There is no new host key to pin.")
-
-
-def _pin_sentences(connection: ErpConnection) -> list[str]:
-    return [
-        "Ask the ERP admin, by another way than this connection, for the fingerprint "
-        "of the server's host key. Pin the key only if it is the same.",
-        "The pinned key is trusted instead of those trusted so far."
-        if pinned_keys(connection)
-        else "From then on only a server that shows this key is trusted.",
-    ]
+    raise RuleViolation("NO_HOST_KEY", gettext("There is no new host key to pin."))
 
 
 def _pin_preview(connection: ErpConnection, actor: User) -> dict[str, Any]:
@@ -118,13 +93,16 @@ def _pin(submitted: Submitted[ErpConnection]) -> Done:
     connection = submitted.obj
     seen = _key_to_pin(connection)
     if submitted.request.POST.get("host_key") != seen.line:
-        raise RuleViolation("HOST_KEY_CHANGED", "Another test has seen another host key meanwhile.")
+        raise RuleViolation(
+            "HOST_KEY_CHANGED",
+            gettext("A later test has seen another host key. Compare the keys again."),
+        )
     try:
         pin_host_key(connection, seen.line, actor=submitted.actor)
     except (ConfigError, ConnectorError) as e:
         raise RuleViolation("NOT_PINNED", str(e)) from e
     return Done(
-        message="The host key was pinned. Test the connection again.",
+        message=gettext("The host key was pinned. Test the connection again."),
         history=f"Pinned the host key {seen.fingerprint}.",
     )
 
@@ -132,79 +110,90 @@ def _pin(submitted: Submitted[ErpConnection]) -> Done:
 def _pause(submitted: Submitted[ErpConnection]) -> Done:
     reason = submitted.data["reason"]
     if not circuit_breaker.pause(submitted.obj.pk, reason=reason, actor=submitted.actor):
-        raise RuleViolation("PAUSED", "Somebody has paused it already.")
-    return Done(message="The connection was paused.", history=f"Paused: {reason}")
+        raise RuleViolation("PAUSED", gettext("Another person has paused the connection already."))
+    return Done(message=gettext("The connection was paused."), history=f"Paused: {reason}")
 
 
-def _resume_denial(connection: ErpConnection) -> str:
-    return "" if connection.is_paused else "The connection is not paused."
-
-
-def _resume(submitted: Submitted[ErpConnection]) -> Done:
-    connection = submitted.obj
-    if circuit_breaker.resume(connection.pk, actor=submitted.actor):
-        return Done(message="The connection was resumed.", history="Resumed.")
-    connection.refresh_from_db()
-    if not connection.is_paused:
-        raise RuleViolation("NOT_PAUSED", "The connection was not paused.")
-    raise RuleViolation(
-        NEVER_TESTED,
-        "The connection was not tested since it was set up or changed. "
-        "It resumes by itself when its test passes.",
-    )
-
-
-def _has_waiting(connection: ErpConnection) -> bool:
-    return connection.exports.filter(status=ErpExport.Status.PENDING).exists()
-
-
-def _is_untested(connection: ErpConnection) -> bool:
-    return connection.system_pause_code == NEVER_TESTED
+def _resume(submitted: Submitted[ErpConnection]) -> None:
+    if not circuit_breaker.resume(submitted.obj.pk, actor=submitted.actor):
+        raise RuleViolation(
+            NEVER_TESTED,
+            gettext(
+                "The connection was not tested since it was created or changed. "
+                "Test it: it resumes by itself when the test passes."
+            ),
+        )
 
 
 ACTIONS: Final[Sequence[ObjectAction[ErpConnection]]] = (
     ObjectAction(
         name="test",
-        label="Test connection",
+        label=_("Test connection"),
         permission="connectors.test_erpconnection",
         sentences=lambda connection: [
-            "The test does what a delivery does: it logs in and writes, renames and "
-            "removes a small file whose name no ERP takes for an order. "
-            "No order is sent by the test itself.",
-            "If it passes, a pause by the system ends and waiting exports are delivered.",
+            gettext(
+                "The test does the same steps as sending an order: it logs in, then writes, "
+                "renames and removes a small file with a name that ERPs ignore. "
+                "It sends no order."
+            ),
+            gettext("If the test passes, a pause by the system ends and waiting exports are sent."),
         ],
         service=_test,
         is_primary=lambda connection: True,
     ),
     ObjectAction(
         name="deliver",
-        label="Deliver now",
+        label=_("Send waiting exports now"),
         permission="orders.push_draftorder",
-        denial=_deliver_denial,
+        denial=lambda connection: (
+            gettext("The connection is paused. Waiting exports are sent when it resumes.")
+            if connection.is_paused
+            else ""
+        ),
         sentences=lambda connection: [
-            "A worker tries at once what waits here, also what was put off after failures. "
-            "What was sent is not sent twice. Exports that need a decision go on waiting."
+            gettext(
+                "A worker tries all waiting exports of this connection now, also those that "
+                "failed before. A file that was sent is not sent twice. Exports that need a "
+                "decision keep waiting."
+            )
         ],
-        service=_deliver,
-        is_offered=lambda connection: not connection.is_paused and _has_waiting(connection),
+        service=lambda submitted: deliver_waiting(submitted.obj.pk, actor=submitted.actor),
+        done=_("A worker sends the waiting exports now."),
+        history="Asked for a delivery.",
+        is_offered=lambda connection: (
+            not connection.is_paused
+            and connection.exports.filter(status=ErpExport.Status.PENDING).exists()
+        ),
     ),
     ObjectAction(
         name="poll",
-        label="Check acks now",
+        label=_("Check acks now"),
         permission="connectors.test_erpconnection",
         denial=_poll_denial,
         sentences=lambda connection: [
-            "A worker looks into the ack folder at once: what the ERP has answered counts "
-            "and is moved away, and files that the ERP has taken are noted."
+            gettext(
+                "A worker reads the ack folder now. It applies the acks and moves their files "
+                "away. It also notes which files the ERP has picked up."
+            )
         ],
-        service=_poll,
+        service=lambda submitted: poll_now(submitted.obj.pk),
+        done=_("A worker checks for acks now."),
+        history="Asked for a check of the acks.",
         is_offered=lambda connection: connection.active and connection.reads_acks,
     ),
     ObjectAction(
         name="pin",
-        label="Pin host key",
+        label=_("Pin host key"),
         permission="connectors.change_erpconnection",
-        sentences=_pin_sentences,
+        sentences=lambda connection: [
+            gettext(
+                "Ask the ERP team for the fingerprint of the server's host key, not over this "
+                "connection. Pin the key only if both are the same."
+            ),
+            gettext("The pinned key replaces the keys that were trusted until now.")
+            if pinned_keys(connection)
+            else gettext("From now on only a server with this key is trusted."),
+        ],
         preview=_pin_preview,
         template="admin/connectors/erpconnection/pin.html",
         service=_pin,
@@ -213,26 +202,35 @@ ACTIONS: Final[Sequence[ObjectAction[ErpConnection]]] = (
     ),
     ObjectAction(
         name="pause",
-        label="Pause connection",
+        label=_("Pause connection"),
         permission="connectors.pause_erpconnection",
         form=ask_reason,
         sentences=lambda connection: [
-            "Nothing is delivered until a person resumes the connection. "
-            "Orders can still be pushed: their exports wait."
+            gettext(
+                "Nothing is sent until a person resumes the connection. "
+                "Orders can still be pushed: their exports wait."
+            )
         ],
         service=_pause,
         is_offered=lambda connection: connection.paused_by is None,
     ),
     ObjectAction(
         name="resume",
-        label="Resume connection",
+        label=_("Resume connection"),
         permission="connectors.pause_erpconnection",
-        denial=_resume_denial,
+        denial=lambda connection: (
+            "" if connection.is_paused else gettext("The connection is not paused.")
+        ),
         sentences=lambda connection: [
-            "Waiting exports are delivered at once.",
-            f"The connection was paused: {circuit_breaker.pause_sentence(connection)}",
+            gettext("Waiting exports are sent now."),
+            gettext("Reason of the pause: %(reason)s")
+            % {"reason": circuit_breaker.pause_sentence(connection)},
         ],
         service=_resume,
-        is_offered=lambda connection: connection.is_paused and not _is_untested(connection),
+        done=_("The connection was resumed."),
+        history="Resumed.",
+        is_offered=lambda connection: (
+            connection.is_paused and connection.system_pause_code != NEVER_TESTED
+        ),
     ),
 )

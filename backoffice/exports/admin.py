@@ -6,7 +6,6 @@ from uuid import UUID
 
 from django.apps import apps
 from django.contrib import admin
-from django.contrib.admin.views.main import ChangeList
 from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
 from django.utils.formats import localize
@@ -17,20 +16,9 @@ from django.utils.safestring import SafeString
 from backoffice.acks.admin import AckInline
 from backoffice.badges import outlook_badges
 from backoffice.batches.admin import BatchAdmin, BatchItemAdmin
+from backoffice.exports import lists
 from backoffice.exports.decisions import ACTIONS
 from backoffice.exports.failures import failures_view
-from backoffice.exports.lists import (
-    CSV_COLUMNS,
-    ErrorCode,
-    ExportChangeList,
-    Failure,
-    NeedsDecision,
-    Overdue,
-    PickedUp,
-    order_and_file,
-    pushed_and_sent,
-    status_badge,
-)
 from backoffice.filters import VisibleFieldListFilter
 from backoffice.highlighting import highlighted
 from backoffice.pages import Page, link
@@ -88,17 +76,23 @@ class ErpExportAdmin(ReadOnlyAdmin[ErpExport]):
         Page(name="failures", route="failures/", view=failures_view),
     )
     object_actions = ACTIONS
-    csv_columns = CSV_COLUMNS
-    list_display = (order_and_file, status_badge, "erp_connection", pushed_and_sent)
+    changelist_class = lists.ExportChangeList
+    csv_columns = lists.CSV_COLUMNS
+    list_display = (
+        lists.order_and_file,
+        lists.status_badge,
+        "erp_connection",
+        lists.pushed_and_sent,
+    )
     list_filter = (
         "status",
-        NeedsDecision,
-        Failure,
-        Overdue,
-        PickedUp,
+        lists.NeedsDecision,
+        lists.Failure,
+        lists.Overdue,
+        lists.PickedUp,
         "created_at",
         ("erp_connection", VisibleFieldListFilter),
-        ErrorCode,
+        lists.ErrorCode,
     )
     list_select_related = (
         "draft_order",
@@ -180,9 +174,6 @@ class ErpExportAdmin(ReadOnlyAdmin[ErpExport]):
         return format_html(
             '<pre class="payload" tabindex="0">{}</pre>', highlighted(export.content)
         )
-
-    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
-        return ExportChangeList
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[ErpExport]:
         return super().get_queryset(request).defer("payload", "erp_connection__config_encrypted")

@@ -11,6 +11,8 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from backoffice.actions import Done, ObjectAction, Submitted
 from backoffice.badges import Tone, badge
@@ -28,8 +30,8 @@ from notifications.posting import denial_reason
 
 class WebhookForm(forms.ModelForm):  # type: ignore[type-arg]
     event_types = forms.MultipleChoiceField(
-        label="Events",
-        # The class of lists of choices that may be as long as the page is wide.
+        label=_("Events"),
+        # The CSS class of choices with long texts.
         widget=forms.CheckboxSelectMultiple({"class": "radiolist"}),
         choices=[(t.value, f"{t.value}: {t.label}") for t in Webhook.CHOOSABLE],
         initial=[t.value for t in Webhook.CHOOSABLE],
@@ -53,7 +55,7 @@ def _shown_once(
         model_admin,
         request,
         "admin/notifications/webhook/secret.html",
-        title="The secret of the webhook",
+        title=gettext("Secret of the webhook"),
         original=webhook,
         secret=secret.reveal(),
     )
@@ -66,25 +68,22 @@ def _replace_secret(submitted: Submitted[Webhook]) -> Done:
     return Done(history="Made a new secret.", page=page)
 
 
-def _test_denial(webhook: Webhook) -> str:
-    return "" if webhook.active else "The webhook is not active: make it so first."
-
-
 def _send_test(submitted: Submitted[Webhook]) -> Done:
-    if denial := _test_denial(submitted.obj):
-        raise RuleViolation("INACTIVE", denial)
-    notification = webhooks.send_test(submitted.obj)
-    return Done(message="This page shows what came of it.", page=redirect(url_of(notification)))
+    page = redirect(url_of(webhooks.send_test(submitted.obj)))
+    return Done(message=gettext("The test message is on its way. See the result here."), page=page)
 
 
 WEBHOOK_ACTIONS: Final[Sequence[ObjectAction[Webhook]]] = (
     ObjectAction(
         name="test",
-        label="Send a test",
+        label=_("Send test message"),
         permission="notifications.change_webhook",
-        denial=_test_denial,
+        denial=lambda webhook: (
+            "" if webhook.active else gettext("The webhook is not active. Make it active first.")
+        ),
         sentences=lambda webhook: [
-            f"A message of the type {EventType.WEBHOOK_TEST.value} is sent to {webhook.url}"
+            gettext("A message of type %(type)s is sent to %(url)s")
+            % {"type": EventType.WEBHOOK_TEST.value, "url": webhook.url}
         ],
         service=_send_test,
         is_offered=lambda webhook: webhook.active,
@@ -92,11 +91,13 @@ WEBHOOK_ACTIONS: Final[Sequence[ObjectAction[Webhook]]] = (
     ),
     ObjectAction(
         name="secret",
-        label="Make a new secret",
+        label=_("Make new secret"),
         permission="notifications.change_webhook",
         sentences=lambda webhook: [
-            "The new secret is shown once. For 24 hours messages are signed with the present "
-            "one as well, so that the receiver can learn the new one meanwhile."
+            gettext(
+                "The new secret is shown once. For 24 hours messages are signed with both secrets, "
+                "so that the receiver has time to change."
+            )
         ],
         service=_replace_secret,
     ),
@@ -115,10 +116,14 @@ class WebhookAdmin(OrgScopedAdmin[Webhook]):
     @admin.display(description="state")
     def state_badge(self, webhook: Webhook) -> SafeString:
         if webhook.disabled_at:
-            return badge("disabled", Tone.BAD)
+            return badge(gettext("disabled"), Tone.BAD)
         if not webhook.active:
-            return badge("inactive", Tone.QUIET)
-        return badge("failing", Tone.BAD) if webhook.failures else badge("active", Tone.GOOD)
+            return badge(gettext("inactive"), Tone.QUIET)
+        return (
+            badge(gettext("failing"), Tone.BAD)
+            if webhook.failures
+            else badge(gettext("active"), Tone.GOOD)
+        )
 
     def save_model(
         self, request: HttpRequest, obj: Webhook, form: WebhookForm, change: bool
@@ -156,7 +161,7 @@ class AttemptInline(Inline):
     readonly_fields = fields
     extra = 0
     can_delete = False
-    verbose_name_plural = "Attempts to deliver it to the webhook"
+    verbose_name_plural = _("Attempts")
 
     def has_add_permission(self, request: HttpRequest, obj: Any | None = None) -> bool:
         return False
@@ -166,28 +171,28 @@ def _has_active_webhook(notification: Notification) -> bool:
     return Webhook.objects.filter(org=notification.org_id, active=True).exists()
 
 
-def _redeliver_denial(notification: Notification) -> str:
-    if _has_active_webhook(notification):
-        return ""
-    return "There is no active webhook: make one active first."
-
-
-def _redeliver(submitted: Submitted[Notification]) -> Done:
+def _redeliver(submitted: Submitted[Notification]) -> None:
     if not webhooks.redeliver(submitted.obj):
-        raise RuleViolation("INACTIVE", "There is no active webhook.")
-    return Done(message="It is sent again at once.")
+        raise RuleViolation("INACTIVE", _no_webhook())
+
+
+def _no_webhook() -> str:
+    return gettext("There is no active webhook. Make a webhook active first.")
 
 
 REDELIVER: Final[ObjectAction[Notification]] = ObjectAction(
     name="redeliver",
-    label="Deliver again",
+    label=_("Send again"),
     permission="notifications.redeliver_notification",
-    denial=_redeliver_denial,
+    denial=lambda notification: "" if _has_active_webhook(notification) else _no_webhook(),
     sentences=lambda notification: [
-        "The same message is sent to the webhook again, with the same webhook-id: a "
-        "receiver that has dealt with it ignores it."
+        gettext(
+            "The same message is sent to the webhook again, with the same webhook-id. "
+            "A receiver that has processed it already ignores it."
+        )
     ],
     service=_redeliver,
+    done=_("The message is sent again now."),
     is_offered=lambda notification: notification.attempts > 0,
     is_primary=lambda notification: True,
 )
@@ -224,10 +229,12 @@ class NotificationAdmin(ReadOnlyAdmin[Notification]):
     @admin.display(description="webhook")
     def webhook_badge(self, notification: Notification) -> SafeString | str:
         if notification.delivered_at:
-            return badge("delivered", Tone.GOOD)
+            return badge(gettext("sent"), Tone.GOOD)
         if notification.webhook_due_at:
-            return badge("failing" if notification.attempts else "waiting", Tone.BUSY)
-        return badge("given up", Tone.BAD) if notification.attempts else ""
+            return badge(
+                gettext("failing") if notification.attempts else gettext("waiting"), Tone.BUSY
+            )
+        return badge(gettext("given up"), Tone.BAD) if notification.attempts else ""
 
     def object_context(self, request: HttpRequest, obj: Notification) -> dict[str, Any]:
         return {

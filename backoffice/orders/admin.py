@@ -6,7 +6,6 @@ from uuid import UUID
 
 from django import forms
 from django.contrib import admin, messages
-from django.contrib.admin.views.main import ChangeList
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 
@@ -16,18 +15,9 @@ from backoffice.actions import Button
 from backoffice.badges import order_badge, outlook_badges
 from backoffice.filters import VisibleFieldListFilter
 from backoffice.highlighting import highlighted
+from backoffice.orders import lists
 from backoffice.orders.decisions import decide_url, decide_view, list_action
 from backoffice.orders.editing import DraftOrderForm, LineInline
-from backoffice.orders.lists import (
-    CSV_COLUMNS,
-    HasFailedExport,
-    OrderList,
-    latest_export,
-    number,
-    number_in_org,
-    status_and_reasons,
-    total,
-)
 from backoffice.pages import Page, draw, url_of
 from backoffice.permissions import person
 from backoffice.scoping import OrgScopedAdmin
@@ -103,11 +93,19 @@ class DraftOrderAdmin(OrgScopedAdmin[DraftOrder]):
         Page(name="decide", route="decide/<slug:name>/", view=decide_view),
     )
     actions = tuple(list_action(decision) for decision in DECISIONS.values())
-    csv_columns = CSV_COLUMNS
-    list_display = (number, "customer", total, status_and_reasons, latest_export, "created_at")
+    changelist_class = lists.OrderList
+    csv_columns = lists.CSV_COLUMNS
+    list_display = (
+        lists.number,
+        "customer",
+        lists.total,
+        lists.status_and_reasons,
+        lists.latest_export,
+        "created_at",
+    )
     list_filter = (
         "status",
-        HasFailedExport,
+        lists.HasFailedExport,
         "created_at",
         ("org", VisibleFieldListFilter),
     )
@@ -139,14 +137,11 @@ class DraftOrderAdmin(OrgScopedAdmin[DraftOrder]):
     def has_push_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("orders.push_draftorder")
 
-    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
-        return OrderList
-
     def get_list_display(self, request: HttpRequest) -> Any:
         columns = super().get_list_display(request)
         if only_org(request.user):
             return columns
-        return [number_in_org if name is number else name for name in columns]
+        return [lists.number_in_org if name is lists.number else name for name in columns]
 
     def object_context(self, request: HttpRequest, obj: DraftOrder) -> dict[str, Any]:
         order = obj
@@ -199,20 +194,6 @@ class DraftOrderAdmin(OrgScopedAdmin[DraftOrder]):
                 assert field.queryset is not None
                 field.queryset = field.queryset.filter(org=obj.org_id)
         return form
-
-    def changeform_view(
-        self,
-        request: HttpRequest,
-        object_id: str | None = None,
-        form_url: str = "",
-        extra_context: dict[str, Any] | None = None,
-    ) -> HttpResponse:
-        try:
-            return super().changeform_view(request, object_id, form_url, extra_context)
-        except RuleViolation as e:
-            # The order went on its way between the opening and the saving of the form.
-            self.message_user(request, e.message, messages.ERROR)
-            return redirect("admin:orders_draftorder_change", object_id)
 
     def save_model(
         self, request: HttpRequest, obj: DraftOrder, form: "forms.ModelForm[Any]", change: bool
