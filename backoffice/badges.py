@@ -9,6 +9,7 @@ from typing import Any
 
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
 
 from exports.models import Batch, BatchItem, ErpAck, ErpExport
 from exports.reporting.outlook import Code, Outlook
@@ -59,7 +60,7 @@ _OUTCOMES = {
 
 
 def badge(label: str, tone: Tone) -> SafeString:
-    """The label is what it says; the tone only colours it."""
+    """The label says it. The tone only colours it."""
     return format_html('<span class="badge badge-{}">{}</span>', tone.value, label)
 
 
@@ -73,15 +74,15 @@ def export_badge(status: str) -> SafeString:
 
 
 def outlook_badges(export: ErpExport, outlook: Outlook) -> SafeString:
-    """How far an export is, and in a few words or a code what it waits for or why it failed."""
+    """The status of an export and, in a few words or a code, what it waits for or why it failed."""
     if outlook.code is Code.NEEDS_DECISION:
-        badges = [badge("needs a decision", Tone.BAD)]
+        badges = [badge(_("needs a decision"), Tone.BAD)]
     else:
         badges = [export_badge(export.status)]
     if outlook.code is Code.ACK_OVERDUE:
-        badges.append(badge("overdue", Tone.BAD))
+        badges.append(badge(_("overdue"), Tone.BAD))
     if export.picked_up_at and export.status == ErpExport.Status.SENT:
-        badges.append(badge("picked up", Tone.GOOD))
+        badges.append(badge(_("picked up"), Tone.GOOD))
     reason = _codes(export.error_json or {}) if outlook.code is Code.FAILED else outlook.label
     return format_html(
         "{} <span>{}</span>", format_html_join(" ", "{}", ((b,) for b in badges)), reason
@@ -95,18 +96,18 @@ def _codes(error: Mapping[str, Any]) -> str:
 
 def classification_badge(classification: str) -> SafeString:
     classification = ErpAck.Classification(classification)
-    # One word fits into a list; beside it, or on the ack's page, stands the reason.
+    # One word fits into a list. The reason stands beside it, or on the ack's page.
     return badge(classification.lower(), _CLASSIFICATIONS.get(classification, Tone.BAD))
 
 
 def ack_badge(ack: ErpAck) -> SafeString:
-    """What an answer says about its order."""
+    """What an ack says about its order."""
     if ack.is_accepted is None:
-        return badge("not understood", Tone.QUIET)
+        return badge(_("not readable"), Tone.QUIET)
     if ack.is_accepted:
-        label, tone, detail = "accepted", Tone.GOOD, ack.erp_order_id
+        label, tone, detail = _("acknowledged"), Tone.GOOD, ack.erp_order_id
     else:
-        label, tone, detail = "refused", Tone.BAD, ack.error_code
+        label, tone, detail = _("refused by the ERP"), Tone.BAD, ack.error_code
     return format_html("{} <span>{}</span>", badge(label, tone), detail or "")
 
 

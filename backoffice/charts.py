@@ -9,13 +9,13 @@ from django.utils.safestring import SafeString
 
 _HEIGHT: Final = 100
 _STEP, _WIDTH = 10, 7
-# What is there is seen, however little it is beside the rest.
+# A small bar stays visible beside a large one.
 _LEAST: Final = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bar:
-    """A stack: what was good, and on it what was bad. `label` is what a pointer is told."""
+    """A stack of good and, above it, bad ones. `label` is the tooltip."""
 
     label: str
     good: int
@@ -23,7 +23,7 @@ class Bar:
 
 
 def bar_chart(bars: Sequence[Bar], *, label: str) -> SafeString:
-    """Bars beside each other, the highest as high as the chart; `label` says what is seen."""
+    """Bars side by side, the highest as high as the chart. `label` describes the chart."""
     highest = max((bar.good + bar.bad for bar in bars), default=0) or 1
     return format_html(
         '<svg class="chart" viewBox="0 0 {} {}" preserveAspectRatio="none" role="img"'

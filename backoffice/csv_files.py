@@ -1,4 +1,4 @@
-"""The text of a CSV file for spreadsheets, made in pieces; a text never becomes a formula."""
+"""CSV files for spreadsheets, made in pieces. No text becomes a formula."""
 
 import csv
 from collections.abc import Iterable, Iterator, Sequence
@@ -7,9 +7,9 @@ from decimal import Decimal
 from io import StringIO
 from typing import Final
 
-# It tells Excel that the file is UTF-8.
+# Tells Excel that the file is UTF-8.
 _BOM: Final = "\ufeff"
-# A text that begins with one of these could be taken for a formula.
+# A spreadsheet takes a text that begins with one of these for a formula.
 _OF_FORMULAS: Final = ("=", "+", "-", "@", "\t", "\r", "\n")
 _ROWS_AT_ONCE: Final = 500
 

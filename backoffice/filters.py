@@ -1,4 +1,4 @@
-"""Filters of lists: by conditions under a word, and by related objects that the user may see."""
+"""Filters of lists: by named conditions, and by related objects that the user may see."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -9,7 +9,7 @@ from django.http import HttpRequest
 
 
 class ConditionFilter(admin.SimpleListFilter):
-    """A filter of a list by conditions, each under the word that stands in the URL."""
+    """A filter by conditions, each with the word for it in the URL."""
 
     conditions: ClassVar[Mapping[str, Q]]
 
@@ -23,7 +23,7 @@ class ConditionFilter(admin.SimpleListFilter):
 
 
 class VisibleFieldListFilter(admin.RelatedFieldListFilter):
-    """Offers what the user may see of the related model, whether or not the list has any of it."""
+    """Offers the related objects that the user may see, also those without rows in the list."""
 
     def __init__(self, field: Any, request: HttpRequest, *args: Any, **kwargs: Any) -> None:
         self._sees_all = request.user.is_superuser
@@ -32,7 +32,7 @@ class VisibleFieldListFilter(admin.RelatedFieldListFilter):
 
     @property
     def include_empty_choice(self) -> bool:
-        # What belongs to nothing that one can be a member of is for superusers.
+        # Only superusers see objects without an organisation.
         return self._sees_all and super().include_empty_choice
 
     def field_choices(

@@ -1,4 +1,4 @@
-"""Fields and tables of forms that everybody can use, by screen reader and by keyboard too."""
+"""Fields and tables of forms for everyone, also with a screen reader or only a keyboard."""
 
 from typing import Any
 
@@ -6,38 +6,39 @@ from django import forms
 from django.contrib import admin
 from django.contrib.admin.widgets import AdminSplitDateTime, RelatedFieldWidgetWrapper
 from django.forms import BaseInlineFormSet
+from django.utils.translation import gettext
 
 
 class DateAndTime(AdminSplitDateTime):
-    """Tells its two fields apart for those who only hear them."""
+    """Names its two fields for screen readers."""
 
     def __init__(self, attrs: dict[str, Any] | None = None) -> None:
         super().__init__(attrs)
-        for widget, name in zip(self.widgets, ("Date", "Time"), strict=True):
+        for widget, name in zip(self.widgets, (gettext("Date"), gettext("Time")), strict=True):
             widget.attrs["aria-label"] = name
 
 
 class LongText(forms.TextInput):
-    """Shows a sentence or a file name whole."""
+    """Wide enough for a sentence or a file name."""
 
     def __init__(self) -> None:
         super().__init__({"size": 60})
 
 
 class RadioList(forms.RadioSelect):
-    """Choices with texts as long as the page is wide."""
+    """Choices with long texts."""
 
     def __init__(self) -> None:
         super().__init__({"class": "radiolist"})
 
 
 class NamedRows(BaseInlineFormSet):  # type: ignore[type-arg]
-    """Rows of fields that are named for those who only hear them, not just by the table's head."""
+    """Rows whose fields have names for screen readers, not only the head of the table."""
 
     def add_fields(self, form: "forms.ModelForm[Any]", index: int | None) -> None:
         super().add_fields(form, index)
         for field in form.fields.values():
-            # Of a choice that can be added to, the wrapper does not pass on what it is told.
+            # The wrapper of a related field does not pass attributes on.
             is_wrapped = isinstance(field.widget, RelatedFieldWidgetWrapper)
             widget = field.widget.widget if is_wrapped else field.widget
             if not widget.is_hidden:
@@ -45,16 +46,16 @@ class NamedRows(BaseInlineFormSet):  # type: ignore[type-arg]
 
 
 class Inline(admin.TabularInline):  # type: ignore[type-arg]
-    """A table of fields that may be wider than a phone: it scrolls by keyboard, too."""
+    """A table of fields that may be wider than a phone: it scrolls, also by keyboard."""
 
     formset = NamedRows
     template = "admin/scrolled_inline.html"
 
 
 def freeze(field: forms.Field) -> None:
-    """Show a choice that is made for good, without links to make or change what is chosen.
+    """Show a choice that cannot change any more, without links to add or change objects.
 
-    Disabled rather than read-only: constraints that involve the field are then still checked.
+    Disabled, not read-only: constraints with this field are still checked.
     """
     field.disabled = True
     for link in ("can_add_related", "can_change_related", "can_delete_related"):

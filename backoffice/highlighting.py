@@ -1,4 +1,4 @@
-"""Documents on pages: JSON indented and marked up, with every character as it is."""
+"""Documents on pages: JSON, indented and marked up. No character changes."""
 
 import re
 from typing import Final
@@ -6,8 +6,9 @@ from typing import Final
 import msgspec
 from django.utils.html import escape, format_html, format_html_join
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext
 
-# A page with more would be slow to look at.
+# A page with more characters would be slow.
 _SHOWN: Final = 200_000
 _TOKEN: Final = re.compile(
     r'(?P<string>"(?:[^"\\]|\\.)*")(?P<colon>:)?'
@@ -19,7 +20,7 @@ _TOKEN: Final = re.compile(
 
 
 def highlighted(document: bytes) -> SafeString:
-    """A document as HTML. Its numbers are not read, so that none can change."""
+    """A document as HTML. Its numbers stay text, so that none can change."""
     try:
         text = msgspec.json.format(document, indent=2).decode()
     except msgspec.DecodeError:
@@ -28,7 +29,7 @@ def highlighted(document: bytes) -> SafeString:
     else:
         shown = format_html_join("", "{}", ((_marked(m),) for m in _TOKEN.finditer(text[:_SHOWN])))
     if len(text) > _SHOWN:
-        return format_html("{}\n… The rest is in the download.", shown)
+        return format_html("{}\n… {}", shown, gettext("The download has the rest."))
     return shown
 
 

@@ -1,4 +1,4 @@
-"""Lists of the admin: what each costs is bounded, whatever the address says."""
+"""Lists of the admin. Their cost is bounded for every address."""
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, TypeVar
@@ -25,12 +25,13 @@ from django.db import DataError
 from django.db.models import DateField, Model, QuerySet
 from django.http import HttpRequest
 from django.utils.functional import cached_property
+from django.utils.translation import gettext
 
 from backoffice.searching import validate_search
 
 M = TypeVar("M", bound=Model)
 
-# Those of every list, which are no filters.
+# Parameters of every list that are not filters.
 _OF_LISTS: Final = {
     ALL_VAR,
     ERROR_FLAG,
@@ -45,7 +46,7 @@ _NAME_SHOWN: Final = 100  # characters
 
 
 class BoundedPaginator(Paginator):  # type: ignore[type-arg]  # generic in the stubs alone
-    """Counts and pages only so far that a list takes no longer the more there is in its table."""
+    """Counts and pages up to MOST rows, so that a list of a large table is not slow."""
 
     MOST = 10_000
 
@@ -60,7 +61,7 @@ class BoundedChangeList(ChangeList):
         super().get_results(request)
         self.is_cut = self.result_count == BoundedPaginator.MOST
         if self.is_cut:
-            # The search bar then says nothing of a number of results.
+            # The search bar then shows no number of results.
             self.full_result_count = self.result_count
 
 
@@ -74,18 +75,18 @@ else:
 
 
 class ListAdmin(_ModelAdmin[M]):
-    """Every admin class inherits from this one, for its list and for what reads it, like CSV.
+    """The base of every admin class: its list, and what reads the list, like CSV.
 
-    Django itself filters by any lookup on any field of the model: one `?notes__regex=` would keep
-    the database busy for minutes. Here a list has the parameters of its `list_filter` and the
-    fields in `linked_by`, by which pages of this project link to it.
+    Django filters by any lookup on any field: one `?notes__regex=` would keep the database busy for
+    minutes. Here a list accepts only the parameters of its `list_filter` and the fields in
+    `linked_by`, with which pages of this project link to it.
     """
 
     linked_by: ClassVar[tuple[str, ...]] = ()
     changelist_class: ClassVar[type[ChangeList]] = BoundedChangeList
     paginator = BoundedPaginator
     show_full_result_count = False
-    # They count the whole table once for each choice of each filter.
+    # Facets count the whole table for each choice of each filter.
     show_facets = admin.ShowFacets.NEVER
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
@@ -95,14 +96,17 @@ class ListAdmin(_ModelAdmin[M]):
         """Raises BadRequest, before any query, for an unknown parameter or too long a search."""
         if unknown := request.GET.keys() - _OF_LISTS - self.filter_parameters(request):
             raise BadRequest(
-                f"This list has no filter “{min(unknown)[:_NAME_SHOWN]}”. "
-                "Open the list again and choose from its filters."
+                gettext(
+                    "This list has no filter “%(name)s”. Open the list again and choose one of "
+                    "its filters."
+                )
+                % {"name": min(unknown)[:_NAME_SHOWN]}
             )
         _check_search(request.GET.get(SEARCH_VAR, ""))
         try:
             return super().get_changelist_instance(request)
         except (OverflowError, DataError) as e:
-            # A value beyond what the database holds. Django then shows the list without filters.
+            # The database cannot hold the value. Django then shows the list without filters.
             raise IncorrectLookupParameters from e
 
     def filter_parameters(self, request: HttpRequest) -> set[str]:
@@ -137,7 +141,7 @@ def _check_search(text: str) -> None:
 def _parameters(model: type[Model], entry: Any) -> Iterable[str]:
     """The parameters of an entry of `list_filter`.
 
-    Its filter could say them, but reads its choices from the database first.
+    The filter itself knows them too, but reads its choices from the database first.
     """
     if isinstance(entry, type):
         return [entry.parameter_name]  # type: ignore[attr-defined]  # of a SimpleListFilter

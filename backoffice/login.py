@@ -1,4 +1,4 @@
-"""The login of the admin: attempts are in the audit log, and too many have to wait."""
+"""The login of the admin: the audit log has the attempts, and too many have to wait."""
 
 from datetime import timedelta
 from typing import Any, Final
@@ -12,6 +12,7 @@ from django.db import transaction
 from django.dispatch import receiver
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
+from django.utils.translation import gettext
 
 from accounts import audit, throttling
 from accounts.audit import Action
@@ -30,11 +31,11 @@ class TooManyLogins(Exception):
 
 
 class LoginForm(AdminAuthenticationForm):
-    """Raises TooManyLogins, before it looks at the password, for who has failed too often.
+    """Raises TooManyLogins after too many failures, before it checks the password.
 
-    A user name is held up at the address alone where the failures came from: nobody can lock
-    another one out from elsewhere. Each attempt counts until it has succeeded, so that
-    simultaneous ones are not too many together.
+    A user name is blocked only at the address where the failures came from, so that nobody can lock
+    out another user from elsewhere. Each attempt counts until it succeeds, so that simultaneous
+    attempts cannot pass the limit.
     """
 
     def clean(self) -> dict[str, Any]:
@@ -51,13 +52,13 @@ class LoginForm(AdminAuthenticationForm):
         if wait := throttling.count(
             _BY_USER, address, name, limit=settings.FAILED_LOGINS_PER_USER, seconds=seconds
         ):
-            # One person's stubborn script does not use up what the whole address has.
+            # Attempts with one blocked user name do not use up the limit of the address.
             throttling.take_back(_BY_ADDRESS, address)
             raise TooManyLogins(wait)
         try:
             cleaned = super().clean()
         except ValidationError:
-            # A name that nobody has is not kept: people type passwords where user names belong.
+            # An unknown name is not stored: people type passwords into this field.
             named = User.objects.filter(username=name).first()
             audit.record(Action.LOGIN_FAILED, named, actor=None)
             raise
@@ -80,7 +81,7 @@ class ThrottledLoginSite(AdminSite):
                 "admin/too_many_logins.html",
                 {
                     **self.each_context(request),
-                    "title": "Too many failed logins",
+                    "title": gettext("Too many failed logins"),
                     "wait": humanize(timedelta(seconds=e.seconds)),
                 },
                 status=429,

@@ -9,6 +9,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, URLResolver, path
+from django.utils.translation import gettext
 
 from backoffice.badges import order_badge, outlook_badges
 from backoffice.searching import SearchForm
@@ -27,14 +28,13 @@ class OrderflowAdminSite(StartPage):
     def admin_view(self, view: Callable[..., Any], cacheable: bool = False) -> Any:
         @wraps(view)
         def checked(request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
-            # No text has a NUL, and PostgreSQL breaks off a query that looks for one. Searches
-            # check their own text.
+            # PostgreSQL fails on a text with a NUL character. Searches check their own text.
             if any(
                 "\0" in text
                 for name in request.GET.keys() - {"q"}
                 for text in request.GET.getlist(name)
             ):
-                raise BadRequest("The address has a NUL character, which no text has.")
+                raise BadRequest(gettext("The address has a NUL character. Remove it."))
             return view(request, *args, **kwargs)
 
         return super().admin_view(checked, cacheable)
@@ -52,7 +52,7 @@ class OrderflowAdminSite(StartPage):
         return context
 
     def search_view(self, request: HttpRequest) -> HttpResponse:
-        """GET ?q=<text>; an order's whole number leads straight to it if nothing else is found."""
+        """GET ?q=<text>. A complete order number that finds one order leads to its page."""
         if not self._may_see(request, DraftOrder):
             raise PermissionDenied
         form = SearchForm(request.GET)
@@ -70,7 +70,7 @@ class OrderflowAdminSite(StartPage):
             "admin/search.html",
             {
                 **self.each_context(request),
-                "title": "Search",
+                "title": gettext("Search"),
                 "search": form,
                 "text": text,
                 "sees_exports": sees_exports,

@@ -16,6 +16,8 @@ from django.forms import ModelChoiceField
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from accounts import audit
 from accounts.audit import Action
@@ -44,7 +46,7 @@ _OF_USERS: Final = (
 
 
 class RecordedAdmin(ListAdmin[M]):
-    """Records who makes and who changes objects; what is `described` of them counts."""
+    """Records who creates and changes objects, and the values that `described` returns."""
 
     def described(self, obj: M) -> dict[str, Any]:
         raise NotImplementedError
@@ -78,9 +80,9 @@ class MembershipInline(Inline):
 
 @admin.register(User)
 class UserAdmin(RecordedAdmin[User], DjangoUserAdmin):  # type: ignore[type-arg]
-    """For superusers alone: whoever sets permissions and memberships could give itself any.
+    """For superusers only: a person who may set permissions could take any of them.
 
-    Users are not deleted but made inactive: histories name them.
+    Users are not deleted but made inactive, because histories name them.
     """
 
     formfield_overrides = {DateTimeField: {"widget": DateAndTime}}
@@ -141,7 +143,7 @@ class OrgAdmin(RecordedAdmin[Org], OrgScopedAdmin[Org]):
     fieldsets = (
         (None, {"fields": ("name", "slug")}),
         (
-            "Days that finished exports are kept",
+            _("Days to keep finished exports"),
             {
                 "fields": (
                     "keep_payloads_days",
@@ -167,9 +169,13 @@ class ApiTokenForm(forms.ModelForm):  # type: ignore[type-arg]
         data = super().clean() or self.cleaned_data
         user, org, expires_at = data.get("user"), data.get("org"), data.get("expires_at")
         if user and org and not user.memberships.filter(org=org).exists():
-            self.add_error("org", f"{user} is not a member of {org}: the token would not work.")
+            self.add_error(
+                "org",
+                gettext("%(user)s is not a member of %(org)s: the token would not work.")
+                % {"user": user, "org": org},
+            )
         if expires_at and expires_at <= timezone.now():
-            self.add_error("expires_at", "Enter a time to come.")
+            self.add_error("expires_at", gettext("Enter a time in the future."))
         return data
 
 
@@ -203,7 +209,7 @@ class ApiTokenAdmin(OrgScopedAdmin[ApiToken]):
     def formfield_for_foreignkey(
         self, db_field: "ForeignKey[Any]", request: HttpRequest, **kwargs: Any
     ) -> "ModelChoiceField[Any] | None":
-        # A token acts as its user, so nobody makes one for a person with more permissions.
+        # A token acts as its user: a person must not create one for a user with more permissions.
         if db_field.name == "user" and not person(request).is_superuser:
             kwargs["queryset"] = User.objects.filter(pk=person(request).pk)
         return super().formfield_for_foreignkey(db_field, request, **kwargs)
@@ -224,12 +230,12 @@ class ApiTokenAdmin(OrgScopedAdmin[ApiToken]):
     def response_add(
         self, request: HttpRequest, obj: ApiToken, post_url_continue: str | None = None
     ) -> HttpResponse:
-        # Not by a redirect: nothing but this answer ever holds the text.
+        # Not a redirect: only this response has the text.
         return draw(
             self,
             request,
             "admin/accounts/apitoken/made.html",
-            title="The new API token",
+            title=gettext("New API token"),
             token=obj,
             text=obj.text,  # type: ignore[attr-defined]
         )
@@ -243,28 +249,34 @@ class ApiTokenAdmin(OrgScopedAdmin[ApiToken]):
     def has_revoke_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("accounts.change_apitoken")
 
-    @admin.action(description="Revoke selected API tokens", permissions=["revoke"])
+    @admin.action(description=_("Revoke selected API tokens"), permissions=["revoke"])
     def revoke(self, request: HttpRequest, queryset: QuerySet[ApiToken]) -> HttpResponse | None:
         tokens = list(queryset.select_related("user", "org"))
         if "confirmed" not in request.POST:
             return confirmation(
                 self,
                 request,
-                title="Revoke API tokens",
-                sentences=["These tokens stop working at once and for good:"],
-                items=[f"{token} of {token.user} in {token.org}" for token in tokens],
+                title=gettext("Revoke API tokens"),
+                sentences=[gettext("These tokens stop working now. This cannot be undone:")],
+                items=[
+                    gettext("%(token)s of %(user)s in %(org)s")
+                    % {"token": token, "user": token.user, "org": token.org}
+                    for token in tokens
+                ],
                 hidden=[
                     ("action", "revoke"),
                     ("confirmed", "yes"),
                     *((ACTION_CHECKBOX_NAME, token.pk) for token in tokens),
                 ],
-                submit="Revoke",
+                submit=gettext("Revoke"),
                 back=reverse("admin:accounts_apitoken_changelist"),
             )
         for token in tokens:
             if revoke_token(token, actor=person(request)):
                 self.log_change(request, token, "Revoked.")
-                self.message_user(request, f"{token} was revoked.", messages.SUCCESS)
+                message = gettext("%(token)s was revoked.") % {"token": token}
+                self.message_user(request, message, messages.SUCCESS)
             else:
-                self.message_user(request, f"{token} had been revoked before.", messages.WARNING)
+                message = gettext("%(token)s was revoked already.") % {"token": token}
+                self.message_user(request, message, messages.WARNING)
         return None

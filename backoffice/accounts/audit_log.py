@@ -12,6 +12,8 @@ from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from accounts.audit import Action, codes_of
 from accounts.models import AuditEntry, User
@@ -22,7 +24,7 @@ from backoffice.scoping import ReadOnlyAdmin
 _KINDS: Final = {
     "orders.draftorder": "order",
     "exports.erpexport": "export",
-    "exports.erpack": "answer",
+    "exports.erpack": "ack",
     "exports.batch": "batch",
     "connectors.erpconnection": "connection",
     "notifications.webhook": "webhook",
@@ -35,7 +37,7 @@ _DAY: Final = len("2026-01-31")
 
 
 class ActionFilter(ConditionFilter):
-    title = "action"
+    title = _("action")
     parameter_name = "action"
     template = "admin/closed_filter.html"
     conditions = {code: Q(action__in=codes_of(code)) for code in sorted(Action.values)}
@@ -47,13 +49,13 @@ class ActionFilter(ConditionFilter):
 
 
 class About(ConditionFilter):
-    title = "what it is about"
+    title = _("object")
     parameter_name = "about"
     conditions = {word: Q(object_type=label) for label, word in _KINDS.items()}
 
 
 class ActorFilter(admin.RelatedFieldListFilter):
-    """Offers the people of the orgs that one sees oneself."""
+    """Offers the people of the organisations that the reader may see."""
 
     template = "admin/closed_filter.html"
 
@@ -65,14 +67,14 @@ class ActorFilter(admin.RelatedFieldListFilter):
 
 
 class Period(admin.DateFieldListFilter):
-    """Offers any two days, too."""
+    """Offers a period between any two days, too."""
 
     template = "admin/period_filter.html"
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         given: dict[str, Any] = self.used_parameters
-        # The days of the form; one that is left open does not narrow the list.
+        # The days of the form. An empty day does not limit the list.
         self.used_parameters = {
             name: [f"{days[-1]} 00:00Z" if len(days[-1]) == _DAY else days[-1]]
             for name, days in given.items()
@@ -95,12 +97,12 @@ class AuditEntryAdmin(ReadOnlyAdmin[AuditEntry]):
         ActionFilter,
         ("actor", ActorFilter),
     )
-    # The page of an object links to its log.
+    # The page of an object links to its log with these.
     linked_by = ("object_type", "object_id")
     list_select_related = ("org",)
     list_per_page = 50
     search_fields = ("object_label", "actor_name", "=object_id", "=request_id", "=address")
-    search_help_text = "What it is about, a person's name, a whole address, object or request id"
+    search_help_text = _("Object or name of a person; complete address, object id or request id")
     fields = (
         "at",
         "actor_or_system",
@@ -131,23 +133,23 @@ class AuditEntryAdmin(ReadOnlyAdmin[AuditEntry]):
         return ["about" if name == "object" else name for name in self.fields]
 
     def _may_open(self, request: HttpRequest, entry: AuditEntry) -> bool:
-        """Whether the reader may look at the page of what the entry is about."""
+        """Whether the reader may open the page of the object."""
         try:
             model = apps.get_model(entry.object_type)
             return self.admin_site.get_model_admin(model).has_view_permission(request)
         except (LookupError, ValueError, NotRegistered):
             return False
 
-    @admin.display(description="by")
+    @admin.display(description=_("by"))
     def actor_or_system(self, entry: AuditEntry) -> str:
         return entry.actor_name or "-"
 
     def by(self, entry: AuditEntry) -> SafeString:
         return _breakable(self.actor_or_system(entry))
 
-    @admin.display(description="action")
-    def present_action(self, entry: AuditEntry) -> SafeString:
-        return _breakable(entry.present_action)
+    @admin.display(description=_("action"))
+    def deed(self, entry: AuditEntry) -> SafeString:
+        return _breakable(entry.action)
 
     def about(self, entry: AuditEntry) -> str:
         if not entry.object_type:
@@ -155,7 +157,7 @@ class AuditEntryAdmin(ReadOnlyAdmin[AuditEntry]):
         kind = _KINDS.get(entry.object_type, entry.object_type)
         return format_html('{} <span class="quiet">{}</span>', entry.object_label, kind)
 
-    @admin.display(description="about")
+    @admin.display(description=_("object"))
     def object(self, entry: AuditEntry) -> SafeString:
         page = f"admin:{entry.object_type.replace('.', '_')}_change"
         url = reverse(page, args=[entry.object_id])
@@ -166,8 +168,10 @@ class AuditEntryAdmin(ReadOnlyAdmin[AuditEntry]):
         if not names:
             return "-"
         return format_html(
-            '<table class="changes"><thead><tr><th></th><th scope="col">Before</th>'
-            '<th scope="col">After</th></tr></thead><tbody>{}</tbody></table>',
+            '<table class="changes"><thead><tr><th></th><th scope="col">{}</th>'
+            '<th scope="col">{}</th></tr></thead><tbody>{}</tbody></table>',
+            gettext("Before"),
+            gettext("After"),
             format_html_join(
                 "",
                 '<tr><th scope="row">{}</th><td>{}</td><td>{}</td></tr>',
@@ -180,13 +184,13 @@ class AuditEntryAdmin(ReadOnlyAdmin[AuditEntry]):
 
 
 def _breakable(value: str) -> SafeString:
-    """A text that narrow columns break at its dots and at signs, not within its words."""
+    """A text that narrow columns break at dots and at signs, not within words."""
     parts = re.split(r"(?<=\.)|(?=@)", value)
     return format_html_join(SafeString("<wbr>"), "{}", ((part,) for part in parts))
 
 
 def _as_text(value: Any) -> str:
-    """A value as it stands in the log: texts as they are, nothing as nothing, the rest as JSON."""
+    """A value of the log as text: empty values as an empty text, others as JSON."""
     if isinstance(value, str):
         return value
     return json.dumps(value, ensure_ascii=False) if value not in (None, {}, []) else ""

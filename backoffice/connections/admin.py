@@ -12,6 +12,8 @@ from django.utils.formats import localize
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.text import capfirst
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from backoffice.connections.forms import PREFIX, ConfigForm, config_form, fieldsets
 from backoffice.connections.operations import ACTIONS, test_result_view
@@ -32,7 +34,7 @@ from kernel.errors import RuleViolation
 
 
 class ConnectionForm(ConfigForm):
-    """Shows what the services refuse at the fields that they name."""
+    """Shows the errors of the services at the fields that they name."""
 
     def clean(self) -> dict[str, Any]:
         data = super().clean()
@@ -42,7 +44,7 @@ class ConnectionForm(ConfigForm):
             if self.instance._state.adding:
                 self.connector.parse_config(self.config)
             elif self.has_changed_config:
-                # A copy: the dry_run leaves its marks on the object.
+                # A copy: the dry run changes the object.
                 connection = ErpConnection.objects.get(pk=self.instance.pk)
                 with dry_run():
                     change_config(connection, self.config, clear=self.cleared)
@@ -56,12 +58,12 @@ class ConnectionForm(ConfigForm):
         if self.errors and any(
             self.cleaned_data.get(PREFIX + name) for name in self.connector.secret_fields
         ):
-            self.add_error(None, "Secrets are never shown again: enter them once more.")
+            self.add_error(None, gettext("Enter the secrets again: they are never shown."))
         return data
 
 
 class Paused(ConditionFilter):
-    title = "paused"
+    title = _("paused")
     parameter_name = "paused"
     conditions = {"yes": Q(paused_at__isnull=False), "no": Q(paused_at=None)}
 
@@ -82,9 +84,9 @@ class ErpConnectionAdmin(OrgScopedAdmin[ErpConnection]):
 
     # The form.
 
-    @admin.display(description="configuration")
+    @admin.display(description=_("configuration"))
     def configuration(self, connection: ErpConnection) -> SafeString:
-        """For those who may look but not change."""
+        """The configuration for people who may see it but not change it."""
         config, told = shown_config(connection), _told_secrets(connection)
         return format_html(
             '<dl class="error-facts">{}</dl>',
@@ -142,7 +144,7 @@ class ErpConnectionAdmin(OrgScopedAdmin[ErpConnection]):
             try:
                 change_config(obj, form.config, actor=actor, clear=form.cleared)
             except ConfigError as e:
-                # An export was staged between the checking and the saving of the form.
+                # An export was staged after the form was checked.
                 raise RuleViolation("NOT_CONFIGURED", str(e)) from e
         change_settings(obj.pk, actor=actor, **own)
 
@@ -154,14 +156,16 @@ class ErpConnectionAdmin(OrgScopedAdmin[ErpConnection]):
         return message if add or own else []
 
     def log_change(self, request: HttpRequest, obj: ErpConnection, message: Any) -> Any:
-        # What was changed in the configuration is noted where that is done.
+        # The service notes the changes of the configuration.
         return super().log_change(request, obj, message) if message else None
 
     def response_post_save_add(
         self, request: HttpRequest, obj: ErpConnection
     ) -> HttpResponseRedirect:
         self.message_user(
-            request, "The connection is paused until its test passes: test it now.", messages.INFO
+            request,
+            gettext("The connection is paused until its test passes. Test it now."),
+            messages.INFO,
         )
         return redirect("admin:connectors_erpconnection_change", obj.pk)
 
@@ -180,9 +184,9 @@ def _connector(request: HttpRequest, connection: ErpConnection | None) -> ERPCon
 def _in_words(field: ConfigField, value: Any) -> str:
     """A value as the form of those who may change it shows it."""
     if field.kind == "boolean":
-        return "yes" if value else "no"
+        return gettext("yes") if value else gettext("no")
     if field.kind == "lines":
-        return ", ".join(value) or "none"
+        return ", ".join(value) or gettext("none")
     return str(dict(field.choices).get(value, value))
 
 

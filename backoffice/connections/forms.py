@@ -1,6 +1,6 @@
 """The form of a connection, drawn from the fields that its connector declares.
 
-Secrets only go in: no field ever shows one, not even the one that was just typed.
+No field ever shows a secret, not even the one that was just typed.
 """
 
 from collections.abc import Mapping
@@ -8,6 +8,8 @@ from typing import Any
 
 from django import forms
 from django.contrib.admin.widgets import AdminTextInputWidget
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from connectors.models import ErpConnection
 from connectors.port import MODE, ConfigField, ERPConnectorPort
@@ -33,9 +35,10 @@ class ConfigForm(forms.ModelForm):  # type: ignore[type-arg]
         model = ErpConnection
         fields = ("org", "connector_type", "active", "ack_deadline")
         help_texts = {
-            "ack_deadline": "How long the ERP may take to answer before an order counts as "
-            "overdue: days, then hours:minutes:seconds, like “1 00:00:00”. "
-            "Empty: it may take for ever.",
+            "ack_deadline": _(
+                "The ack of an export is overdue after this time: days, then "
+                "hours:minutes:seconds, for example “1 00:00:00”. Empty: no deadline."
+            ),
         }
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -65,7 +68,7 @@ class ConfigForm(forms.ModelForm):  # type: ignore[type-arg]
                 self.cleared.add(field.name)
             if field.kind == "lines":
                 value = [line.strip() for line in (value or "").splitlines() if line.strip()]
-            # An unticked box says something, so there is no telling whether it was meant.
+            # An empty box of another mode may not be meant: leave it out.
             if not (field.kind == "boolean" and is_foreign):
                 self.config[field.name] = value
         return data
@@ -86,7 +89,7 @@ def config_form(
         attributes[PREFIX + field.name] = _form_field(field, told.get(field.name, ""))
         if field.kind == "secret" and field.name in stored:
             attributes[PREFIX + field.name + CLEAR] = forms.BooleanField(
-                label="Clear it", required=False
+                label=gettext("Remove it"), required=False
             )
     return type("ConnectionForm", (base,), attributes)
 
@@ -109,7 +112,11 @@ def fieldsets(
     ]
     for modes, names in groups.items():
         is_common = not modes or modes >= labels.keys()
-        title = "Folders and files" if is_common else " / ".join(labels[m] for m in sorted(modes))
+        title = (
+            gettext("Folders and files")
+            if is_common
+            else " / ".join(labels[m] for m in sorted(modes))
+        )
         classes = [] if is_common else ["for-modes", *(f"for-mode-{m}" for m in sorted(modes))]
         drawn.append((title, {"fields": names, "classes": classes}))
     return drawn
@@ -146,7 +153,7 @@ def _form_field(field: ConfigField, told: str) -> forms.Field:
                 if field.is_multiline
                 else forms.PasswordInput(attrs)
             )
-            # Blanks may be part of a password.
+            # Spaces may be part of a password.
             return forms.CharField(widget=widget, strip=False, **shared)
         case "lines":
             lines = forms.Textarea(no_memory | {"rows": 3, "cols": 70, "class": "monospace"})
@@ -158,7 +165,7 @@ def _form_field(field: ConfigField, told: str) -> forms.Field:
 def _help(field: ConfigField, told: str) -> str:
     parts = [field.help]
     if told:
-        parts.insert(0, f"{told} Leave this empty to keep it.")
+        parts.insert(0, f"{told} {gettext('Leave this empty to keep it.')}")
     elif field.default is not None and field.kind != "boolean":
-        parts.append(f"Empty: {field.default}.")
+        parts.append(gettext("Empty: %(default)s.") % {"default": field.default})
     return " ".join(part for part in parts if part)

@@ -8,6 +8,8 @@ from django.contrib import admin
 from django.utils.formats import localize
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from backoffice.badges import Tone, badge
 from connectors import circuit_breaker
@@ -23,23 +25,26 @@ def state(connection: ErpConnection) -> SafeString:
     """What the connection does now, and why."""
     if connection.is_paused:
         tone = Tone.BUSY if connection.system_pause_code == NEVER_TESTED else Tone.BAD
-        return _badge_and("paused", tone, circuit_breaker.pause_sentence(connection))
+        return _badge_and(_("paused"), tone, circuit_breaker.pause_sentence(connection))
     if connection.failures and connection.retry_at:
-        return _badge_and("failing", Tone.BAD, f"next try at {localize(connection.retry_at)}")
-    return badge("ok", Tone.GOOD) if connection.active else badge("inactive", Tone.QUIET)
+        next_try = _("next try at %(at)s") % {"at": localize(connection.retry_at)}
+        return _badge_and(_("failing"), Tone.BAD, next_try)
+    if connection.active:
+        return badge(_("working"), Tone.GOOD)
+    return badge(_("inactive"), Tone.QUIET)
 
 
-@admin.display(description="last test", ordering="last_test_at")
+@admin.display(description=gettext_lazy("last test"), ordering="last_test_at")
 def last_test(connection: ErpConnection) -> SafeString:
     if connection.last_test_at is None:
-        return badge("never", Tone.QUIET)
+        return badge(_("never"), Tone.QUIET)
     passed = connection.last_test_success
-    label, tone = ("passed", Tone.GOOD) if passed else ("failed", Tone.BAD)
+    label, tone = (_("passed"), Tone.GOOD) if passed else (_("failed"), Tone.BAD)
     return _badge_and(label, tone, localize(connection.last_test_at))
 
 
 def full_state(connection: ErpConnection) -> dict[str, Any]:
-    """What the page says about a connection beside its form."""
+    """What the page shows about a connection besides its form."""
     return {
         "connection": connection,
         "state": state(connection),
@@ -86,7 +91,7 @@ def unpinned_key(connection: ErpConnection) -> HostKey | None:
 
 
 def _last_error(connection: ErpConnection) -> dict[str, Any] | None:
-    """The last error, unless it is why the connection is paused and so is said already."""
+    """The last error, unless the pause shows it already."""
     error = connection.last_error
     return None if error and error["code"] == connection.system_pause_code else _dated(error)
 
@@ -99,7 +104,11 @@ def _latency(connection: ErpConnection) -> str:
     latency = ack_latency(connection)
     if latency is None:
         return ""
-    return (
-        f"half within {humanize(latency.p50)}, 95 % within {humanize(latency.p95)} "
-        f"({latency.count:,} accepted in {PERIOD.days} days)"
-    )
+    return _(
+        "half within %(p50)s, 95 %% within %(p95)s (%(count)s acknowledged in %(days)s days)"
+    ) % {
+        "p50": humanize(latency.p50),
+        "p95": humanize(latency.p95),
+        "count": f"{latency.count:,}",
+        "days": PERIOD.days,
+    }

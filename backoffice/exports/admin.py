@@ -12,6 +12,8 @@ from django.utils.formats import localize
 from django.utils.html import format_html, format_html_join
 from django.utils.http import content_disposition_header
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from backoffice.acks.admin import AckInline
 from backoffice.badges import outlook_badges
@@ -32,16 +34,16 @@ from orders.models import DraftOrder
 admin.site.register(Batch, BatchAdmin)
 admin.site.register(BatchItem, BatchItemAdmin)
 
-# What is told of an event, where its own names are not words.
+# Names of the facts of an event that are not words themselves.
 _FACTS: Final = {
-    "ack": "answer",
-    "dropzone": "seen there",
-    "erp_code": "error code",
-    "erp_order_id": "ERP order number",
-    "order_before": "order until then",
-    "path": "file",
-    "processed_at": "processed by the ERP",
-    "tmp": "written as",
+    "ack": _("ack"),
+    "dropzone": _("file in the dropzone"),
+    "erp_code": _("ERP code"),
+    "erp_order_id": _("ERP number"),
+    "order_before": _("order status before"),
+    "path": _("file"),
+    "processed_at": _("processed by the ERP"),
+    "tmp": _("written as"),
 }
 _VALUES: Final = {
     **dict(ErpExport.SentEvidence.choices),
@@ -49,7 +51,7 @@ _VALUES: Final = {
     **dict(DraftOrder.Status.choices),
 }
 
-# The queue is a doorbell: running or deleting its rows by hand helps nobody.
+# The queue only wakes workers. Its rows must not be run or deleted by hand.
 for _model in apps.get_app_config("django_q").get_models():
     if admin.site.is_registered(_model):
         admin.site.unregister(_model)
@@ -102,7 +104,7 @@ class ErpExportAdmin(ReadOnlyAdmin[ErpExport]):
     )
     list_per_page = 50
     search_fields = ("filename", "draft_order__external_order_number", "erp_order_id")
-    search_help_text = "File name, order number or ERP number"
+    search_help_text = _("File name, order number or ERP number")
     inlines = (AckInline,)
     fieldsets = (
         (
@@ -120,7 +122,7 @@ class ErpExportAdmin(ReadOnlyAdmin[ErpExport]):
             },
         ),
         (
-            "File",
+            _("File"),
             {
                 "fields": (
                     "filename",
@@ -136,7 +138,7 @@ class ErpExportAdmin(ReadOnlyAdmin[ErpExport]):
                 )
             },
         ),
-        ("Payload", {"fields": ("document",)}),
+        (_("Payload"), {"fields": ("document",)}),
     )
 
     def get_inlines(self, request: HttpRequest, obj: ErpExport | None) -> Any:
@@ -148,16 +150,16 @@ class ErpExportAdmin(ReadOnlyAdmin[ErpExport]):
     def connection(self, export: ErpExport) -> SafeString:
         return link(export.erp_connection)
 
-    @admin.display(description="requested by")
+    @admin.display(description=_("pushed by"))
     def pushed_by(self, export: ErpExport) -> str:
         # Not a link: the pages of people are for superusers.
         return str(export.requested_by or self.get_empty_value_display())
 
-    @admin.display(description="approved by")
+    @admin.display(description=_("approved by"))
     def approver(self, export: ErpExport) -> str:
         return str(export.approved_by or self.get_empty_value_display())
 
-    @admin.display(description="staged in")
+    @admin.display(description=_("staged in"))
     def staged_in(self, export: ErpExport) -> str:
         if export.destination is None:
             return str(self.get_empty_value_display())
@@ -167,7 +169,7 @@ class ErpExportAdmin(ReadOnlyAdmin[ErpExport]):
             ((k.replace("_", " "), v) for k, v in export.destination.items() if v is not None),
         )
 
-    @admin.display(description="document")
+    @admin.display(description=_("document"))
     def document(self, export: ErpExport) -> SafeString | str:
         if export.content is None:
             return _pruned(export)
@@ -193,14 +195,18 @@ class ErpExportAdmin(ReadOnlyAdmin[ErpExport]):
 
 
 def _pruned(export: ErpExport) -> str:
-    """What became of a document that is not in the database any more."""
+    """Where a document is that was removed from the database."""
     if export.archive_pruned_at:
-        return f"Pruned on {localize(export.archive_pruned_at)}, from the archive too."
-    return f"Pruned on {localize(export.payload_pruned_at)}; the archive has it."
+        return gettext("Removed on %(at)s, also from the archive.") % {
+            "at": localize(export.archive_pruned_at)
+        }
+    return gettext("Removed on %(at)s. The archive still has it.") % {
+        "at": localize(export.payload_pruned_at)
+    }
 
 
 def _timeline(export: ErpExport) -> Iterator[tuple[ErpExportEvent, str, Any, Any]]:
-    """Each event, how long after the one before, with which error, and what else is known of it."""
+    """Each event, the time since the one before, its error, its other facts."""
     before = None
     for event in export.events.select_related("actor"):
         since = humanize(event.at - before) if before else ""
@@ -211,10 +217,10 @@ def _timeline(export: ErpExport) -> Iterator[tuple[ErpExportEvent, str, Any, Any
 
 
 def _facts(detail: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """What an event tells, in words."""
+    """The facts of an event, in words."""
     told = {
         name: ", ".join(value) if isinstance(value, list) else str(value)
         for name, value in detail.items()
         if value
     }
-    return [(_FACTS.get(name, name), _VALUES.get(text, text)) for name, text in told.items()]
+    return [(str(_FACTS.get(name, name)), _VALUES.get(text, text)) for name, text in told.items()]

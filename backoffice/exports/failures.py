@@ -6,6 +6,7 @@ from urllib.parse import urlencode
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
+from django.utils.translation import gettext
 
 from backoffice.pages import draw
 from exports.models import ErpExport
@@ -23,7 +24,7 @@ def failures_view(model_admin: "ReadOnlyAdmin[ErpExport]", request: HttpRequest)
         model_admin,
         request,
         "admin/exports/erpexport/failures.html",
-        title="Failures by cause",
+        title=gettext("Failures by cause"),
         groups=[(group, _exports_url(group), _retry_url(group)) for group in groups],
         may_retry=request.user.has_perm("orders.push_draftorder"),
     )
@@ -37,7 +38,7 @@ def _exports_url(group: FailureGroup) -> str:
 
 
 def _retry_url(group: FailureGroup) -> str:
-    """Empty: exports of the group are decided one by one."""
+    """Empty if the exports of the group need a decision one by one."""
     if not group.is_failed:
         return ""
     query = urlencode({"error": group.cause, "connection": group.connection.pk})

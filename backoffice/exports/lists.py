@@ -9,6 +9,7 @@ from django.http import HttpRequest
 from django.utils.formats import localize
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext_lazy as _
 
 from backoffice.badges import outlook_badges
 from backoffice.filters import ConditionFilter
@@ -20,25 +21,25 @@ from exports.reporting.outlook import Circumstances, outlook
 
 
 class NeedsDecision(ConditionFilter):
-    title = "needs a decision"
+    title = _("needs a decision")
     parameter_name = "needs_decision"
     conditions = {"yes": ErpExport.NEEDS_DECISION}
 
 
 class Failure(ConditionFilter):
-    title = "failure"
+    title = _("failure")
     parameter_name = "failure"
     conditions = {"open": OPEN_FAILURE}
 
 
 class Overdue(ConditionFilter):
-    title = "overdue"
+    title = _("overdue")
     parameter_name = "overdue"
     conditions = {"yes": ErpExport.OVERDUE}
 
 
 class PickedUp(ConditionFilter):
-    title = "picked up"
+    title = _("picked up")
     parameter_name = "picked_up"
     conditions = {
         "yes": Q(picked_up_at__isnull=False),
@@ -47,7 +48,7 @@ class PickedUp(ConditionFilter):
 
 
 class ErrorCode(admin.SimpleListFilter):
-    title = "error"
+    title = _("error")
     parameter_name = "error"
     template = "admin/closed_filter.html"
 
@@ -62,11 +63,11 @@ class ErrorCode(admin.SimpleListFilter):
 
 
 class ExportChangeList(BoundedChangeList):
-    """Gives each row that is shown its `outlook`."""
+    """Adds its `outlook` to each row that is shown."""
 
     def get_results(self, request: HttpRequest) -> None:
         super().get_results(request)
-        # With the configurations, which say whether an ack is expected; CSV reads none of them.
+        # The configurations say whether an ack is expected. CSV does not need them.
         self.result_list = self.result_list.defer(None).defer("payload")
         circumstances = Circumstances()
         for export in self.result_list:
@@ -87,17 +88,17 @@ CSV_COLUMNS: Final[Mapping[str, Callable[[ErpExport], object]]] = {
     "created at": lambda export: export.created_at,
     "sent at": lambda export: export.sent_at,
     "picked up at": lambda export: export.picked_up_at,
-    "answer due at": lambda export: export.ack_due_at,
+    "ack due at": lambda export: export.ack_due_at,
     "acknowledged at": lambda export: export.acked_at,
 }
 
 
-@admin.display(description="order, file", ordering="draft_order__external_order_number")
+@admin.display(description=_("order, file"), ordering="draft_order__external_order_number")
 def order_and_file(export: ErpExport) -> SafeString:
     return format_html('{} <span class="quiet">{}</span>', export.draft_order, export.filename)
 
 
-@admin.display(description="pushed, sent", ordering="created_at")
+@admin.display(description=_("pushed, sent"), ordering="created_at")
 def pushed_and_sent(export: ErpExport) -> SafeString:
     return format_html(
         '{} <span class="quiet">{}</span>',
@@ -106,9 +107,9 @@ def pushed_and_sent(export: ErpExport) -> SafeString:
     )
 
 
-@admin.display(description="status", ordering="status")
+@admin.display(description=_("status"), ordering="status")
 def status_badge(export: Any) -> SafeString:
-    # The list of Django hands over a row alone: ExportChangeList has given it its outlook.
+    # ExportChangeList has added the outlook to each row of the list.
     return format_html(
         '<span title="{}">{}</span>',
         export.outlook.text,

@@ -8,6 +8,8 @@ from django import forms
 from django.contrib import admin, messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from accounts.models import User
 from accounts.scoping import only_org
@@ -68,7 +70,7 @@ class SourceDocumentAdmin(OrgScopedAdmin[SourceDocument]):
 def preview_view(
     model_admin: OrgScopedAdmin[DraftOrder], request: HttpRequest, pk: UUID
 ) -> HttpResponse:
-    """What an export of the order would carry now."""
+    """The file that a push of the order would make now."""
     order = model_admin.get_or_404(request, pk)
     try:
         document = preview_order(pk)
@@ -79,7 +81,7 @@ def preview_view(
         model_admin,
         request,
         "admin/orders/draftorder/preview.html",
-        title="Preview of the export",
+        title=gettext("Preview of the export"),
         original=order,
         size=len(document.content),
         document=highlighted(document.content),
@@ -117,7 +119,7 @@ class DraftOrderAdmin(OrgScopedAdmin[DraftOrder]):
         "customer_name",
         "customer__erp_customer_number",
     )
-    search_help_text = "Order number, customer name or customer number"
+    search_help_text = _("Order number, customer name or customer number")
     form = DraftOrderForm
     inlines = (LineInline,)
     fields = (
@@ -171,7 +173,7 @@ class DraftOrderAdmin(OrgScopedAdmin[DraftOrder]):
         }
 
     def has_change_permission(self, request: HttpRequest, obj: DraftOrder | None = None) -> bool:
-        # A form that comes too late is refused by the service, which says why.
+        # A late form reaches the service, which says why it is not allowed.
         is_late = request.method == "POST"
         is_editable = (
             obj is None
@@ -214,17 +216,17 @@ class DraftOrderAdmin(OrgScopedAdmin[DraftOrder]):
             approval.recompute_readiness(order.pk)
         elif form.has_changed() or any(formset.has_changed() for formset in formsets):
             with approval.editing(order.pk, actor=person(request)):
-                # The status and the approval are not the form's to write.
+                # The form must not write the status or the approval.
                 order.save(update_fields=form.changed_data)
                 super().save_related(request, form, formsets, change)
         else:
-            # Writes nothing, but the formsets must be saved for the history to be told so.
+            # Writes nothing. The history of the object needs saved formsets.
             super().save_related(request, form, formsets, change)
 
     def save_formset(
         self, request: HttpRequest, form: "forms.ModelForm[Any]", formset: Any, change: bool
     ) -> None:
-        # Lines may swap numbers, or take those of deleted ones: the numbers must be free first.
+        # Lines may swap numbers or reuse those of deleted lines: free the numbers first.
         changed = [line.instance.pk for line in formset.initial_forms if line.has_changed()]
         DraftOrderLine.objects.filter(pk__in=changed).delete()
         super().save_formset(request, form, formset, change)
@@ -244,7 +246,7 @@ def _buttons(order: DraftOrder, actor: User, *, is_stale: bool) -> list[Button]:
 
 
 def _late_acceptance(order: DraftOrder, export: ErpExport | None) -> dict[str, Any]:
-    """What the order was until the ERP accepted it late, and whether it is not what was sent."""
+    """The status before a late ack accepted the order; whether it differs from what was sent."""
     if export is None or export.status != ErpExport.Status.ACKED:
         return {}
     late = export.events.filter(

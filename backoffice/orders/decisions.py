@@ -1,8 +1,8 @@
 """Decisions about orders: a page says what a decision will do to them, a POST carries it out.
 
-A few orders are decided at once, and the page says what would become of each; more are a batch,
-which workers carry out. A page that approves sends back the hashes of the content that it showed:
-an order whose content is another now is not approved, but shown again with what has changed.
+A few orders are decided at once, and the page shows the result for each. More orders become a
+batch, which workers carry out. A page that approves sends back the hashes of the content that it
+showed: an order that has changed since is not approved, but shown again with its changes.
 """
 
 from collections.abc import Callable, Mapping
@@ -15,6 +15,7 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils.http import url_has_allowed_host_and_scheme
+from django.utils.translation import gettext, ngettext
 
 from accounts.models import Org
 from backoffice.orders.previews import preview_each, preview_many
@@ -104,8 +105,11 @@ def decide_view(
 def _refuse_too_many(model_admin: OrgScopedAdmin[DraftOrder], request: HttpRequest) -> None:
     model_admin.message_user(
         request,
-        f"At most {MAX_BATCH_ORDERS:,} orders can be decided about at a time. "
-        "Choose fewer, with the filters of the list of orders.",
+        gettext(
+            "You can choose up to %(count)s orders at a time. "
+            "Choose fewer with the filters of the list."
+        )
+        % {"count": f"{MAX_BATCH_ORDERS:,}"},
         messages.ERROR,
     )
 
@@ -119,9 +123,9 @@ def _confirm(
     back: str,
     is_again: bool = False,
 ) -> HttpResponse:
-    """The page that says which orders a decision will change and which not, and why.
+    """The page that says which orders a decision will change, which not, and why.
 
-    `is_again`: the orders have changed since the page before, and this one says how.
+    `is_again`: the orders have changed since the last page. This page shows the changes.
     """
     orders = orders.order_by("created_at", "id")
     ids = list(orders.values_list("pk", flat=True))
@@ -166,7 +170,9 @@ def _start_batches(
     if len(batches) == 1:
         return redirect("admin:exports_batch_change", batches[0].pk)
     model_admin.message_user(
-        request, f"{len(batches)} batches were started, one for each organisation."
+        request,
+        gettext("%(count)s batches were started, one for each organisation.")
+        % {"count": len(batches)},
     )
     return redirect("admin:exports_batch_changelist")
 
@@ -179,7 +185,7 @@ def _carry_out(
     seen: Mapping[UUID, str],
 ) -> list[UUID]:
     """Carry a decision out and say so; return the orders that changed since they were shown."""
-    # The warnings of an order are confirmed only where the page has shown some.
+    # Only the warnings that the page has shown are confirmed.
     warned = request.POST.get("warned", "").split()
     is_confirmed = "confirm_warnings" in request.POST
     done: list[DraftOrder] = []
@@ -194,17 +200,29 @@ def _carry_out(
             done.append(order)
             model_admin.log_change(request, order, f"{decision.done.capitalize()}.")
     if len(done) == 1:
-        model_admin.message_user(request, f"Order {done[0]} was {decision.done}.", messages.SUCCESS)
-    elif done:
-        model_admin.message_user(
-            request, f"{len(done):,} orders were {decision.done}.", messages.SUCCESS
-        )
+        message = gettext("Order %(order)s was %(done)s.")
+        message %= {"order": done[0], "done": decision.done}
+    else:
+        message = gettext("%(count)s orders were %(done)s.")
+        message %= {"count": f"{len(done):,}", "done": decision.done}
+    if done:
+        model_admin.message_user(request, message, messages.SUCCESS)
     for order, refusal in refused[:_REFUSALS_SHOWN]:
         model_admin.message_user(
-            request, f"Order {order} was skipped. {refusal.message}", messages.WARNING
+            request,
+            gettext("Order %(order)s was skipped. %(reason)s")
+            % {"order": order, "reason": refusal.message},
+            messages.WARNING,
         )
     if (more := len(refused) - _REFUSALS_SHOWN) > 0:
-        model_admin.message_user(request, f"{more:,} more orders were skipped.", messages.WARNING)
+        model_admin.message_user(
+            request,
+            ngettext(
+                "%(count)s more order was skipped.", "%(count)s more orders were skipped.", more
+            )
+            % {"count": f"{more:,}"},
+            messages.WARNING,
+        )
     return [order.pk for order, refusal in refused if refusal.code == "CHANGED_SINCE_SHOWN"]
 
 

@@ -7,6 +7,8 @@ from django import forms
 from django.contrib import admin
 from django.db import models
 from django.http import HttpRequest
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from backoffice.forms import Inline, NamedRows
 from kernel.limits import MAX_FORM_LINES
@@ -24,14 +26,17 @@ class DraftOrderForm(forms.ModelForm):  # type: ignore[type-arg]
         org = data.get("org")
         for name in ("customer", "source_document"):
             if org and data.get(name) and data[name].org_id != org.pk:
-                self.add_error(name, f"Choose one of {org}.")
+                self.add_error(name, gettext("Choose one of %(org)s.") % {"org": org})
         return data
 
 
 class LineFormSet(NamedRows):
     default_error_messages = {
-        "too_many_forms": f"This form edits orders of up to {MAX_FORM_LINES:,} lines. Nothing was "
-        "saved. Add further lines through the API.",
+        "too_many_forms": _(
+            "This form can save up to %(count)s lines. Nothing was saved. Add more lines through "
+            "the API."
+        )
+        % {"count": f"{MAX_FORM_LINES:,}"},
     }
 
 
@@ -65,11 +70,11 @@ class LineInline(Inline):
         shown = {"qty": "plain_qty", "unit_price": "plain_unit_price"}
         return [shown.get(name, name) for name in self.fields]
 
-    @admin.display(description="quantity")
+    @admin.display(description=_("quantity"))
     def plain_qty(self, line: DraftOrderLine) -> str:
         return _plain(line.qty)
 
-    @admin.display(description="unit price")
+    @admin.display(description=_("unit price"))
     def plain_unit_price(self, line: DraftOrderLine) -> str:
         return "-" if line.unit_price is None else _plain(line.unit_price)
 

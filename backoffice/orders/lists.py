@@ -10,6 +10,7 @@ from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext_lazy as _
 
 from backoffice.badges import export_badge, order_badge
 from backoffice.filters import ConditionFilter
@@ -47,7 +48,7 @@ class OrderList(BoundedChangeList):
 
 
 class HasFailedExport(ConditionFilter):
-    title = "failed export"
+    title = _("failed export")
     parameter_name = "failed_export"
     conditions = {
         "yes": Q(
@@ -75,22 +76,22 @@ CSV_COLUMNS: Final[Mapping[str, Callable[[Any], object]]] = {
 }
 
 
-@admin.display(description="number", ordering="external_order_number")
+@admin.display(description=_("number"), ordering="external_order_number")
 def number(order: DraftOrder) -> str:
     return str(order)
 
 
-@admin.display(description="number", ordering="external_order_number")
+@admin.display(description=_("number"), ordering="external_order_number")
 def number_in_org(order: DraftOrder) -> SafeString:
     return format_html('{} <span class="quiet">{}</span>', order, order.org)
 
 
-@admin.display(description="total")
+@admin.display(description=_("total"))
 def total(order: Any) -> str:
     return worth(order) or "-"
 
 
-@admin.display(description="status", ordering="status")
+@admin.display(description=_("status"), ordering="status")
 def status_and_reasons(order: Any) -> SafeString:
     if order.status != Status.NEEDS_REVIEW:
         return order_badge(order)
@@ -99,7 +100,7 @@ def status_and_reasons(order: Any) -> SafeString:
     return format_html('{} <span class="quiet">{}</span>', order_badge(order), shown)
 
 
-@admin.display(description="latest export")
+@admin.display(description=_("latest export"))
 def latest_export(order: Any) -> str:
     if order.latest_export_id is None:
         return "-"

@@ -1,4 +1,4 @@
-"""What a page says before a decision: each result of a few orders, the statuses of many."""
+"""The preview of a decision: the result for each of a few orders, the statuses of many."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -25,7 +25,7 @@ _TEMPLATES = "admin/orders/draftorder"
 def preview_each(
     request: HttpRequest, decision: Decision, found: QuerySet[DraftOrder], *, is_again: bool
 ) -> dict[str, Any]:
-    """What will become of each of a few orders, and what those contain that are compared."""
+    """The result for each of a few orders, and their content if the decision compares it."""
     orders: list[Any] = list(with_content(found).annotate(total=TOTAL))
     for order in orders:
         order.worth = worth(order)
@@ -53,7 +53,7 @@ def preview_each(
 
 
 def _change(order: DraftOrder, before: Content | None, now: Content) -> dict[str, Any]:
-    """What has changed in an order since the page that was sent back showed it."""
+    """What has changed in an order since the submitted page showed it."""
     found = differences(before, now) if before else []
     return {
         "order": order,
@@ -65,7 +65,7 @@ def _change(order: DraftOrder, before: Content | None, now: Content) -> dict[str
 def preview_many(
     decision: Decision, orders: QuerySet[DraftOrder], ids: Sequence[UUID]
 ) -> dict[str, Any]:
-    """What is known beforehand of many orders: how many are in which status."""
+    """What is known before a batch: how many orders are in which status."""
     preview = preview_batch(action=decision.name, orders=orders)
     reaches_erp = decision.permission == "orders.push_draftorder"
     seen = content_hashes(ids) if decision.compares_content else {}

@@ -1,8 +1,8 @@
 """The content of orders that a page showed: its hashes, and what has changed since.
 
-A page that approves sends back the hash of the content that it showed of each order. The hash alone
-decides. The page also carries that content, signed and as far as it fits, so that the next page can
-show old and new values.
+A page that approves sends back a hash of the content of each order. Only the hash decides. The page
+also carries the content, signed and as far as it fits, so that the next page can show old and new
+values.
 """
 
 import re
@@ -53,7 +53,7 @@ def join_hashes(hashes: Mapping[UUID, str]) -> str:
 
 
 def split_hashes(text: str) -> dict[UUID, str]:
-    """The reverse of join_hashes. What is no hash is empty. Raises ValueError."""
+    """The reverse of join_hashes. An invalid hash becomes empty. Raises ValueError."""
     pairs = (pair.partition(".") for pair in text.split())
     return {UUID(key): sha256 if _SHA256.fullmatch(sha256) else "" for key, _, sha256 in pairs}
 
@@ -61,7 +61,7 @@ def split_hashes(text: str) -> dict[UUID, str]:
 def carry(contents: Mapping[UUID, Content]) -> list[str]:
     """The content of orders as values of form fields, as much of it as one page may carry.
 
-    Of an order that is too large its lines are left out, or all of it.
+    A large order is carried without its lines, or not at all.
     """
     left = MAX_CARRIED_CHARS
     carried = []
@@ -76,7 +76,7 @@ def carry(contents: Mapping[UUID, Content]) -> list[str]:
 
 
 def read_carried(values: Iterable[str]) -> dict[UUID, Content]:
-    """The reverse of carry; what somebody else has written is left out."""
+    """The reverse of carry. Values with a wrong signature are left out."""
     contents = {}
     for value in values:
         try:
@@ -181,7 +181,7 @@ def _unknown(old: dict[str, Any], new: list[Any]) -> Iterator[Difference]:
             where="Lines",
             what="content",
             before=f"{old['count']:,} lines",
-            after=f"{len(new):,} lines, not all as before",
+            after=f"{len(new):,} lines, some changed",
         )
 
 

@@ -1,7 +1,7 @@
 """The figures of the start page: what needs attention, and how deliveries go.
 
-Every figure is one of the present backlog or of a period, along an index: none is the slower for
-what was delivered before. A user is told of the orgs that the user may see.
+Every figure reads the current backlog or a period along an index, so that a long history makes
+none slower. A user sees the figures of the user's organisations.
 """
 
 from collections import defaultdict
@@ -35,17 +35,17 @@ _NONE: Final = Value(0)
 AnyUser = User | AnonymousUser
 
 
-# What waits.
+# The backlog.
 
 
 def count_open_orders(user: AnyUser) -> dict[str, int]:
-    """How many orders have each status in which they wait or are on their way."""
+    """The number of open orders by status."""
     orders = DraftOrder.objects.filter(status__in=DraftOrder.OPEN)
     return _counted(visible(orders, user), "status")
 
 
 def count_open_acks(user: AnyUser) -> dict[str, int]:
-    """How many answers wait for a person, by their classification."""
+    """The number of acks to review by classification."""
     return _counted(visible(ErpAck.objects.filter(ErpAck.OPEN), user), "classification")
 
 
@@ -56,7 +56,7 @@ def latest_unmatched(user: AnyUser) -> list[ErpAck]:
 
 
 def count_undecided(user: AnyUser) -> int:
-    """How many exports have an unknown outcome."""
+    """The number of exports that need a decision."""
     return _exports(user).filter(ErpExport.NEEDS_DECISION).count()
 
 
@@ -65,16 +65,16 @@ def count_overdue(user: AnyUser) -> int:
 
 
 def count_paused(user: AnyUser) -> int:
-    """How many connections are paused though they are in use."""
+    """The number of active connections that are paused."""
     return visible(ErpConnection.objects.filter(active=True, paused_at__isnull=False), user).count()
 
 
-# What was done.
+# Results.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Counts:
-    """What became of exports in some time. `lost` of the `sent` ones have failed since."""
+    """Results of exports in a period. `lost` of the `sent` ones have failed since."""
 
     sent: int = 0
     lost: int = 0
@@ -89,9 +89,9 @@ class Counts:
 
     @property
     def success(self) -> float | None:
-        """The share of what was sent or failed that was sent and has not failed; None of none.
+        """The share that was sent and has not failed since, of all sent or failed; None if none.
 
-        What failed counts when it failed, what a person cancelled not at all.
+        An export counts as failed at the time it failed. Cancelled exports do not count.
         """
         kept = self.sent - self.lost
         return kept / (kept + self.failed) if kept or self.failed else None
@@ -99,7 +99,7 @@ class Counts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Traffic:
-    """Counts by hour and by day, with the running ones at the end; nothing is left out."""
+    """Hourly by hour and by day, the current ones last, none left out."""
 
     hours: Mapping[datetime, Counts]
     days: Mapping[datetime, Counts]
@@ -115,7 +115,7 @@ class Traffic:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConnectionHealth:
-    """How a connection does. The latency is the last day's: that of a week takes long to sort."""
+    """The health of a connection. The latency is of the last day: a week takes long to sort."""
 
     connection: ErpConnection
     traffic: Traffic
@@ -126,13 +126,13 @@ class ConnectionHealth:
 
 
 def traffic(user: AnyUser, *, now: datetime) -> Traffic:
-    """All that the user may see, together."""
+    """The total of all connections that the user may see."""
     connections = visible(ErpConnection.objects.all(), user).values("id")
     return _traffic(_hourly_counts(connections, now)[None], now)
 
 
 def connection_health(user: AnyUser, *, now: datetime) -> list[ConnectionHealth]:
-    """The first SHOWN connections, with those that deliver nothing before the others."""
+    """The first SHOWN connections; those that send nothing come first."""
     here = {"erp_connection": OuterRef("pk")}
     acks = ErpAck.objects.filter(org=OuterRef("org"), **here).order_by("-seen_at", "-id")
     sent = ErpExport.objects.filter(sent_at__isnull=False, **here).order_by("-sent_at")
@@ -176,7 +176,7 @@ Hourly = defaultdict[datetime, Counts]
 def _hourly_counts(
     connections: Collection[UUID] | QuerySet[Any], now: datetime, *by: str
 ) -> defaultdict[UUID | None, Hourly]:
-    """By connection if asked for, else under None: by hour, what became of exports this week."""
+    """The results of this week by hour: by connection if asked for, otherwise under None."""
     since = _midnight(localtime(now)) - (_DAYS - 1) * _DAY
     sent = (
         ErpExport.objects.filter(erp_connection__in=connections, sent_at__gte=since)
@@ -218,7 +218,7 @@ def _midnight(at: datetime) -> datetime:
 
 
 def _exports(user: AnyUser) -> QuerySet[ErpExport]:
-    """By their connections, of which there are few: the indexes of a backlog begin with them."""
+    """Filtered by connection, because the indexes of a backlog begin with the connection."""
     return visible(ErpExport.objects.all(), user, path="erp_connection__org")
 
 

@@ -1,9 +1,9 @@
-"""The start page of the admin: what needs a person, how deliveries go, how each connection is."""
+"""The start page of the admin: what needs attention, exports by time, each connection."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlencode
 
 from django.db.models import Model
@@ -12,6 +12,8 @@ from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils.formats import date_format
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy, ngettext_lazy
 
 from accounts.scoping import visible_orgs
 from backoffice.charts import Bar, bar_chart
@@ -27,34 +29,37 @@ from kernel.db import db_now
 from kernel.durations import humanize
 from orders.models import DraftOrder
 
-# What is said of one and of many: in which status or with which classification.
+if TYPE_CHECKING:
+    from django.utils.functional import _StrPromise
+
+# What a figure says, by status or classification.
 _ORDERS: Final = {
-    DraftOrder.Status.NEEDS_REVIEW: ("needs review", "need review"),
-    DraftOrder.Status.READY: ("waits for approval", "wait for approval"),
-    DraftOrder.Status.APPROVED: ("approved, not pushed yet", "approved, not pushed yet"),
-    DraftOrder.Status.PUSHING: ("on its way", "on their way"),
+    DraftOrder.Status.NEEDS_REVIEW: ngettext_lazy("needs review", "need review", "count"),
+    DraftOrder.Status.READY: ngettext_lazy("to approve", "to approve", "count"),
+    DraftOrder.Status.APPROVED: ngettext_lazy("to push", "to push", "count"),
+    DraftOrder.Status.PUSHING: ngettext_lazy("being sent", "being sent", "count"),
 }
-_FAILED: Final = (
-    "order failed: not delivered, or refused",
-    "orders failed: not delivered, or refused",
+_FAILED: Final = ngettext_lazy(
+    "order not sent or refused by the ERP", "orders not sent or refused by the ERP", "count"
 )
-_UNKNOWN: Final = ("export with an unknown outcome", "exports with an unknown outcome")
-_OVERDUE: Final = ("answer of an ERP is overdue", "answers of ERPs are overdue")
-_PAUSED: Final = ("connection is paused", "connections are paused")
+_UNKNOWN: Final = ngettext_lazy("export: arrived or not?", "exports: arrived or not?", "count")
+_OVERDUE: Final = ngettext_lazy("ack overdue", "acks overdue", "count")
+_PAUSED: Final = ngettext_lazy("connection paused", "connections paused", "count")
 _ACKS: Final = {
-    ErpAck.Classification.CONFLICT: (
-        "answer contradicts an earlier one",
-        "answers contradict earlier ones",
+    ErpAck.Classification.CONFLICT: ngettext_lazy(
+        "ack contradicts an earlier one", "acks contradict earlier ones", "count"
     ),
-    ErpAck.Classification.LATE: ("answer to an older export", "answers to older exports"),
-    ErpAck.Classification.UNMATCHED: ("answer matches no export", "answers match no export"),
-    ErpAck.Classification.MALFORMED: ("malformed answer", "malformed answers"),
+    ErpAck.Classification.LATE: ngettext_lazy("late ack", "late acks", "count"),
+    ErpAck.Classification.UNMATCHED: ngettext_lazy(
+        "ack matches no export", "acks match no export", "count"
+    ),
+    ErpAck.Classification.MALFORMED: ngettext_lazy("malformed ack", "malformed acks", "count"),
 }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figure:
-    """A count of things, what is to be said of them, and the list that has just these."""
+    """A number of objects, what it means, and the address of the list of just these."""
 
     count: int
     text: str
@@ -67,7 +72,7 @@ class Figure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chart:
-    """Exports by time: `rows` say the same as the drawing."""
+    """Exports by time. `rows` have the same numbers as the drawing."""
 
     title: str
     sent: str
@@ -80,7 +85,7 @@ class Chart:
 class StartPage(ThrottledLoginSite):
     """The part of the admin site that draws its start page."""
 
-    index_title = "Dashboard"
+    index_title = gettext_lazy("Start")
 
     def index(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
@@ -95,7 +100,7 @@ class StartPage(ThrottledLoginSite):
             counts = figures.count_open_orders(user)
             context["search"] = SearchForm()
             context["orders"] = [
-                _figure(counts.get(status, 0), *texts, DraftOrder, status__exact=status)
+                _figure(counts.get(status, 0), texts, DraftOrder, status__exact=status)
                 for status, texts in _ORDERS.items()
             ]
         waiting = self._waiting(request, failed=counts.get(DraftOrder.Status.ERROR, 0))
@@ -106,8 +111,8 @@ class StartPage(ThrottledLoginSite):
         if sees_exports:
             traffic = figures.traffic(user, now=now)
             context["charts"] = [
-                _chart("Last 24 hours", traffic.hours, traffic.last_24_hours, "H:i", "an hour"),
-                _chart("Last 7 days", traffic.days, traffic.last_7_days, "D j M", "a day"),
+                _chart(_("Last 24 hours"), traffic.hours, traffic.last_24_hours, "H:i", _("hour")),
+                _chart(_("Last 7 days"), traffic.days, traffic.last_7_days, "D j M", _("day")),
             ]
         if sees_exports and self._may_see(request, ErpConnection):
             context["connections"] = [
@@ -117,21 +122,21 @@ class StartPage(ThrottledLoginSite):
         return super().index(request, {**context, **(extra_context or {})})
 
     def _waiting(self, request: HttpRequest, *, failed: int) -> Iterator[Figure]:
-        """What waits for a person, as far as the user may see it, also what there is none of."""
+        """What needs attention, as far as the user may see it, zeros included."""
         user = request.user
-        yield _figure(failed, *_FAILED, DraftOrder, status__exact=DraftOrder.Status.ERROR)
+        yield _figure(failed, _FAILED, DraftOrder, status__exact=DraftOrder.Status.ERROR)
         if self._may_see(request, ErpExport):
-            yield _figure(figures.count_undecided(user), *_UNKNOWN, ErpExport, needs_decision="yes")
-            yield _figure(figures.count_overdue(user), *_OVERDUE, ErpExport, overdue="yes")
+            yield _figure(figures.count_undecided(user), _UNKNOWN, ErpExport, needs_decision="yes")
+            yield _figure(figures.count_overdue(user), _OVERDUE, ErpExport, overdue="yes")
         if self._may_see(request, ErpConnection):
             paused = figures.count_paused(user)
-            yield _figure(paused, *_PAUSED, ErpConnection, active__exact="1", paused="yes")
+            yield _figure(paused, _PAUSED, ErpConnection, active__exact="1", paused="yes")
         if self._may_see(request, ErpAck):
             classifications = figures.count_open_acks(user)
             for classification, texts in _ACKS.items():
                 count = classifications.get(classification, 0)
                 yield _figure(
-                    count, *texts, ErpAck, open="yes", classification__exact=classification
+                    count, texts, ErpAck, open="yes", classification__exact=classification
                 )
 
     def _sees_anything(self, request: HttpRequest) -> bool:
@@ -142,14 +147,14 @@ class StartPage(ThrottledLoginSite):
         return self.get_model_admin(model).has_view_permission(request)
 
     def _health(self, health: ConnectionHealth, now: datetime) -> dict[str, Any]:
-        """What the page says of a connection."""
+        """What the page shows of a connection."""
         connection, hours = health.connection, health.traffic.hours
         return {
             "connection": connection,
             "state": state(connection),
             "rates": [
-                ("24 h", _percent(health.traffic.last_24_hours)),
-                ("7 days", _percent(health.traffic.last_7_days)),
+                (_("24 h"), _percent(health.traffic.last_24_hours)),
+                (_("7 days"), _percent(health.traffic.last_7_days)),
             ],
             "p95": health.latency and humanize(health.latency.p95),
             "ages": {
@@ -159,47 +164,61 @@ class StartPage(ThrottledLoginSite):
             },
             "drawing": bar_chart(
                 [
-                    Bar(label=f"{date_format(hour, 'H:i')}: {counts.sent:,} sent", good=counts.sent)
+                    Bar(
+                        label=f"{date_format(hour, 'H:i')}: {_sent(counts.sent)}",
+                        good=counts.sent,
+                    )
                     for hour, counts in hours.items()
                 ],
-                label=f"Sent in each of the last 24 hours, "
-                f"{health.traffic.last_24_hours.sent:,} together",
+                label=_("Sent per hour in the last 24 hours, %(count)s in total")
+                % {"count": f"{health.traffic.last_24_hours.sent:,}"},
             ),
         }
 
 
-def _figure(count: int, one: str, many: str, model: type[Model], **filters: str) -> Figure:
+def _figure(count: int, texts: "_StrPromise", model: type[Model], **filters: str) -> Figure:
     meta = model._meta
     url = reverse(f"admin:{meta.app_label}_{meta.model_name}_changelist")
-    return Figure(count=count, text=one if count == 1 else many, url=f"{url}?{urlencode(filters)}")
+    return Figure(
+        count=count, text=str(texts % {"count": count}), url=f"{url}?{urlencode(filters)}"
+    )
 
 
 def _chart(
     title: str, hourly: Mapping[datetime, Counts], total: Counts, when: str, unit: str
 ) -> Chart:
     rows = [(date_format(at, when), counts) for at, counts in hourly.items()]
+    peak = max(counts.sent + counts.failed for counts in hourly.values())
     return Chart(
         title=title,
-        sent=f"{total.sent:,} sent",
-        failed=f"{total.failed:,} failed",
-        peak=f"at most {max(counts.sent + counts.failed for counts in hourly.values()):,} {unit}",
+        sent=_sent(total.sent),
+        failed=_failed(total.failed),
+        peak=_("peak: %(count)s per %(unit)s") % {"count": f"{peak:,}", "unit": unit},
         drawing=bar_chart(
             [
                 Bar(
-                    label=f"{name}: {counts.sent:,} sent, {counts.failed:,} failed",
+                    label=f"{name}: {_sent(counts.sent)}, {_failed(counts.failed)}",
                     good=counts.sent,
                     bad=counts.failed,
                 )
                 for name, counts in rows
             ],
-            label=f"{title}: {total.sent:,} sent, {total.failed:,} failed",
+            label=f"{title}: {_sent(total.sent)}, {_failed(total.failed)}",
         ),
         rows=rows,
     )
 
 
+def _sent(count: int) -> str:
+    return _("%(count)s sent") % {"count": f"{count:,}"}
+
+
+def _failed(count: int) -> str:
+    return _("%(count)s failed") % {"count": f"{count:,}"}
+
+
 def _percent(counts: Counts) -> str:
-    """Never 100 % when something has failed, nor 0 % when something was sent."""
+    """Never 100 % if something has failed, never 0 % if something was sent."""
     if counts.success is None:
         return ""
     percent = 100 * counts.success

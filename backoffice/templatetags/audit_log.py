@@ -14,7 +14,7 @@ register = template.Library()
 
 @register.simple_tag(takes_context=True)
 def audit_log_url(context: dict[str, Any], obj: Model) -> str:
-    """The log of an object; empty if nothing was done to it, and for who may not see the log."""
+    """The audit log of an object. Empty if it has no entries or the user may not see them."""
     which = {"object_type": obj._meta.label_lower, "object_id": str(obj.pk)}
     may_see = context["request"].user.has_perm("accounts.view_auditentry")
     if not may_see or not AuditEntry.objects.filter(**which).exists():
