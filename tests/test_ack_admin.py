@@ -131,7 +131,7 @@ def test_open_answers_are_easy_to_find(
     assert applied.filename in page
     assert unmatched.filename not in page
     operator.post(url("erpack_dismiss", unmatched.id), {"reason": "A test of theirs"})
-    assert "for a person." not in text(operator.get(url("erpack_changelist")))
+    assert "to review." not in text(operator.get(url("erpack_changelist")))
 
 
 def test_search_finds_file_order_and_erp_number(
@@ -160,7 +160,7 @@ def test_the_page_says_what_is_not_known(
     unmatched: ErpAck, malformed: ErpAck, operator: Client
 ) -> None:
     page = text(operator.get(url("erpack_change", malformed.id)))
-    assert "not understood" in page
+    assert "not readable" in page
     assert "ACK_STATUS: The key “status” must be there" in page
     for ack in (unmatched, malformed):
         assert ">None<" not in text(operator.get(url("erpack_change", ack.id)))
@@ -169,7 +169,7 @@ def test_the_page_says_what_is_not_known(
 def test_an_export_shows_its_answers(conflict: ErpAck, operator: Client) -> None:
     assert conflict.export
     page = text(operator.get(url("erpexport_change", conflict.export.id)))
-    assert "An answer waits for a person:" in page
+    assert "Ack to review:" in page
     for ack in conflict.export.acks.all():
         assert url("erpack_change", ack.id) in page
 
@@ -201,7 +201,7 @@ def test_an_export_says_what_it_waits_for(
     assert listed(overdue="yes") == {taken.filename, left.filename}
     dropzone.acks.rmdir()
     poll(erp.id)
-    assert "Acks cannot be read at present" in page()
+    assert "Acks cannot be read now." in page()
     assert "DIR_MISSING" in page()
 
     ErpExport.objects.filter(id=left.id).update(status="PENDING", next_attempt_at=now)
@@ -226,7 +226,7 @@ def test_where_no_answers_are_read_none_is_expected(
     page = text(operator.get(url("erpexport_change", export.id)))
     assert "no ack is expected" in page
     page = text(operator.get(reverse("admin:connectors_erpconnection_change", args=[erp.id])))
-    assert "there is no ack folder" in page
+    assert "the connection has no ack folder" in page
     assert "Check acks" not in page
 
 
@@ -265,9 +265,9 @@ def test_check_acks_now(erp: ErpConnection, operator: Client, org: Org) -> None:
     later = db_now() + timedelta(minutes=1)
     ErpConnection.objects.update(poll_due_at=later)
     OrmQ.objects.all().delete()
-    assert "looks into the ack folder at once" in text(operator.get(there))
+    assert "reads the ack folder now" in text(operator.get(there))
     assert not OrmQ.objects.exists()
-    assert messages(operator.post(there, follow=True)) == ["A worker looks for acks now."]
+    assert messages(operator.post(there, follow=True)) == ["A worker checks for acks now."]
     (task,) = OrmQ.objects.all()
     assert (task.task["func"], task.task["args"]) == ("worker.tasks.poll_acks", (str(erp.id),))
     pause_by_system(erp, "AUTH_FAILED")
@@ -311,13 +311,13 @@ def test_each_classification_has_its_decisions(
         assert there not in text(viewer.get(url("erpack_change", unmatched.id)))
         if not is_offered:
             for response in (operator.get(there, follow=True), operator.post(there, follow=True)):
-                assert messages(response)[0].endswith("that cannot be decided about it.")
+                assert messages(response)[0].endswith("This decision is not possible.")
 
 
 def test_both_answers_stand_side_by_side(conflict: ErpAck, operator: Client) -> None:
     for name in ("change", "accept", "dismiss"):
         page = text(operator.get(url(f"erpack_{name}", conflict.id)))
-        first, second = page.split("What this answer says")
+        first, second = page.split("This ack")
         assert "No such customer" in first.split("What counts now")[1]
         assert "SO-7" in second
 
@@ -475,7 +475,7 @@ def test_what_cannot_be_assigned(
             url("erpack_assign", unmatched.id), {"reason": "?", **data, **confirmed}
         )
         assert error in text(page)
-        assert "What happens" not in text(page)
+        assert "Effect of the ack" not in text(page)
     unmatched.refresh_from_db()
     assert unmatched.classification == "UNMATCHED"
 
@@ -490,7 +490,7 @@ def test_a_person_says_what_a_malformed_file_answers(
     entered = {"export": str(sent[0].id), "outcome": "accepted", "reason": "Asked them"}
     assert "This field is required." in text(operator.post(there, entered | {"outcome": ""}))
     contradiction = operator.post(there, entered | {"message": "No"})
-    assert "This contradicts what the ERP has done" in text(contradiction)
+    assert "This contradicts what you chose above" in text(contradiction)
     entered["erp_order_id"] = "SO-5"
     assert "Its ERP number is SO-5." in text(operator.post(there, entered))
     operator.post(there, entered | {"confirmed": "yes"})
@@ -557,7 +557,7 @@ def test_answers_to_other_orgs_are_not_found(sent: list[ErpExport], conflict: Er
     assert stranger.get(url("erpack_change", conflict.id)).status_code == 302
     page = text(stranger.get(url("erpack_changelist")))
     assert conflict.filename not in page
-    assert "for a person." not in page
+    assert "to review." not in page
     conflict.refresh_from_db()
     assert conflict.classification == "CONFLICT"
 

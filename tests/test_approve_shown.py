@@ -405,7 +405,7 @@ def test_a_page_that_carries_nothing_still_approves_only_what_it_showed(
     page = open_page(approving, order)
     edit(editing, order, notes="x")
     again = approve(approving, page)
-    assert "What the page showed before is not known" in text(again)
+    assert "The earlier content is not known" in text(again)
     assert status(order) == Status.READY
     assert approve(approving, again).status_code == 302
 

@@ -173,7 +173,7 @@ def test_a_batch_is_stopped_after_a_confirmation(org: Org, approver: User, viewe
     client = logged_in(approver)
     batch = started(client, "approve")
     url = reverse("admin:exports_batch_cancel", args=[batch.pk])
-    assert f"The {MANY} orders that still wait" in text(client.get(url))
+    assert f"{MANY} waiting orders stay as they are" in text(client.get(url))
     assert logged_in(viewer).post(url).status_code == 403
     assert url not in text(logged_in(viewer).get(page_of(batch)))
     batch.refresh_from_db()
@@ -277,4 +277,4 @@ def test_a_batch_is_followed_in_a_browser(page: Page, live_server: LiveServer) -
     expect(page.get_by_text("waiting", exact=True)).to_be_visible()
     batch_runs.run(Batch.objects.get().id)
     expect(page.get_by_text("finished", exact=True)).to_be_visible()
-    expect(page.get_by_role("heading", name="What came of them")).to_be_visible()
+    expect(page.get_by_role("heading", name="Results")).to_be_visible()

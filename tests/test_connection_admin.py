@@ -271,7 +271,7 @@ def test_the_test_shows_each_step(connection: ErpConnection, operator: User, fol
     page = _done(client, url)
     assert "The test failed" in page
     assert "DIR_MISSING" in page
-    assert "ERP admin" in page or "operator" in page
+    assert "ERP team" in page or "operator" in page
     connection.refresh_from_db()
     assert connection.last_test_success is False
 
@@ -324,7 +324,7 @@ def test_an_untested_connection_is_not_resumed(connection: ErpConnection, operat
     client = logged_in(operator)
     client.post(page_url("connectors_erpconnection_pause", connection.id), {"reason": "Holiday"})
     page = client.post(page_url("connectors_erpconnection_resume", connection.id), follow=True)
-    assert "resumes by itself when its test passes" in messages(page)[-1]
+    assert "resumes by itself when the test passes" in messages(page)[-1]
     connection.refresh_from_db()
     assert (connection.pause_code, connection.pause_text) == (NEVER_TESTED, "")
     assert connection.paused_by is None
@@ -363,17 +363,17 @@ def test_deliver_now_lifts_what_put_it_off(
     ErpExport.objects.filter(id=put_off.id).update(next_attempt_at=later)
     client = logged_in(operator)
     url = page_url("connectors_erpconnection_deliver", connection.id)
-    assert "goes when it resumes" in text(client.get(url))
+    assert "Waiting exports are sent when it resumes" in text(client.get(url))
     assert url not in text(client.get(page_url("connectors_erpconnection_change", connection.id)))
     page = client.post(url, follow=True)
     assert messages(page) == ["The connection is paused. Waiting exports are sent when it resumes."]
     assert circuit_breaker.run_test(connection).success
     ErpConnection.objects.update(retry_at=later, failures=3)
     assert url in text(client.get(page_url("connectors_erpconnection_change", connection.id)))
-    assert "What was sent is not sent twice" in text(client.get(url))
+    assert "A file that was sent is not sent twice" in text(client.get(url))
     assert not due_connections().exists()
     page = client.post(url, follow=True)
-    assert messages(page) == ["A worker delivers now."]
+    assert messages(page) == ["A worker sends the waiting exports now."]
     assert due_connections().get() == connection
     undecided.refresh_from_db()
     assert undecided.next_attempt_at is None

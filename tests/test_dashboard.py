@@ -151,11 +151,11 @@ def test_what_is_not_there_is_not_shown(acme: Shop) -> None:
     acme.sent("PO-1")
     page = client.get(INDEX)
     assert page.context["waiting"] == []
-    assert "All quiet" in page.content.decode()
+    assert "Nothing needs your attention" in page.content.decode()
     acme.ack("MALFORMED")
     page = client.get(INDEX)
-    assert [figure.text for figure in page.context["waiting"]] == ["malformed answer"]
-    assert "All quiet" not in page.content.decode()
+    assert [figure.text for figure in page.context["waiting"]] == ["malformed ack"]
+    assert "Nothing needs your attention" not in page.content.decode()
 
 
 def test_an_inactive_connection_needs_nobody(acme: Shop) -> None:
@@ -179,7 +179,7 @@ def test_orders_that_wait_lead_to_their_lists(acme: Shop, other: Shop) -> None:
 @pytest.mark.parametrize(
     ("model", "missing"),
     [
-        ("erpack", {"malformed answer", "answers match"}),
+        ("erpack", {"malformed ack", "acks match"}),
         ("erpexport", {"unknown", "overdue"}),
         ("draftorder", {"failed"}),
         ("erpconnection", {"paused"}),
@@ -192,7 +192,7 @@ def test_who_may_not_see_a_list_is_told_nothing_of_it(
     client = acme.client(without=(f"view_{model}",))
     assert not [text for text in waiting(client) if any(word in text for word in missing)]
     page = client.get(INDEX)
-    assert ("Last answer" in page.content.decode()) == (model == "draftorder")
+    assert ("Last ack" in page.content.decode()) == (model == "draftorder")
     assert ("orders" in page.context) == (model != "draftorder")
     assert ("charts" in page.context) == (model != "erpexport")
     assert client.get(SEARCH).status_code == (403 if model == "draftorder" else 200)
@@ -363,7 +363,7 @@ def test_the_search_says_where_the_order_is(acme: Shop) -> None:
         "In the ERP as SO-1.",
         ", acknowledged ",
         "Not in the ERP: Unknown SKU.",
-        "It was not pushed yet.",
+        "Not pushed yet.",
     ):
         assert page.count(sentence) == 1, sentence
 

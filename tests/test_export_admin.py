@@ -41,7 +41,9 @@ def test_the_payload_is_shown_and_downloaded_as_it_is(export: ErpExport, viewer:
         payload=None, archived_at=Now(), payload_pruned_at=Now(), status="FAILED"
     )
     assert client.get(page_url("exports_erpexport_payload", export.id)).status_code == 404
-    assert "the archive has it" in text(client.get(page_url("exports_erpexport_change", export.id)))
+    assert "The archive still has it" in text(
+        client.get(page_url("exports_erpexport_change", export.id))
+    )
 
 
 def test_cancel_an_export_with_a_reason(export: ErpExport, operator: User) -> None:
@@ -68,7 +70,7 @@ def test_a_waiting_export_is_delivered_again(
     assert export.next_attempt_at is None
     assert logged_in(viewer).post(url).status_code == 403
     page = logged_in(operator).post(url, follow=True)
-    assert messages(page) == ["The export is delivered again now."]
+    assert messages(page) == ["A worker tries this export again now."]
     export.refresh_from_db()
     assert export.next_attempt_at is not None
 
@@ -80,17 +82,17 @@ def test_resolve_an_export_whose_outcome_is_unknown(
     client = logged_in(operator)
     exports = client.get(page_url("exports_erpexport_changelist"), {"needs_decision": "yes"})
     assert export.filename in text(exports)
-    assert "Settle by hand" in text(client.get(page_url("exports_erpexport_change", export.id)))
+    assert "Resolve manually" in text(client.get(page_url("exports_erpexport_change", export.id)))
     url = page_url("exports_erpexport_resolve", export.id)
     answer = {"outcome": "NOT_DELIVERED", "reason": "Not in the ERP", "confirmation": "yes"}
     assert "This is not the name of the file." in text(client.post(url, answer))
     answer |= {"confirmation": export.filename, "push_again": "on"}
     page = client.post(url, answer, follow=True)
-    assert messages(page) == ["The export was settled."]
+    assert messages(page) == ["The export was resolved."]
     assert "Not in the ERP" in text(page)
     statuses = export.draft_order.exports.values_list("status", flat=True)
     assert sorted(statuses) == ["FAILED", "PENDING"]
-    assert messages(client.get(url, follow=True)) == ["There is nothing to settle."]
+    assert "There is nothing to resolve." in text(client.get(url))
 
 
 def test_resolving_says_what_stands_in_the_way(

@@ -143,7 +143,7 @@ def test_failures_of_other_orgs_are_not_there(org: Org, erp: ErpConnection, oper
     fail(export)
     other = an_org("umbrella")
     stranger = logged_in(a_member(other, "sue", "Operator"))
-    assert "Nothing failed" in text(stranger.get(FAILURES))
+    assert "No failed export needs attention" in text(stranger.get(FAILURES))
     url = f"/admin/orders/draftorder/decide/retry/?error=ERP_REFUSED&connection={erp.id}"
     assert stranger.get(url).status_code == 404
 

@@ -213,7 +213,7 @@ def test_an_ack_that_a_person_accepts(
         assert told == recorded
         assert (ack.classification, *state(sent)) == ("APPLIED", "FAILED", "ERROR")
     else:
-        assert "that cannot be decided about it" in told[0]
+        assert "This decision is not possible" in told[0]
         assert (ack.classification, *state(sent)) == ("DUPLICATE", "FAILED", status)
 
 
@@ -283,8 +283,8 @@ def test_what_was_sent_keeps_its_approval(
     assert (entry.object_id, entry.before) == (str(order.id), {"status": status})
     assert entry.after["filename"] == sent.filename
     shown = page(operator, "orders_draftorder_change", order)
-    assert f"Before that, its status was “{edited.get_status_display()}”." in shown
-    assert ("The ERP has what the export carries" in shown) is (status in EDITED)
+    assert f"Its status before was “{edited.get_status_display()}”." in shown
+    assert ("The ERP has the content of the export" in shown) is (status in EDITED)
     assert f"Order until then</dt><dd>{edited.get_status_display()}" in re.sub(
         r">\s+<", "><", page(operator, "exports_erpexport_change", export)
     )

@@ -93,7 +93,7 @@ def test_a_longer_order_is_shown_and_says_who_changes_it(org: Org, approver: Use
     for lines, is_edited in ((FEW, True), (FEW + 1, False)):
         order = an_order(org, f"PO-{lines}", lines=lines)
         page = text(client.get(page_url("orders_draftorder_change", order.id)))
-        assert ("change this one through the API" in page) != is_edited
+        assert ("Change this order through the API" in page) != is_edited
         assert ('name="_save"' in page) == is_edited
         assert ("lines-0-qty" in Form(page).fields) == is_edited
         assert f"INT-{lines}" in page

@@ -209,7 +209,7 @@ def test_pages_count_and_name_near_misses(
     assert "3 files in the ack folder" in connection
     assert "3 answers wait for a person." in listed
     start = page(operator, "index")
-    assert "answers match no export" in start
+    assert "acks match no export" in start
     for name in names:
         assert name in start
         assert name in connection
@@ -256,7 +256,7 @@ def test_a_folder_full_of_them_does_not_fill_the_table(
     assert ErpAck.objects.filter(classification="UNMATCHED").count() <= 13
     connection = page(operator, "connectors_erpconnection_change", erp.id)
     assert connection.count("Expected: ack_ or error_") <= 10
-    assert "the latest of them:" in connection
+    assert "the latest:" in connection
 
 
 @pytest.mark.django_db

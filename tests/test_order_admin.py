@@ -72,7 +72,7 @@ def test_push_and_retry_from_the_page_of_an_order(
     client = logged_in(approver)
     page = text(client.get(page_url("orders_draftorder_change", order.id)))
     assert f"{decide_url('push')}?order={order.id}" in page
-    assert "cancels the approval" in page
+    assert "the approval is cancelled" in page
     page = text(client.get(f"{decide_url('push')}?order={order.id}"))
     assert "1 order will be pushed" in page
     assert "This connection is paused" in page

@@ -48,20 +48,20 @@ def test_the_page_of_an_app_lists_what_one_may_see_there() -> None:
     page = content(login("Viewer", an_org()), "/admin/exports/")
     assert "ERP exports" in page
     assert "No worker" not in page
-    assert "nothing waits" not in page
+    assert "Nothing needs your attention" not in page
 
 
 def test_who_may_not_see_a_page_is_told_so_and_led_back() -> None:
     client = login("Viewer", an_org())
-    assert "You may not do this" in content(client, "/admin/accounts/user/", 403)
+    assert "Not allowed" in content(client, "/admin/accounts/user/", 403)
     assert 'href="/admin/"' in content(client, "/admin/connectors/erpconnection/add/", 403)
-    assert "There is no such page" in content(client, "/admin/nothing/", 404)
+    assert "Page not found" in content(client, "/admin/nothing/", 404)
     assert 'href="/admin/"' in content(Client(), "/nothing", 404)
 
 
 def test_the_dashboard_is_not_quiet_for_who_sees_nothing() -> None:
     org = an_org()
-    nothing = "There is nothing that you may see yet"
+    nothing = "You have no access yet"
     without_group = User.objects.create_user("new", is_staff=True)
     Membership.objects.create(user=without_group, org=org)
     client = Client()
@@ -69,7 +69,7 @@ def test_the_dashboard_is_not_quiet_for_who_sees_nothing() -> None:
     for blind in (client, login("Viewer")):
         page = content(blind, "/admin/")
         assert nothing in page
-        assert "All quiet" not in page
+        assert "Nothing needs your attention" not in page
     assert nothing not in content(login("Approver", org), "/admin/")
     client.force_login(User.objects.create_superuser("root"))
     Membership.objects.all().delete()
@@ -130,8 +130,8 @@ def test_a_batch_says_what_can_follow_to_who_may_do_it(dropzone_root: Path) -> N
     acme = Org.objects.get(slug="acme")
     finished = Batch.objects.get(finished_at__isnull=False, cancelled_at=None)
     url = reverse("admin:exports_batch_change", args=[finished.pk])
-    assert "What can follow" in content(login("Approver", acme), url)
-    assert "What can follow" not in content(login("Viewer", acme), url)
+    assert "Next step" in content(login("Approver", acme), url)
+    assert "Next step" not in content(login("Viewer", acme), url)
 
 
 def test_filters_are_called_what_they_are_about() -> None:

@@ -164,15 +164,15 @@ def test_a_notification_is_looked_at_and_delivered_again(
     operator.get(url("notification_redeliver", notification.pk))
     assert Notification.objects.get().webhook_due_at is None
     response = operator.post(url("notification_redeliver", notification.pk), follow=True)
-    assert messages(response) == ["It is sent again at once."]
+    assert messages(response) == ["The message is sent again now."]
     assert Notification.objects.get().webhook_due_at
-    assert "next attempt at" in text(response)
+    assert "next try:" in text(response)
     Webhook.objects.update(active=False)
     page = text(operator.get(url("notification_redeliver", notification.pk)))
-    assert "make one active first" in page
+    assert "Make a webhook active first" in page
     assert 'type="submit" class="default"' not in page
     response = operator.post(url("notification_redeliver", notification.pk), follow=True)
-    assert messages(response) == ["There is no active webhook."]
+    assert messages(response) == ["There is no active webhook. Make a webhook active first."]
     assert "until there is an active webhook" in text(response)
 
 
