@@ -33,7 +33,7 @@ def _retention(what: str) -> "models.PositiveIntegerField[int | None, int | None
         null=True,
         blank=True,
         validators=[MinValueValidator(SHORTEST_RETENTION)],
-        help_text=f"{what} Empty: for ever.",
+        help_text=f"{what} Empty: kept forever.",
     )
 
 
@@ -42,17 +42,17 @@ class Org(UuidModel):
 
     name = models.CharField(max_length=200)
     slug = models.SlugField(
-        max_length=63, unique=True, help_text="Stands in every exported document as org_slug."
+        max_length=63, unique=True, help_text="Part of every exported file, as org_slug."
     )
     created_at = models.DateTimeField(db_default=Now(), editable=False)
 
     # For how many days what is finished is kept; without a number, for ever.
-    keep_payloads_days = _retention("The documents of exports, in the database.")
+    keep_payloads_days = _retention("Files of exports in the database.")
     keep_archive_days = _retention(
-        "The documents of exports, in the archive. They leave the database too then."
+        "Files of exports in the archive. They are then removed from the database too."
     )
-    keep_events_days = _retention("The histories of exports.")
-    keep_acks_days = _retention("The files that the ERP has answered with, as text.")
+    keep_events_days = _retention("Timelines of exports.")
+    keep_acks_days = _retention("Contents of acks.")
 
     users = models.ManyToManyField(User, through="Membership", related_name="orgs")
 
@@ -86,7 +86,7 @@ class Membership(models.Model):
         "gets mail",
         default=True,
         db_default=True,
-        help_text="About what needs a person, if the user may receive it and has an address.",
+        help_text="Mails about what needs attention, if the user may see it and has an address.",
     )
 
     class Meta:

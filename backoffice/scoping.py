@@ -5,7 +5,7 @@ from functools import partial
 from typing import Any, ClassVar
 
 from django import forms
-from django.contrib import messages
+from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.db.models import DateTimeField, ForeignKey, QuerySet
 from django.forms import ModelChoiceField
@@ -13,6 +13,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect
 from django.urls import URLPattern, path
 from django.utils.decorators import method_decorator
+from django.utils.translation import gettext_lazy as _
 from django.views.decorators.debug import sensitive_post_parameters
 
 from accounts.scoping import only_org, visible
@@ -101,9 +102,13 @@ class OrgScopedAdmin(ListAdmin[M]):
     def get_list_display(self, request: HttpRequest) -> Any:
         """Without the column of organisations for users who would see the same one in each row."""
         columns = super().get_list_display(request)
-        if "org" not in columns or not only_org(request.user):
+        if "organisation" not in columns or not only_org(request.user):
             return columns
-        return [name for name in columns if name != "org"]
+        return [name for name in columns if name != "organisation"]
+
+    @admin.display(description=_("organisation"), ordering="org")
+    def organisation(self, obj: Any) -> str:
+        return str(obj.org or self.get_empty_value_display())
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
         return {"org": only_org(request.user), **super().get_changeform_initial_data(request)}
@@ -113,6 +118,8 @@ class OrgScopedAdmin(ListAdmin[M]):
     ) -> "ModelChoiceField[Any] | None":
         related = self.admin_site.get_model_admin(db_field.related_model)
         kwargs.setdefault("queryset", related.get_queryset(request))
+        if db_field.name == "org":
+            kwargs.setdefault("label", _("Organisation"))
         return super().formfield_for_foreignkey(db_field, request, **kwargs)
 
     def get_form(

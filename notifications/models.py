@@ -20,10 +20,10 @@ class EventType(models.TextChoices):
     EXPORT_SENT = "export.sent", "export sent"
     EXPORT_ACKED = "export.acked", "export acknowledged by the ERP"
     EXPORT_FAILED = "export.failed", "export failed"
-    EXPORT_OVERDUE = "export.overdue", "answer of the ERP overdue"
-    ACK_CONFLICT = "ack.conflict", "answer contradicts an earlier one"
+    EXPORT_OVERDUE = "export.overdue", "ack overdue"
+    ACK_CONFLICT = "ack.conflict", "ack contradicts an earlier one"
     CONNECTION_PAUSED = "connection.paused", "connection paused"
-    CONNECTION_RECOVERED = "connection.recovered", "connection delivers again"
+    CONNECTION_RECOVERED = "connection.recovered", "connection works again"
     # Not to be chosen: one is asked for, the other tells of the webhook itself.
     WEBHOOK_TEST = "webhook.test", "test of the webhook"
     WEBHOOK_DISABLED = "webhook.disabled", "webhook disabled"

@@ -101,7 +101,7 @@ class DraftOrder(UuidModel):
     customer_name = models.CharField(
         max_length=300,
         blank=True,
-        help_text="The customer's name as this order gives it, if it differs from the stored one.",
+        help_text="The customer's name in this order, if it differs from the stored name.",
     )
     source_document = models.ForeignKey(
         SourceDocument,
@@ -111,7 +111,7 @@ class DraftOrder(UuidModel):
         related_name="draft_orders",
     )
     external_order_number = models.CharField(
-        max_length=100, blank=True, help_text="The customer's own number of this order."
+        max_length=100, blank=True, help_text="The customer's own number for this order."
     )
     order_date = models.DateField(null=True, blank=True)
     currency = models.CharField(max_length=3, blank=True, validators=[currency_code])
@@ -134,6 +134,7 @@ class DraftOrder(UuidModel):
 
     class Meta:
         db_table = "draft_order"
+        verbose_name = "order"
         ordering = ["-created_at", "-id"]
         permissions = [
             ("approve_draftorder", "Can approve and reject draft orders"),

@@ -122,7 +122,7 @@ def test_open_answers_are_easy_to_find(
 ) -> None:
     applied = accept(dropzone, erp, sent[0], "SO-1")
     page = text(operator.get(url("erpack_changelist")))
-    assert "1 answer waits for a person." in page
+    assert "1 ack to review." in page
     assert applied.filename in page
     page = text(operator.get(url("erpack_changelist"), {"open": "yes"}))
     assert unmatched.filename in page
@@ -245,9 +245,9 @@ def test_a_connection_says_how_its_answers_come(
     ErpExport.objects.filter(id=sent[1].id).update(ack_due_at=now - timedelta(days=1))
     page = text(operator.get(there))
     for told in (
-        "half within 90 s, 95 % within 90 s (1 accepted in 7 days)",
-        "1 answer to be decided",
-        "1 export not answered in time",
+        "half within 90 s, 95 % within 90 s (1 acknowledged in 7 days)",
+        "Acks to review",
+        "Acks overdue",
     ):
         assert told in page
     for link in re.findall(r'href="([^"]+erp_connection__id__exact[^"]+)"', page):
@@ -338,7 +338,7 @@ def test_let_the_later_answer_count(conflict: ErpAck, sent: list[ErpExport], org
     conflict.refresh_from_db()
     assert (conflict.classification, conflict.decided_by) == ("APPLIED", operator)
     history = text(client.get(url("erpack_history", conflict.id)))
-    assert "Let this answer count: Reprocessed" in history
+    assert "Let the later ack count: Reprocessed" in history
 
 
 def test_keep_the_first_answer(conflict: ErpAck, sent: list[ErpExport], operator: Client) -> None:

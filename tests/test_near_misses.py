@@ -207,7 +207,7 @@ def test_pages_count_and_name_near_misses(
     connection = page(operator, "connectors_erpconnection_change", erp.id)
     listed = page(operator, "exports_erpack_changelist")
     assert "3 files in the ack folder" in connection
-    assert "3 answers wait for a person." in listed
+    assert "3 acks to review." in listed
     start = page(operator, "index")
     assert "acks match no export" in start
     for name in names:

@@ -270,7 +270,7 @@ def many_orders_at_once(stage: Stage) -> None:
     page = stage.approver
     page.goto(f"{stage.url}/admin/orders/draftorder/?status__exact=READY")
     page.get_by_label("Select all objects on this page for an action").check()
-    page.get_by_role("button", name=f"Select all {MANY + 2} draft orders").click()
+    page.get_by_role("button", name=f"Select all {MANY + 2} orders").click()
     page.get_by_label("Action:").select_option(label="Approve selected orders")
     page.get_by_role("button", name="Go").click()
     with transaction.atomic():
@@ -303,7 +303,7 @@ def the_dashboard(stage: Stage) -> None:
     expect(page.get_by_role("img", name="Last 24 hours: ")).to_be_visible()
     stage.picture(page, "dashboard", highest=900)
     page.get_by_role("link", name="orders not sent or refused").click()
-    expect(content(page)).to_contain_text("9 draft orders")
+    expect(content(page)).to_contain_text("9 orders")
 
     page.goto(f"{stage.url}/admin/")
     page.get_by_label("Find an order").fill("SO-000001")
@@ -380,7 +380,7 @@ def an_unmatched_ack(stage: Stage, silent: DraftOrder) -> None:
     stage.answer("ack_sales_order_test.json", status="ACKED", erp_order_id="1")
     page = stage.operator
     page.goto(f"{stage.url}/admin/exports/erpack/")
-    eventually(content(page), "2 answers wait for a person")
+    eventually(content(page), "2 acks to review")
     page.get_by_role("link", name="Show only acks to review").click()
     page.get_by_role("link", name=mistyped).click()
     expect(state(page)).to_contain_text("No export of this connection has this name.")

@@ -187,7 +187,7 @@ class ApiTokenAdmin(OrgScopedAdmin[ApiToken]):
         "prefix",
         "name",
         "user",
-        "org",
+        "organisation",
         "last_used_at",
         "expires_at",
         "revoked_at",

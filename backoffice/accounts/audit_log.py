@@ -89,7 +89,7 @@ class Period(admin.DateFieldListFilter):
 
 
 class AuditEntryAdmin(ReadOnlyAdmin[AuditEntry]):
-    list_display = ("at", "by", "deed", "about", "org", "address")
+    list_display = ("at", "by", "deed", "about", "organisation", "address")
     list_filter = (
         ("at", Period),
         About,
@@ -110,7 +110,7 @@ class AuditEntryAdmin(ReadOnlyAdmin[AuditEntry]):
         "request_id",
         "present_action",
         "object",
-        "org",
+        "organisation",
         "changes",
     )
     csv_columns = {

@@ -81,7 +81,7 @@ class BatchAdmin(ReadOnlyAdmin[Batch]):
     changelist_class = BatchList
     list_display = (
         "what",
-        "org",
+        "organisation",
         "state_badge",
         "total",
         "done",

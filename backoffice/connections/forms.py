@@ -35,6 +35,7 @@ class ConfigForm(forms.ModelForm):  # type: ignore[type-arg]
         model = ErpConnection
         fields = ("org", "connector_type", "active", "ack_deadline")
         help_texts = {
+            "active": _("Orders cannot be pushed to an inactive connection."),
             "ack_deadline": _(
                 "The ack of an export is overdue after this time: days, then "
                 "hours:minutes:seconds, for example “1 00:00:00”. Empty: no deadline."

@@ -109,7 +109,7 @@ class WebhookAdmin(OrgScopedAdmin[Webhook]):
     object_actions = WEBHOOK_ACTIONS
     form = WebhookForm
     fields = ("org", "url", "event_types", "active")
-    list_display = ("org", "url", "state_badge")
+    list_display = ("organisation", "url", "state_badge")
     list_select_related = ("org",)
     search_fields = ("org__name", "url")
 
@@ -201,13 +201,20 @@ REDELIVER: Final[ObjectAction[Notification]] = ObjectAction(
 @admin.register(Notification)
 class NotificationAdmin(ReadOnlyAdmin[Notification]):
     object_actions = (REDELIVER,)
-    list_display = ("created_at", "event_type", "org", "webhook_badge", "attempts", "mailed_at")
+    list_display = (
+        "created_at",
+        "event_type",
+        "organisation",
+        "webhook_badge",
+        "attempts",
+        "mailed_at",
+    )
     list_filter = ("event_type", Delivery, ("org", VisibleFieldListFilter))
     list_select_related = ("org",)
     list_per_page = 50
     inlines = (AttemptInline,)
     fields = (
-        "org",
+        "organisation",
         "event_type",
         "created_at",
         "webhook_id",
@@ -215,7 +222,7 @@ class NotificationAdmin(ReadOnlyAdmin[Notification]):
         ("delivered_at", "webhook_due_at", "attempts"),
         ("mailed_at", "mail_due_at"),
     )
-    readonly_fields = ("webhook_id", "content")
+    readonly_fields = ("organisation", "webhook_id", "content")
 
     @admin.display(description="webhook-id")
     def webhook_id(self, notification: Notification) -> str:

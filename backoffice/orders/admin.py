@@ -39,7 +39,7 @@ Status = DraftOrder.Status
 @admin.register(Customer)
 class CustomerAdmin(OrgScopedAdmin[Customer]):
     fields = ("org", "erp_customer_number", "name")
-    list_display = ("name", "erp_customer_number", "org")
+    list_display = ("name", "erp_customer_number", "organisation")
     list_filter = (
         ("org", VisibleFieldListFilter),
         ("erp_customer_number", admin.EmptyFieldListFilter),
@@ -56,7 +56,7 @@ class CustomerAdmin(OrgScopedAdmin[Customer]):
 
 @admin.register(SourceDocument)
 class SourceDocumentAdmin(OrgScopedAdmin[SourceDocument]):
-    list_display = ("file_name", "org", "created_at")
+    list_display = ("file_name", "organisation", "created_at")
     list_filter = (("org", VisibleFieldListFilter),)
     list_select_related = ("org",)
     search_fields = ("file_name", "=sha256")
