@@ -76,17 +76,18 @@ class Button:
 class ObjectAction(Generic[M]):
     """Something that a person can do with one object.
 
-    `sentences` say what it will do, `preview` gives the page's template more to show, `service`
-    does it. Each of them may raise RuleViolation: the person then reads why on the page of the object.
-    `done` is the message afterwards, `history` a line in the history of the object; a service that
-    knows more returns Done. `denial` says why the action is not possible now: the page then says
-    only this, without a button.
+    The page shows `sentences`, filled with `facts` about the object, and what `preview` gives to
+    its template. `denial` says why the action is not possible now: the page then says only this,
+    without a button. `service` does it; `done` is the message afterwards, `history` a line in the
+    history of the object, unless the service knows more and returns Done. Each of these functions
+    may raise RuleViolation: the person then reads why on the page of the object.
     """
 
     name: str
     label: "str | _StrPromise | Callable[[M], str]"
     permission: str | Callable[[M], str]
-    sentences: Callable[[M], Sequence[str]]
+    sentences: "Sequence[_StrPromise]"
+    facts: Callable[[M], Mapping[str, object]] = lambda obj: {}
     service: Callable[[Submitted[M]], object]
     done: "str | _StrPromise" = ""
     history: str = ""
@@ -116,14 +117,14 @@ class ObjectAction(Generic[M]):
         require(request, self._permission(obj))
         actor, is_post = person(request), request.method == "POST"
         form = self.form(obj, actor, request.POST if is_post else None) if self.form else None
-        denial = self.denial(obj)
+        denial, facts = self.denial(obj), self.facts(obj)
         try:
             if not is_post or (form and not form.is_valid()):
                 return confirmation(
                     model_admin,
                     request,
                     title=self._label(obj),
-                    sentences=[denial] if denial else self.sentences(obj),
+                    sentences=[denial] if denial else [str(s % facts) for s in self.sentences],
                     submit="" if denial else self._label(obj),
                     back=url_of(obj),
                     template=self.template,

@@ -213,7 +213,8 @@ def _decision(name: str, service: Callable[..., None]) -> ObjectAction[ErpAck]:
         label=_label(name),
         permission="exports.decide_erpack",
         form=ask_reason,
-        sentences=lambda ack: [gettext("Effect of the ack %(file)s:") % {"file": ack.filename}],
+        sentences=[_("Effect of the ack %(file)s:")],
+        facts=lambda ack: {"file": ack.filename},
         preview=preview,
         template="admin/exports/erpack/decide.html",
         service=carry_out,
@@ -258,8 +259,8 @@ ACTIONS: Final[Sequence[ObjectAction[ErpAck]]] = (
         label=_label("assign"),
         permission="exports.decide_erpack",
         form=AssignForm,
-        sentences=lambda ack: [
-            gettext(
+        sentences=[
+            _(
                 "Choose the export of this ack. The most similar file names come first. "
                 "The next page shows the effect before anything changes."
             )

@@ -10,7 +10,7 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
-from django.utils.translation import ngettext
+from django.utils.translation import ngettext, ngettext_lazy
 
 from backoffice.actions import ObjectAction
 from backoffice.badges import outcome_badge, state_badge
@@ -62,14 +62,14 @@ STOP: Final[ObjectAction[Batch]] = ObjectAction(
     name="cancel",
     label=_("Stop batch"),
     permission=lambda batch: DECISIONS[batch.action].permission,
-    sentences=lambda batch: [
-        ngettext(
-            "%(count)s waiting order stays as it is. What was done stays done.",
-            "%(count)s waiting orders stay as they are. What was done stays done.",
-            waiting := progress(batch).waiting,
+    sentences=[
+        ngettext_lazy(
+            "%(waiting)s waiting order stays as it is. What was done stays done.",
+            "%(waiting)s waiting orders stay as they are. What was done stays done.",
+            "waiting",
         )
-        % {"count": f"{waiting:,}"}
     ],
+    facts=lambda batch: {"waiting": progress(batch).waiting},
     service=lambda submitted: cancel(submitted.obj.pk, actor=submitted.actor),
     done=_("The batch was stopped."),
     is_offered=lambda batch: batch.finished_at is None,

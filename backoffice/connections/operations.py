@@ -130,13 +130,13 @@ ACTIONS: Final[Sequence[ObjectAction[ErpConnection]]] = (
         name="test",
         label=_("Test connection"),
         permission="connectors.test_erpconnection",
-        sentences=lambda connection: [
-            gettext(
+        sentences=[
+            _(
                 "The test does the same steps as sending an order: it logs in, then writes, "
                 "renames and removes a small file with a name that ERPs ignore. "
                 "It sends no order."
             ),
-            gettext("If the test passes, a pause by the system ends and waiting exports are sent."),
+            _("If the test passes, a pause by the system ends and waiting exports are sent."),
         ],
         service=_test,
         is_primary=lambda connection: True,
@@ -150,8 +150,8 @@ ACTIONS: Final[Sequence[ObjectAction[ErpConnection]]] = (
             if connection.is_paused
             else ""
         ),
-        sentences=lambda connection: [
-            gettext(
+        sentences=[
+            _(
                 "A worker tries all waiting exports of this connection now, also those that "
                 "failed before. A file that was sent is not sent twice. Exports that need a "
                 "decision keep waiting."
@@ -170,8 +170,8 @@ ACTIONS: Final[Sequence[ObjectAction[ErpConnection]]] = (
         label=_("Check acks now"),
         permission="connectors.test_erpconnection",
         denial=_poll_denial,
-        sentences=lambda connection: [
-            gettext(
+        sentences=[
+            _(
                 "A worker reads the ack folder now. It applies the acks and moves their files "
                 "away. It also notes which files the ERP has picked up."
             )
@@ -185,14 +185,12 @@ ACTIONS: Final[Sequence[ObjectAction[ErpConnection]]] = (
         name="pin",
         label=_("Pin host key"),
         permission="connectors.change_erpconnection",
-        sentences=lambda connection: [
-            gettext(
+        sentences=[
+            _(
                 "Ask the ERP team for the fingerprint of the server's host key, not over this "
                 "connection. Pin the key only if both are the same."
             ),
-            gettext("The pinned key replaces the keys that were trusted until now.")
-            if pinned_keys(connection)
-            else gettext("From now on only a server with this key is trusted."),
+            _("From now on only a server with this key is trusted."),
         ],
         preview=_pin_preview,
         template="admin/connectors/erpconnection/pin.html",
@@ -205,8 +203,8 @@ ACTIONS: Final[Sequence[ObjectAction[ErpConnection]]] = (
         label=_("Pause connection"),
         permission="connectors.pause_erpconnection",
         form=ask_reason,
-        sentences=lambda connection: [
-            gettext(
+        sentences=[
+            _(
                 "Nothing is sent until a person resumes the connection. "
                 "Orders can still be pushed: their exports wait."
             )
@@ -221,11 +219,11 @@ ACTIONS: Final[Sequence[ObjectAction[ErpConnection]]] = (
         denial=lambda connection: (
             "" if connection.is_paused else gettext("The connection is not paused.")
         ),
-        sentences=lambda connection: [
-            gettext("Waiting exports are sent now."),
-            gettext("Reason of the pause: %(reason)s")
-            % {"reason": circuit_breaker.pause_sentence(connection)},
+        sentences=[
+            _("Waiting exports are sent now."),
+            _("Reason of the pause: %(reason)s"),
         ],
+        facts=lambda connection: {"reason": circuit_breaker.pause_sentence(connection)},
         service=_resume,
         done=_("The connection was resumed."),
         history="Resumed.",

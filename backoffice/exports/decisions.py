@@ -73,12 +73,12 @@ ACTIONS: Final[Sequence[ObjectAction[ErpExport]]] = (
         name="deliver",
         label=_("Try again now"),
         permission="orders.push_draftorder",
-        sentences=lambda export: [
-            gettext(
+        facts=_names,
+        sentences=[
+            _(
                 "A worker tries the file %(file)s of order %(order)s again now. A file that was "
                 "sent is not sent twice, and no file is overwritten."
             )
-            % _names(export)
         ],
         service=lambda submitted: deliver_again(submitted.obj.pk, actor=submitted.actor),
         done=_("A worker tries this export again now."),
@@ -93,13 +93,13 @@ ACTIONS: Final[Sequence[ObjectAction[ErpExport]]] = (
         denial=lambda export: (
             "" if possible_resolutions(export) else gettext("There is nothing to resolve.")
         ),
-        sentences=lambda export: [
-            gettext(
+        facts=_names,
+        sentences=[
+            _(
                 "The service does not know what happened to the file %(file)s of order %(order)s. "
                 "Ask the ERP team, then choose the answer here. The service relies on it."
-            )
-            % _names(export),
-            gettext(
+            ),
+            _(
                 "If the file did not arrive, or you give it up, the order can be pushed again. "
                 "If the ERP has the file after all, it then has the order twice."
             ),
@@ -113,13 +113,13 @@ ACTIONS: Final[Sequence[ObjectAction[ErpExport]]] = (
         label=_("Cancel export"),
         permission="exports.cancel_erpexport",
         form=ask_reason,
-        sentences=lambda export: [
-            gettext(
+        facts=_names,
+        sentences=[
+            _(
                 "The export %(file)s of order %(order)s is cancelled. This is possible only until "
                 "a worker starts to send it."
-            )
-            % _names(export),
-            gettext("The order is approved again: it can be edited, pushed or rejected."),
+            ),
+            _("The order is approved again: it can be edited, pushed or rejected."),
         ],
         service=lambda submitted: cancel_export(
             submitted.obj.pk, actor=submitted.actor, reason=submitted.data["reason"]

@@ -24,7 +24,7 @@ from backoffice.scoping import OrgScopedAdmin, ReadOnlyAdmin
 from connectors.secrets import Secret
 from kernel.errors import RuleViolation
 from notifications import webhooks
-from notifications.models import EventType, Notification, Webhook, WebhookAttempt
+from notifications.models import Notification, Webhook, WebhookAttempt
 from notifications.posting import denial_reason
 
 
@@ -81,10 +81,8 @@ WEBHOOK_ACTIONS: Final[Sequence[ObjectAction[Webhook]]] = (
         denial=lambda webhook: (
             "" if webhook.active else gettext("The webhook is not active. Make it active first.")
         ),
-        sentences=lambda webhook: [
-            gettext("A message of type %(type)s is sent to %(url)s")
-            % {"type": EventType.WEBHOOK_TEST.value, "url": webhook.url}
-        ],
+        sentences=[_("A message of type webhook.test is sent to %(url)s")],
+        facts=lambda webhook: {"url": webhook.url},
         service=_send_test,
         is_offered=lambda webhook: webhook.active,
         is_primary=lambda webhook: True,
@@ -93,8 +91,8 @@ WEBHOOK_ACTIONS: Final[Sequence[ObjectAction[Webhook]]] = (
         name="secret",
         label=_("Make new secret"),
         permission="notifications.change_webhook",
-        sentences=lambda webhook: [
-            gettext(
+        sentences=[
+            _(
                 "The new secret is shown once. For 24 hours messages are signed with both secrets, "
                 "so that the receiver has time to change."
             )
@@ -185,8 +183,8 @@ REDELIVER: Final[ObjectAction[Notification]] = ObjectAction(
     label=_("Send again"),
     permission="notifications.redeliver_notification",
     denial=lambda notification: "" if _has_active_webhook(notification) else _no_webhook(),
-    sentences=lambda notification: [
-        gettext(
+    sentences=[
+        _(
             "The same message is sent to the webhook again, with the same webhook-id. "
             "A receiver that has processed it already ignores it."
         )

@@ -42,7 +42,7 @@ _ORDERS: Final = {
 _FAILED: Final = ngettext_lazy(
     "order not sent or refused by the ERP", "orders not sent or refused by the ERP", "count"
 )
-_UNKNOWN: Final = ngettext_lazy("export: arrived or not?", "exports: arrived or not?", "count")
+_UNKNOWN: Final = ngettext_lazy("export needs a decision", "exports need a decision", "count")
 _OVERDUE: Final = ngettext_lazy("ack overdue", "acks overdue", "count")
 _PAUSED: Final = ngettext_lazy("connection paused", "connections paused", "count")
 _ACKS: Final = {
