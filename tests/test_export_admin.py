@@ -43,8 +43,6 @@ def test_the_payload_is_shown_and_downloaded_as_it_is(export: ErpExport, viewer:
     assert client.get(page_url("exports_erpexport_payload", export.id)).status_code == 404
     page = text(client.get(page_url("exports_erpexport_change", export.id)))
     assert "The archive still has it" in page
-        client.get(page_url("exports_erpexport_change", export.id))
-    )
 
 
 def test_cancel_an_export_with_a_reason(export: ErpExport, operator: User) -> None:
