@@ -117,4 +117,5 @@ def state_badge(state: str) -> SafeString:
 
 def outcome_badge(outcome: str) -> SafeString:
     outcome = BatchItem.Outcome(outcome)
-    return badge(outcome.label, _OUTCOMES[outcome])
+    label = _("not allowed") if outcome is BatchItem.Outcome.REFUSED else outcome.label
+    return badge(label, _OUTCOMES[outcome])

@@ -1,4 +1,4 @@
-"""Lists of the admin, given out as CSV files."""
+"""Lists of the admin as CSV files."""
 
 from collections.abc import Iterator, Sequence
 from itertools import chain
