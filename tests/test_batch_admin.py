@@ -158,7 +158,7 @@ def test_the_page_follows_a_batch_with_and_without_script(org: Org, approver: Us
     Batch.objects.update(started_at=batch.created_at)
     page = text(client.get(page_of(batch)))
     assert f'<progress max="{MANY}" value="20"' in page
-    assert "a second" in page
+    assert "per second" in page
     assert "about" in page
     batch_runs.run(batch.id)
     page = text(client.get(page_of(batch)))

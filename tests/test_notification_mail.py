@@ -117,7 +117,9 @@ def test_one_mail_tells_what_has_happened_and_what_to_do(
     exports = some_exports(org, oskar, 30)
     with transaction.atomic():
         for export in exports:
-            report = ConnectorError("ERP_REFUSED", public="Wer ist „4711“?\n\nTo do: pay").as_json()
+            report = ConnectorError(
+                "ERP_REFUSED", public="Wer ist „4711“?\n\nWhat to do: pay"
+            ).as_json()
             assert fail(export, dict(report))
     circuit_breaker.record_failure(erp, ConnectorError("AUTH_FAILED"))
     assert send_due() == 0, "more may come"
@@ -130,14 +132,14 @@ def test_one_mail_tells_what_has_happened_and_what_to_do(
     assert message["From"] == "orderflow@acme.example"
     assert message.get_content_type() == "text/plain"
     assert message["Subject"] == (
-        "[Orderflow] Acme: export failed (30), connection paused (1), connection delivers again (1)"
+        "[Orderflow] Acme: export failed (30), connection paused (1), connection works again (1)"
     )
     text = body(message)
-    assert re.search(r"\n- \S+ \S+ PO-\d+: Wer ist „4711“\? To do: pay\n", text)
+    assert re.search(r"\n- \S+ \S+ PO-\d+: Wer ist „4711“\? What to do: pay\n", text)
     links = re.findall("https://orders.acme.example/admin/exports/erpexport/(.*)/change/", text)
     assert set(links) < {str(export.id) for export in exports}
     assert f"https://orders.acme.example/admin/connectors/erpconnection/{erp.id}/change/" in text
-    assert "To do: Correct the order as the ERP says, approve and push it again." in text
+    assert "What to do: Correct the order as the ERP says, approve and push it again." in text
     assert text.count("Correct the credentials") == 1, "only while there is something to do"
     assert len(links) == 20 and "and 10 more." in text
     assert not Notification.objects.filter(mailed_at=None).exists()
