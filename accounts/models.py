@@ -81,7 +81,9 @@ class Membership(models.Model):
     """Lets a user see an org. What the user may do there are Django permissions."""
 
     user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="memberships")
-    org = models.ForeignKey(Org, on_delete=models.PROTECT, related_name="memberships")
+    org = models.ForeignKey(
+        Org, on_delete=models.PROTECT, related_name="memberships", verbose_name="organisation"
+    )
     gets_mail = models.BooleanField(
         "gets mail",
         default=True,
@@ -104,7 +106,9 @@ class ApiToken(models.Model):
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="api_tokens")
-    org = models.ForeignKey(Org, on_delete=models.PROTECT, related_name="api_tokens")
+    org = models.ForeignKey(
+        Org, on_delete=models.PROTECT, related_name="api_tokens", verbose_name="organisation"
+    )
     name = models.CharField(max_length=100, help_text="Which system uses this token.")
     prefix = models.CharField(max_length=12, editable=False)
     digest = models.CharField(max_length=64, unique=True, editable=False)

@@ -36,7 +36,12 @@ class Webhook(UuidModel):
     # A receiver has so long to learn a new secret: until then the former one signs as well.
     FORMER_SECRET_SIGNS_FOR = timedelta(hours=24)
 
-    org = models.OneToOneField(Org, on_delete=models.PROTECT, related_name="webhook")
+    id = models.UUIDField(
+        primary_key=True, default=uuid.uuid4, db_default=RandomUUID(), editable=False
+    )
+    org = models.OneToOneField(
+        Org, on_delete=models.PROTECT, related_name="webhook", verbose_name="organisation"
+    )
     url = models.CharField("URL", max_length=1000)
     event_types = models.JSONField("events", default=list)
     active = models.BooleanField(default=True, db_default=True)

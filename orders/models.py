@@ -17,8 +17,13 @@ currency_code = RegexValidator(
 sha256_hex = RegexValidator(r"^[0-9a-f]{64}\Z", "Enter 64 lower-case hexadecimal digits.")
 
 
-class Customer(UuidModel):
-    org = models.ForeignKey(Org, on_delete=models.PROTECT, related_name="customers")
+class Customer(models.Model):
+    id = models.UUIDField(
+        primary_key=True, default=uuid.uuid4, db_default=RandomUUID(), editable=False
+    )
+    org = models.ForeignKey(
+        Org, on_delete=models.PROTECT, related_name="customers", verbose_name="organisation"
+    )
     erp_customer_number = models.CharField(
         "ERP customer number",
         max_length=100,
@@ -46,7 +51,12 @@ class Customer(UuidModel):
 class SourceDocument(UuidModel):
     """The file an order was read from: its name and fingerprint, not its content."""
 
-    org = models.ForeignKey(Org, on_delete=models.PROTECT, related_name="source_documents")
+    id = models.UUIDField(
+        primary_key=True, default=uuid.uuid4, db_default=RandomUUID(), editable=False
+    )
+    org = models.ForeignKey(
+        Org, on_delete=models.PROTECT, related_name="source_documents", verbose_name="organisation"
+    )
     file_name = models.CharField(max_length=255)
     sha256 = models.CharField("SHA-256", max_length=64, validators=[sha256_hex])
     created_at = models.DateTimeField(db_default=Now(), editable=False)
@@ -89,7 +99,12 @@ class DraftOrder(UuidModel):
     OPEN = _OPEN
     EDITABLE = (Status.NEEDS_REVIEW, Status.READY, Status.APPROVED, Status.ERROR)
 
-    org = models.ForeignKey(Org, on_delete=models.PROTECT, related_name="draft_orders")
+    id = models.UUIDField(
+        primary_key=True, default=uuid.uuid4, db_default=RandomUUID(), editable=False
+    )
+    org = models.ForeignKey(
+        Org, on_delete=models.PROTECT, related_name="draft_orders", verbose_name="organisation"
+    )
     customer = models.ForeignKey(
         Customer,
         on_delete=models.PROTECT,
@@ -111,7 +126,7 @@ class DraftOrder(UuidModel):
         related_name="draft_orders",
     )
     external_order_number = models.CharField(
-        max_length=100, blank=True, help_text="The customer's own number for this order."
+        max_length=100, blank=True, help_text="The customer's own number of this order."
     )
     order_date = models.DateField(null=True, blank=True)
     currency = models.CharField(max_length=3, blank=True, validators=[currency_code])

@@ -117,9 +117,8 @@ def test_one_mail_tells_what_has_happened_and_what_to_do(
     exports = some_exports(org, oskar, 30)
     with transaction.atomic():
         for export in exports:
-            report = ConnectorError(
-                "ERP_REFUSED", public="Wer ist „4711“?\n\nWhat to do: pay"
-            ).as_json()
+            public = "Wer ist „4711“?\n\nWhat to do: pay"
+            report = ConnectorError("ERP_REFUSED", public=public).as_json()
             assert fail(export, dict(report))
     circuit_breaker.record_failure(erp, ConnectorError("AUTH_FAILED"))
     assert send_due() == 0, "more may come"

@@ -77,7 +77,7 @@ class ErpConnectionAdmin(OrgScopedAdmin[ErpConnection]):
     list_select_related = ("org", "paused_by")
     search_fields = ("org__name",)
     ordering = ("org__name", "connector_type")
-    readonly_fields = ("configuration",)
+    readonly_fields = ("organisation", "configuration")
 
     class Media:
         js = ("orderflow/connection_form.js",)
@@ -103,7 +103,7 @@ class ErpConnectionAdmin(OrgScopedAdmin[ErpConnection]):
 
     def get_fieldsets(self, request: HttpRequest, obj: ErpConnection | None = None) -> Any:
         if obj is not None and not self.has_change_permission(request, obj):
-            own = ("org", "connector_type", "active", "ack_deadline", "configuration")
+            own = ("organisation", "connector_type", "active", "ack_deadline", "configuration")
             return [(None, {"fields": own})]
         return fieldsets(_connector(request, obj), shown_config(obj))
 

@@ -42,6 +42,7 @@ class LineFormSet(NamedRows):
 
 class LineInline(Inline):
     model = DraftOrderLine
+    verbose_name_plural = _("Lines")
     formset = LineFormSet
     max_num = MAX_FORM_LINES
     extra = 1
