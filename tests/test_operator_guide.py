@@ -198,7 +198,7 @@ def set_up_a_dropzone(stage: Stage) -> None:
     page, server = stage.operator, stage.server
     page.goto(f"{stage.url}/admin/connectors/erpconnection/")
     page.get_by_role("link", name="Add ERP connection").click()
-    page.get_by_label("Org:").select_option(label="Acme")
+    page.get_by_label("Organisation:").select_option(label="Acme")
     page.get_by_label("Ack deadline:").fill("1 00:00:00")
     page.get_by_label("Mode:", exact=True).select_option(label="SFTP server")
     page.get_by_label("Host:").fill(server.host)
