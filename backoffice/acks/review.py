@@ -180,19 +180,15 @@ def both_acks(ack: ErpAck) -> dict[str, Any]:
     }
 
 
-def _label(name: str) -> Callable[[ErpAck], str]:
-    """What a decision is called for an ack. Raises RuleViolation: it cannot be decided in this way."""
-
-    def label(ack: ErpAck) -> str:
-        if (text := offered(ack).get(name)) is None:
-            raise RuleViolation(
-                "DECIDED",
-                gettext("This ack is “%(classification)s”. This decision is not possible.")
-                % {"classification": ack.get_classification_display()},
-            )
-        return str(text)
-
-    return label
+def _label(name: str, ack: ErpAck) -> str:
+    """What a decision is called for an ack. Raises RuleViolation: this decision is not possible."""
+    if (text := offered(ack).get(name)) is None:
+        raise RuleViolation(
+            "DECIDED",
+            gettext("This ack is “%(classification)s”. This decision is not possible.")
+            % {"classification": ack.get_classification_display()},
+        )
+    return str(text)
 
 
 def _decision(name: str, service: Callable[..., None]) -> ObjectAction[ErpAck]:
@@ -204,13 +200,13 @@ def _decision(name: str, service: Callable[..., None]) -> ObjectAction[ErpAck]:
 
     def carry_out(submitted: Submitted[ErpAck]) -> Done:
         reason = submitted.data["reason"]
-        label = _label(name)(submitted.obj)
+        label = _label(name, submitted.obj)
         service(submitted.obj.pk, actor=submitted.actor, reason=reason)
         return Done(message=gettext("The decision was recorded."), history=f"{label}: {reason}")
 
     return ObjectAction(
         name=name,
-        label=_label(name),
+        label=partial(_label, name),
         permission="exports.decide_erpack",
         form=ask_reason,
         sentences=[_("Effect of the ack %(file)s:")],
@@ -226,7 +222,7 @@ def _assign(submitted: Submitted[ErpAck]) -> Done:
     """A first POST shows what the assignment does, a second one, `confirmed`, does it."""
     form, ack = submitted.form, submitted.obj
     assert isinstance(form, AssignForm)
-    label = _label("assign")(ack)
+    label = _label("assign", ack)
     if "confirmed" not in submitted.request.POST:
         page = confirmation(
             submitted.model_admin,
@@ -256,7 +252,7 @@ def _named(export: ErpExport) -> str:
 ACTIONS: Final[Sequence[ObjectAction[ErpAck]]] = (
     ObjectAction(
         name="assign",
-        label=_label("assign"),
+        label=partial(_label, "assign"),
         permission="exports.decide_erpack",
         form=AssignForm,
         sentences=[
