@@ -36,9 +36,6 @@ class Webhook(UuidModel):
     # A receiver has so long to learn a new secret: until then the former one signs as well.
     FORMER_SECRET_SIGNS_FOR = timedelta(hours=24)
 
-    id = models.UUIDField(
-        primary_key=True, default=uuid.uuid4, db_default=RandomUUID(), editable=False
-    )
     org = models.OneToOneField(
         Org, on_delete=models.PROTECT, related_name="webhook", verbose_name="organisation"
     )

@@ -17,10 +17,7 @@ currency_code = RegexValidator(
 sha256_hex = RegexValidator(r"^[0-9a-f]{64}\Z", "Enter 64 lower-case hexadecimal digits.")
 
 
-class Customer(models.Model):
-    id = models.UUIDField(
-        primary_key=True, default=uuid.uuid4, db_default=RandomUUID(), editable=False
-    )
+class Customer(UuidModel):
     org = models.ForeignKey(
         Org, on_delete=models.PROTECT, related_name="customers", verbose_name="organisation"
     )
@@ -51,9 +48,6 @@ class Customer(models.Model):
 class SourceDocument(UuidModel):
     """The file an order was read from: its name and fingerprint, not its content."""
 
-    id = models.UUIDField(
-        primary_key=True, default=uuid.uuid4, db_default=RandomUUID(), editable=False
-    )
     org = models.ForeignKey(
         Org, on_delete=models.PROTECT, related_name="source_documents", verbose_name="organisation"
     )
@@ -99,9 +93,6 @@ class DraftOrder(UuidModel):
     OPEN = _OPEN
     EDITABLE = (Status.NEEDS_REVIEW, Status.READY, Status.APPROVED, Status.ERROR)
 
-    id = models.UUIDField(
-        primary_key=True, default=uuid.uuid4, db_default=RandomUUID(), editable=False
-    )
     org = models.ForeignKey(
         Org, on_delete=models.PROTECT, related_name="draft_orders", verbose_name="organisation"
     )

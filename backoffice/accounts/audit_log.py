@@ -89,7 +89,7 @@ class Period(admin.DateFieldListFilter):
 
 
 class AuditEntryAdmin(ReadOnlyAdmin[AuditEntry]):
-    list_display = ("at", "by", "deed", "about", "organisation", "address")
+    list_display = ("at", "by", "present_action", "about", "organisation", "address")
     list_filter = (
         ("at", Period),
         About,
@@ -148,8 +148,8 @@ class AuditEntryAdmin(ReadOnlyAdmin[AuditEntry]):
         return _breakable(self.actor_or_system(entry))
 
     @admin.display(description=_("action"))
-    def deed(self, entry: AuditEntry) -> SafeString:
-        return _breakable(entry.action)
+    def present_action(self, entry: AuditEntry) -> SafeString:
+        return _breakable(entry.present_action)
 
     def about(self, entry: AuditEntry) -> str:
         if not entry.object_type:

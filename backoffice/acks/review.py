@@ -29,10 +29,10 @@ Classification = ErpAck.Classification
 # What can be decided: the last part of the page's URL, and what its button says.
 OFFERED: Final[dict[str, dict[str, "str | _StrPromise"]]] = {
     Classification.CONFLICT: {
-        "take": _("Let the later ack count"),
+        "accept": _("Let the later ack count"),
         "dismiss": _("Keep the first ack"),
     },
-    Classification.LATE: {"take": _("Accept this ack"), "dismiss": _("Dismiss")},
+    Classification.LATE: {"accept": _("Accept this ack"), "dismiss": _("Dismiss")},
     Classification.UNMATCHED: {"assign": _("Assign to an export"), "dismiss": _("Dismiss")},
     Classification.MALFORMED: {"assign": _("Enter what it says"), "dismiss": _("Dismiss")},
 }
@@ -133,7 +133,7 @@ class AssignForm(forms.Form):
             self.chosen.pk,
             actor=self._actor,
             reason=self.cleaned_data["reason"],
-            answer=self.content,
+            answer=self.answer,
         )
 
     @property
@@ -265,6 +265,6 @@ ACTIONS: Final[Sequence[ObjectAction[ErpAck]]] = (
         is_offered=lambda ack: "assign" in offered(ack),
         is_primary=lambda ack: True,
     ),
-    _decision("take", review.accept),
+    _decision("accept", review.accept),
     _decision("dismiss", review.dismiss),
 )

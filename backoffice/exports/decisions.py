@@ -53,7 +53,7 @@ def _names(export: ErpExport) -> dict[str, str]:
     return {"file": export.filename, "order": str(export.draft_order)}
 
 
-def _settle(submitted: Submitted[ErpExport]) -> Done:
+def _resolve(submitted: Submitted[ErpExport]) -> Done:
     data = submitted.data
     outcome = Resolution(data["outcome"])
     resolve(
@@ -86,7 +86,7 @@ ACTIONS: Final[Sequence[ObjectAction[ErpExport]]] = (
         is_primary=lambda export: not export.needs_decision,
     ),
     ObjectAction(
-        name="settle",
+        name="resolve",
         label=_("Resolve manually"),
         permission="exports.resolve_erpexport",
         form=ResolveForm,
@@ -104,7 +104,7 @@ ACTIONS: Final[Sequence[ObjectAction[ErpExport]]] = (
                 "If the ERP has the file after all, it then has the order twice."
             ),
         ],
-        service=_settle,
+        service=_resolve,
         is_offered=lambda export: bool(possible_resolutions(export)),
         is_primary=lambda export: export.needs_decision,
     ),
