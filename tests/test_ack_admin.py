@@ -160,8 +160,8 @@ def test_the_page_says_what_is_not_known(
     unmatched: ErpAck, malformed: ErpAck, operator: Client
 ) -> None:
     page = text(operator.get(url("erpack_change", malformed.id)))
-    assert "not readable" in page
-    assert "ACK_STATUS: The key “status” must be there" in page
+    assert "not understood" in page
+    assert "ACK_STATUS: The key “status” must be" in page
     for ack in (unmatched, malformed):
         assert ">None<" not in text(operator.get(url("erpack_change", ack.id)))
 
@@ -432,7 +432,7 @@ def test_another_export_is_named_by_its_file(
     there = url("erpack_assign", unmatched.id)
     entered = {"filename": f" {sent[0].filename} ", "reason": "They say so"}
     page = text(operator.post(there, entered))
-    assert "which of the two counts is to be decided next" in page
+    assert "decide next which of the two is right" in page
     operator.post(there, entered | {"confirmed": "yes"})
     unmatched.refresh_from_db()
     assert (unmatched.classification, unmatched.export) == ("CONFLICT", sent[0])
@@ -578,7 +578,7 @@ def test_markup_in_answers_is_text(
     refused = answer(dropzone, erp, f"error_{sent[0].filename}", content)
     conflict = accept(dropzone, erp, sent[0], XSS)
     unmatched = answer(dropzone, erp, TYPO, content)
-    ErpAck.objects.filter(id=unmatched.id).update(filename=f"ack_{XSS}.json", reason=XSS)
+    ErpAck.objects.filter(id=unmatched.id).update(filename=f"ack_{XSS}.json", note=XSS)
     operator.post(url("erpack_dismiss", refused.id), {"reason": XSS})
     there = url("erpack_assign", unmatched.id)
     pages = [
