@@ -21,11 +21,10 @@ from accounts.models import User
 from backoffice.forms import LongText
 from backoffice.pages import Page, confirmation, url_of
 from backoffice.permissions import person, require
+from backoffice.texts import Text
 from kernel.errors import RuleViolation
 
 if TYPE_CHECKING:
-    from django.utils.functional import _StrPromise
-
     from backoffice.scoping import OrgScopedAdmin
 
 M = TypeVar("M", bound=Model)
@@ -84,12 +83,12 @@ class ObjectAction(Generic[M]):
     """
 
     name: str
-    label: "str | _StrPromise | Callable[[M], str]"
+    label: Text | Callable[[M], str]
     permission: str | Callable[[M], str]
-    sentences: "Sequence[_StrPromise]"
+    sentences: Sequence[Text]
     facts: Callable[[M], Mapping[str, object]] = lambda obj: {}
     service: Callable[[Submitted[M]], object]
-    done: "str | _StrPromise" = ""
+    done: Text = ""
     history: str = ""
     denial: Callable[[M], str] = lambda obj: ""
     form: Callable[[M, User, QueryDict | None], forms.Form] | None = None

@@ -16,6 +16,7 @@ _.ORG_CHANGED  # backoffice/accounts/admin.py, by name
 _.ORG_CREATED  # backoffice/accounts/admin.py, by name
 _.USER_CHANGED  # backoffice/accounts/admin.py, by name
 _.USER_CREATED  # backoffice/accounts/admin.py, by name
+_.says  # backoffice/acks/admin.py, by name
 _.PUSH  # Batch.Action, by value
 _.REJECT  # Batch.Action, by value
 _.RETRY  # Batch.Action, by value

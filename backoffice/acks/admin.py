@@ -1,7 +1,7 @@
 """The admin of acks: their list, their page, and their rows on the page of an export."""
 
 from functools import cache
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from django.contrib import admin
 from django.db.models import QuerySet
@@ -19,14 +19,12 @@ from backoffice.filters import ConditionFilter, VisibleFieldListFilter
 from backoffice.forms import Inline
 from backoffice.pages import link
 from backoffice.scoping import ReadOnlyAdmin
+from backoffice.texts import Text
 from exports.models import ErpAck, ErpExport
-
-if TYPE_CHECKING:
-    from django.utils.functional import _StrPromise
 
 Classification = ErpAck.Classification
 
-_EXPLAINED: Final[dict[str, "str | _StrPromise"]] = {
+_EXPLAINED: Final[dict[str, Text]] = {
     Classification.WAITING: _("Nothing to do: the ack is checked again at the next poll."),
     Classification.CONFLICT: _(
         "The first ack counts until you decide. Ask the ERP team which ack is true. "

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from django import forms
 from django.db.models import Q
@@ -15,19 +15,17 @@ from backoffice.actions import Done, ObjectAction, Submitted, ask_reason
 from backoffice.badges import ack_badge, export_badge
 from backoffice.forms import LongText, RadioList
 from backoffice.pages import confirmation
+from backoffice.texts import Text
 from connectors.port import Ack
 from exports.acks import review
 from exports.acks.preview import ack_preview
 from exports.models import ErpAck, ErpExport
 from kernel.errors import RuleViolation
 
-if TYPE_CHECKING:
-    from django.utils.functional import _StrPromise
-
 Classification = ErpAck.Classification
 
 # What can be decided: the last part of the page's URL, and what its button says.
-OFFERED: Final[dict[str, dict[str, "str | _StrPromise"]]] = {
+OFFERED: Final[dict[str, dict[str, Text]]] = {
     Classification.CONFLICT: {
         "accept": _("Let the later ack count"),
         "dismiss": _("Keep the first ack"),
@@ -38,7 +36,7 @@ OFFERED: Final[dict[str, dict[str, "str | _StrPromise"]]] = {
 }
 
 
-def offered(ack: ErpAck) -> "dict[str, str | _StrPromise]":
+def offered(ack: ErpAck) -> dict[str, Text]:
     """What can be decided about this ack."""
     decisions = OFFERED.get(ack.classification, {})
     is_acceptable = review.has_effect(ack, ack.export)

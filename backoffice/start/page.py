@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 from urllib.parse import urlencode
 
 from django.db.models import Model
@@ -22,15 +22,13 @@ from backoffice.login import ThrottledLoginSite
 from backoffice.searching import SearchForm
 from backoffice.start import figures
 from backoffice.start.figures import ConnectionHealth, Counts
+from backoffice.texts import Text
 from connectors.models import ErpConnection
 from exports.delivery import heartbeat
 from exports.models import ErpAck, ErpExport
 from kernel.db import db_now
 from kernel.durations import humanize
 from orders.models import DraftOrder
-
-if TYPE_CHECKING:
-    from django.utils.functional import _StrPromise
 
 # What a figure says, by status or classification.
 _ORDERS: Final = {
@@ -176,7 +174,7 @@ class StartPage(ThrottledLoginSite):
         }
 
 
-def _figure(count: int, texts: "_StrPromise", model: type[Model], **filters: str) -> Figure:
+def _figure(count: int, texts: Text, model: type[Model], **filters: str) -> Figure:
     meta = model._meta
     url = reverse(f"admin:{meta.app_label}_{meta.model_name}_changelist")
     return Figure(
