@@ -135,17 +135,19 @@ class ErpConnectionAdmin(OrgScopedAdmin[ErpConnection]):
     ) -> None:
         actor = person(request)
         own = {name: form.cleaned_data[name] for name in ("active", "ack_deadline")}
-        if not change:
-            obj.pk = create_connection(
-                obj.org, connector_type=obj.connector_type, config=form.config, actor=actor, **own
-            ).pk
-            return
-        if form.has_changed_config:
-            try:
+        try:
+            if not change:
+                kind, config = obj.connector_type, form.config
+                created = create_connection(
+                    obj.org, connector_type=kind, config=config, actor=actor, **own
+                )
+                obj.pk = created.pk
+                return
+            if form.has_changed_config:
                 change_config(obj, form.config, actor=actor, clear=form.cleared)
-            except ConfigError as e:
-                # An export was staged after the form was checked.
-                raise RuleViolation("NOT_CONFIGURED", str(e)) from e
+        except ConfigError as e:
+            # Something has changed since the form was checked, such as a staged export.
+            raise RuleViolation("NOT_CONFIGURED", str(e)) from e
         change_settings(obj.pk, actor=actor, **own)
 
     def construct_change_message(
