@@ -386,7 +386,7 @@ def test_of_a_large_order_the_page_says_that_its_lines_changed(
     again = approve(approving, page)
     assert list(rows(again)) == [
         ["Order", "notes", "-", "x"],
-        ["Lines", "content", "2 lines", "2 lines, not all as before"],
+        ["Lines", "content", "2 lines", "2 lines, some changed"],
     ]
 
 

@@ -115,10 +115,10 @@ def test_more_than_a_batch_takes_is_refused_beforehand(
     response = choose_all(client, "approve")
     assert response.status_code == 302
     (said,) = messages(client.get(response["Location"]))
-    assert said.startswith("At most 2 orders can be decided about at a time.")
+    assert said.startswith("You can choose up to 2 orders at a time.")
     ids = " ".join(str(key) for key in DraftOrder.objects.values_list("id", flat=True))
     (said,) = messages(client.post(decide_url("approve"), {"orders": ids}, follow=True))
-    assert said.startswith("At most 2 orders")
+    assert said.startswith("You can choose up to 2 orders")
     assert not DraftOrder.objects.filter(status="APPROVED").exists()
 
 

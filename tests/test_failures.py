@@ -83,7 +83,7 @@ def test_a_group_says_what_the_erp_said(org: Org, erp: ErpConnection, operator: 
         client.get(FAILURES)
     )
     fail(second, public="The ERP refused the order: ITEM_UNKNOWN")
-    assert "<dt>One error</dt><dd>The ERP refused" in text(client.get(FAILURES))
+    assert "<dt>Example error</dt><dd>The ERP refused" in text(client.get(FAILURES))
 
 
 @pytest.mark.parametrize(

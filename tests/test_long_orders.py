@@ -105,7 +105,7 @@ def test_a_line_too_many_is_told_and_nothing_is_saved(org: Org, approver: User) 
     line = {f"lines-{FEW}-line_no": "9", f"lines-{FEW}-internal_sku": "S", f"lines-{FEW}-qty": "1"}
     response = save(logged_in(approver), order, order_data(order, notes="new") | line)
     assert response.status_code == 200
-    assert "This form edits orders of up to 1,000 lines. Nothing was saved." in text(response)
+    assert "This form can save up to 1,000 lines. Nothing was saved." in text(response)
     order.refresh_from_db()
     assert (order.lines.count(), order.notes) == (FEW, "")
 
