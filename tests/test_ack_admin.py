@@ -160,7 +160,7 @@ def test_the_page_says_what_is_not_known(
     unmatched: ErpAck, malformed: ErpAck, operator: Client
 ) -> None:
     page = text(operator.get(url("erpack_change", malformed.id)))
-    assert "not understood" in page
+    assert "not readable" in page
     assert "ACK_STATUS: The key “status” must be" in page
     for ack in (unmatched, malformed):
         assert ">None<" not in text(operator.get(url("erpack_change", ack.id)))
