@@ -8,17 +8,17 @@ import os
 import shutil
 import tempfile
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import hypothesis
 import pytest
 from django.conf import settings
-from django.contrib.auth.models import Group, Permission
 from django.db import connection
 from pytest_django import DjangoDbBlocker
 
+from tests.pristine import Pristine, restore_after_tests
 from tests.servers import (
     AsyncSSHServer,
     Faults,
@@ -65,7 +65,6 @@ REAL_PARTS = {
     "Chromium": "install chromium",
 }
 _exercised: set[str] = set()
-_roles: dict[Group, list[tuple[str, str, str]]] = {}
 
 
 # PostgreSQL is what every test with a database runs on.
@@ -73,39 +72,8 @@ _roles: dict[Group, list[tuple[str, str, str]]] = {}
 def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> None:
     if connection.vendor == "postgresql":
         _exercised.add("PostgreSQL")
-    else:
-        _let_tests_empty_the_audit_log()
     with django_db_blocker.unblock():
-        for group in Group.objects.all():
-            _roles[group] = [permission.natural_key() for permission in group.permissions.all()]
-
-
-def _let_tests_empty_the_audit_log() -> None:
-    """Let the flush after a test delete what nobody else may; PostgreSQL truncates."""
-    flush = connection.ops.execute_sql_flush
-
-    def past_the_trigger(statements: Iterable[str]) -> None:
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT sql FROM sqlite_master WHERE name = 'audit_entry_no_delete'")
-            (trigger,) = cursor.fetchone()
-            cursor.execute("DROP TRIGGER audit_entry_no_delete")
-            flush(statements)
-            cursor.execute(trigger)
-
-    connection.ops.execute_sql_flush = past_the_trigger  # type: ignore[assignment, method-assign]
-
-
-@pytest.fixture
-def groups(db: None) -> None:
-    """The groups that migrations have made: a test that commits leaves an empty database."""
-    for group, permissions in _roles.items():
-        group.save()
-        group.permissions.set(Permission.objects.get_by_natural_key(*key) for key in permissions)
-
-
-@pytest.fixture
-def roles(transactional_db: None, groups: None) -> None:
-    """The same for tests that commit."""
+        restore_after_tests(Pristine())
 
 
 @pytest.fixture
@@ -132,7 +100,7 @@ def dropzone_root() -> Iterator[Path]:
 
 
 @pytest.fixture
-def world(groups: None, dropzone_root: Path) -> Any:
+def world(db: None, dropzone_root: Path) -> Any:
     """tests.lifecycle_rows.World: an org with a dropzone, people and an ERP."""
     from tests.lifecycle_rows import World
 

@@ -14,7 +14,7 @@ from pytest_django.live_server_helper import LiveServer
 from tests.admin_pages import Tags, a_full_house, every_page
 from tests.browser import enter, watched
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("roles")]
+pytestmark = pytest.mark.django_db(transaction=True)
 
 # Evaluated, not served: so no page needs another policy than the one that it has.
 AXE = files("axe_playwright_python").joinpath("axe.min.js").read_text("utf-8")

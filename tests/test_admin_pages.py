@@ -87,7 +87,6 @@ def test_texts_from_outside_are_no_formulas(root: Client) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-@pytest.mark.usefixtures("roles")
 def test_no_text_from_outside_is_run(
     page: Page, live_server: LiveServer, dropzone_root: Path
 ) -> None:

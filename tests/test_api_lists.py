@@ -268,7 +268,7 @@ def test_changes_are_followed(owner: APIClient, dropzone: ErpConnection) -> None
     assert wrong_parameters(owner.get(f"{EXPORTS}?updated_since=now")) == {"updated_since"}
 
 
-@pytest.mark.usefixtures("roles")
+@pytest.mark.django_db(transaction=True)
 def test_no_commit_is_skipped_however_late_it_comes(
     owner: APIClient, dropzone: ErpConnection
 ) -> None:

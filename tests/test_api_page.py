@@ -20,7 +20,7 @@ PAGE = (ROOT / "docs/api.md").read_text()
 BLOCKS = re.findall(r"```bash\n(.*?)```", PAGE, re.DOTALL)
 
 
-@pytest.mark.usefixtures("roles")
+@pytest.mark.django_db(transaction=True)
 def test_the_walk_through_works(
     live_server: LiveServer,
     child_env: dict[str, str],

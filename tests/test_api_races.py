@@ -18,7 +18,7 @@ from orders.models import DraftOrder
 from tests.api import ORDERS, client, create, person, post, send
 from tests.locks import wait_until_one_waits
 
-pytestmark = pytest.mark.usefixtures("roles")
+pytestmark = pytest.mark.django_db(transaction=True)
 
 OTHER_CUSTOMER = {"erp_customer_number": "4712", "name": "Beispiel AG"}
 

@@ -143,7 +143,7 @@ def at_once(count: int, ask: Callable[[int], Response]) -> Counter[int]:
     return Counter(statuses)
 
 
-@pytest.mark.usefixtures("roles")
+@pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize(
     ("headers", "expected"),
     [
@@ -167,7 +167,7 @@ def test_many_pushes_of_an_order_at_once_make_one_export(
     assert ErpExport.objects.count() == 1
 
 
-@pytest.mark.usefixtures("roles")
+@pytest.mark.django_db(transaction=True)
 def test_many_creations_at_once_under_one_key_make_one_order(owner: APIClient) -> None:
     def ask(number: int) -> Response:
         return post(owner, ORDERS, ORDER, idempotency_key="create")

@@ -107,7 +107,7 @@ def test_each_condition_has_a_test_of_what_it_refuses() -> None:
 
 
 @pytest.mark.long
-@pytest.mark.usefixtures("groups")
+@pytest.mark.django_db
 @pytest.mark.parametrize(("table", "event"), ROWS)
 def test_a_row_that_is_changed_fails_a_test(
     table: str, event: str, dropzone_root: Path, monkeypatch: pytest.MonkeyPatch

@@ -128,7 +128,6 @@ def test_what_is_taken_back_is_not_logged(log: Log, acme: Org, dropzone_root: Pa
     assert log.of("exports.lifecycle") == []
 
 
-@pytest.mark.usefixtures("roles")
 @pytest.mark.django_db(transaction=True)
 def test_a_push_by_a_service_leads_to_its_export(
     owner: APIClient, dropzone: ErpConnection, log: Log

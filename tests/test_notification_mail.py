@@ -85,7 +85,7 @@ def org(transactional_db: None) -> Org:
 
 
 @pytest.fixture
-def oskar(org: Org, roles: None) -> User:
+def oskar(org: Org) -> User:
     return a_member(org, "oskar", "Operator")
 
 
@@ -180,7 +180,7 @@ def test_a_mail_server_that_is_down_gets_it_later(smtp: MailServer, erp: ErpConn
 
 
 def test_an_org_whose_addresses_are_refused_holds_up_no_other(
-    smtp: MailServer, erp: ErpConnection, roles: None
+    smtp: MailServer, erp: ErpConnection
 ) -> None:
     smtp.refused = "oskar@acme.example"
     circuit_breaker.record_failure(erp, ConnectorError("AUTH_FAILED"))

@@ -10,9 +10,10 @@ import threading
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any
@@ -26,13 +27,14 @@ from accounts.tokens import create_token
 from exports.models import ErpExport, Worker
 from simulator.erp import ErpSimulator
 from simulator.script import Script
+from tests import waiting
 from tests.api import ORDER, ORDERS, person
 from tests.builders import a_connection, an_org
 from tests.processes import manage, web
 from tests.servers import S3Server
 from tests.servers.process import HOST, free_port, kill_tree
 
-pytestmark = pytest.mark.usefixtures("roles")
+pytestmark = pytest.mark.django_db(transaction=True)
 
 Status = ErpExport.Status
 OUTAGE_SECONDS = 20
@@ -132,11 +134,7 @@ class Service:
         assert len(self.erp.orders) == len(taken) == ErpExport.objects.count() > 0
 
 
-def until(condition: Callable[[], bool], *, seconds: float = 120) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
+until = partial(waiting.until, seconds=120)
 
 
 @pytest.fixture

@@ -33,7 +33,7 @@ from tests.processes import ROOT, worker
 from tests.servers import AsyncSSHServer
 from tests.servers.keys import new_key
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("roles")]
+pytestmark = pytest.mark.django_db(transaction=True)
 
 GUIDE = ROOT / "docs/operator-guide.md"
 PICTURES = ROOT / "docs/images/guide"

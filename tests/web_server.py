@@ -49,7 +49,7 @@ class WebServer:
 
 
 @pytest.fixture
-def web_server(roles: None, child_env: dict[str, str]) -> Iterator[WebServer]:
+def web_server(child_env: dict[str, str]) -> Iterator[WebServer]:
     port = free_port()
     process = web(child_env, port, "--workers=1")
     [worker] = psutil.Process(process.pid).children()
