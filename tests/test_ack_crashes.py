@@ -6,11 +6,11 @@ import shutil
 import signal
 import subprocess
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
@@ -272,22 +272,13 @@ def test_a_slow_writer_is_read_when_it_is_through(
     dropzone: Dropzone, erp: ErpConnection, sent: list[ErpExport]
 ) -> None:
     whole = json.dumps({"status": "ACKED", "erp_order_id": "SO-1", "message": "Käufer"}).encode()
-
-    def trickle() -> None:
-        with (dropzone.acks / f"ack_{sent[0].filename}").open("wb", buffering=0) as file:
-            for byte in whole:
-                file.write(bytes([byte]))
-                time.sleep(0.01)
-
-    writer = threading.Thread(target=trickle)
-    writer.start()
-    seen = set()
-    while writer.is_alive():
-        poll(erp.id)
-        seen.update(classifications())
-    writer.join()
+    with (dropzone.acks / f"ack_{sent[0].filename}").open("wb", buffering=0) as file:
+        for byte in whole[:-1]:
+            file.write(bytes([byte]))
+            poll(erp.id)
+            assert classifications() == ["WAITING"]
+        file.write(whole[-1:])
     poll(erp.id)
-    assert seen >= {"WAITING"}
     assert classifications() == ["APPLIED"]
     assert ErpAck.objects.get().raw == whole.decode()
     assert places(dropzone)["processed"] == [f"ack_{sent[0].filename}"]
@@ -493,16 +484,18 @@ def test_foreign_files_keep_no_answer_waiting(
 ) -> None:
     for number in range(3000):
         (dropzone.acks / f"stock_{number}.csv").touch()
-    # Listing them takes longer than a poll may spend on answers.
+    # Listing them takes longer than a poll may spend on acks.
     listing = DropzoneSession.list_acks
+    now = 0.0
 
     def slow(session: DropzoneSession) -> Iterator[Any]:
-        time.sleep(2.5)
+        nonlocal now
+        now += poller.RUN_SECONDS + 1
         yield from listing(session)
 
     with (
         mock.patch.object(DropzoneSession, "list_acks", autospec=True, side_effect=slow),
-        mock.patch.object(poller, "RUN_SECONDS", 2),
+        mock.patch.object(poller, "time", SimpleNamespace(monotonic=lambda: now)),
     ):
         assert poll(erp.id).foreign == 3000
     foreign = list(dropzone.acks.glob("stock_*.csv"))

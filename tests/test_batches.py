@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -38,6 +37,7 @@ from orders.models import DraftOrder
 from tests.builders import a_connection, a_user, an_approved_order, an_order, an_org
 from tests.locks import wait_until_one_waits
 from tests.processes import ROOT, worker
+from tests.waiting import until
 from worker import tasks
 
 pytestmark = [pytest.mark.django_db, pytest.mark.ledger]
@@ -415,10 +415,8 @@ def test_a_real_worker_does_a_batch_and_delivers_it(
 ) -> None:
     batch = a_batch(org, ann, count=120)
     with worker(child_env):
-        ends = time.monotonic() + 30
-        while ErpExport.objects.filter(status="SENT").count() < 120:
-            assert time.monotonic() < ends, "not everything was sent in time"
-            time.sleep(0.05)
+        sent = ErpExport.objects.filter(status="SENT")
+        until(lambda: sent.count() == 120, "not everything was sent in time", seconds=30)
     assert_pushed_once(batch, 120)
     assert len(os.listdir(dropzone_root)) == 120
 

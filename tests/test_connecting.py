@@ -29,6 +29,7 @@ from tests.builders import a_connection, an_org
 from tests.dropzones import asyncssh_config, openssh_config
 from tests.servers import AsyncSSHServer, OpenSSHServer, TcpProxy
 from tests.servers.keys import new_key, public_line, with_passphrase
+from tests.waiting import until
 
 connector = DropzoneJsonV1Connector()
 
@@ -47,10 +48,7 @@ def no_thread_is_left() -> Iterator[None]:
     before = threading.active_count()
     yield
     pool.close_idle()
-    ends = time.monotonic() + 5
-    while threading.active_count() > before and time.monotonic() < ends:
-        time.sleep(0.01)
-    assert threading.active_count() <= before
+    until(lambda: threading.active_count() <= before, "a thread is left", seconds=5)
 
 
 def test_unknown_host_name() -> None:
@@ -213,12 +211,12 @@ def test_an_answer_to_the_login_that_comes_at_once(
     """Before the thread that asked goes on, as happens where processors are busy."""
     send = paramiko.Transport._send_message
 
-    def send_and_doze(transport: paramiko.Transport, message: paramiko.Message) -> None:
+    def send_and_wait(transport: paramiko.Transport, message: paramiko.Message) -> None:
         send(transport, message)
         if message.asbytes()[:1] == cMSG_USERAUTH_REQUEST:
-            time.sleep(0.2)
+            until(transport.auth_handler.auth_event.is_set)
 
-    monkeypatch.setattr(paramiko.Transport, "_send_message", send_and_doze)
+    monkeypatch.setattr(paramiko.Transport, "_send_message", send_and_wait)
     changes = {"password": password} if password else {}
     config = asyncssh_config(asyncssh_server, connect_timeout=2, **changes)
     if code:
@@ -405,7 +403,10 @@ def _answer_http(listener: socket.socket) -> None:
     client, _ = listener.accept()
     with client:
         client.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n" * 200)
-        time.sleep(0.2)
+        # Until the other side hangs up.
+        with suppress(ConnectionError):
+            while client.recv(4096):
+                pass
 
 
 @pytest.mark.django_db
@@ -446,6 +447,7 @@ def test_a_login_sleeps_until_the_server_accepts_it(
     wakeups = []
 
     def accept_late(transport: Any, message: paramiko.Message) -> None:
+        # How often the other thread wakes up in this time is what counts.
         time.sleep(0.5)
         accept(transport, message)
 

@@ -2,8 +2,9 @@
 
 import os
 import threading
-import time
 from collections import Counter
+from contextlib import suppress
+from operator import le
 
 import pytest
 
@@ -18,6 +19,7 @@ from tests.builders import a_connection, a_user, an_org, some_exports
 from tests.dropzones import dropzone_of
 from tests.erp import Erp
 from tests.servers import TcpProxy
+from tests.waiting import until
 
 pytestmark = pytest.mark.django_db
 
@@ -32,12 +34,10 @@ def held() -> tuple[int, int]:
 def settled(at_most: tuple[int, int]) -> bool:
     """Whether nothing is held beyond `at_most`; servers in this process need a moment."""
     pool.close_idle()
-    ends = time.monotonic() + 5
-    while any(now > then for now, then in zip(held(), at_most, strict=True)):
-        if time.monotonic() > ends:
-            return False
-        time.sleep(0.005)
-    return True
+    with suppress(AssertionError):
+        until(lambda: all(map(le, held(), at_most)), seconds=5)
+        return True
+    return False
 
 
 @pytest.mark.parametrize("cuts", [3, pytest.param(30, marks=pytest.mark.long)])

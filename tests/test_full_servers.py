@@ -1,11 +1,12 @@
 """Servers that take few sessions: to have no room is no wrong password, and pauses nothing."""
 
-import time
+import threading
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from django_q.models import OrmQ
 
 from connectors import circuit_breaker
 from connectors.dropzone.connector import DropzoneJsonV1Connector
@@ -20,6 +21,7 @@ from tests.dropzones import asyncssh_config, openssh_config, proftpd_config
 from tests.processes import worker
 from tests.servers import AsyncSSHServer, OpenSSHServer, ProFTPDServer
 from tests.servers.keys import new_key
+from tests.waiting import until
 
 connector = DropzoneJsonV1Connector()
 
@@ -96,12 +98,9 @@ def test_two_worker_processes_and_one_session(
         with worker({**child_env, "WORKERS": "2"}):
             for number in range(12):
                 some_exports(org, ann, first=number)
-                time.sleep(1)
-            ends = time.monotonic() + 240
-            while ErpExport.objects.exclude(status="SENT").exists():
-                assert time.monotonic() < ends
-                assert not ErpConnection.objects.get(id=erp.id).is_paused
-                time.sleep(0.5)
+                until(lambda: not OrmQ.objects.exists(), "no worker takes it", seconds=60)
+            until(lambda: not ErpExport.objects.exclude(status="SENT").exists(), seconds=240)
+            assert not ErpConnection.objects.get(id=erp.id).is_paused
         assert len(list((server.root / "exports").iterdir())) == 12
         assert "Connection refused (MaxClientsPerUser 1)" in server.log
 
@@ -148,7 +147,7 @@ def test_a_dismissal_before_the_caller_looks_at_the_login(
 
     def log_in_and_doze(transport: Transport, *args: Any) -> Any:
         allowed = log_in(transport, *args)
-        time.sleep(0.3)
+        until(lambda: not transport.is_active())
         return allowed
 
     monkeypatch.setattr(Transport, "auth_password", log_in_and_doze)
@@ -161,15 +160,17 @@ def test_a_dismissal_that_is_read_after_a_write_has_failed(
     asyncssh_server: AsyncSSHServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     parse = Transport._parse_disconnect
+    has_failed = threading.Event()
 
-    def doze_and_parse(transport: Transport, message: Any) -> None:
-        time.sleep(0.3)
+    def parse_late(transport: Transport, message: Any) -> None:
+        assert has_failed.wait(20)
         parse(transport, message)
 
     def fail(transport: Transport, **options: Any) -> None:
+        has_failed.set()
         raise EOFError
 
-    monkeypatch.setattr(Transport, "_parse_disconnect", doze_and_parse)
+    monkeypatch.setattr(Transport, "_parse_disconnect", parse_late)
     monkeypatch.setattr(Transport, "open_session", fail)
     asyncssh_server.faults.dismiss_at = "auth_completed"
     error = failure(asyncssh_config(asyncssh_server))

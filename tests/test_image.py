@@ -8,10 +8,9 @@ import os
 import re
 import shutil
 import subprocess
-import time
 import urllib.request
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from connectors.dropzone.connector import DropzoneJsonV1Connector
 from exports.models import ErpExport
 from tests.builders import a_connection, a_user, an_org, some_exports
 from tests.servers.process import HOST, free_port
+from tests.waiting import until
 
 ENGINE = os.environ.get("IMAGE_ENGINE", "")
 ROOT = Path(__file__).parent.parent
@@ -56,13 +56,6 @@ def container(*options: str, image: str = "orderflow", command: str = "") -> Ite
     finally:
         engine("logs", name)
         engine("rm", "--force", "--volumes", name)
-
-
-def wait_until(condition: Callable[[], bool], seconds: float = 30) -> None:
-    ends = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < ends
-        time.sleep(0.2)
 
 
 def succeeds(name: str, *command: str) -> bool:
@@ -115,7 +108,7 @@ def test_web_serves_hashed_files_and_is_healthy(options: list[str]) -> None:
     dockerfile = (ROOT / "Dockerfile").read_text()
     (test,) = re.findall(r"^HEALTHCHECK .*\n +CMD (\[.*\])$", dockerfile, re.MULTILINE)
     with container(*options) as name:
-        wait_until(lambda: succeeds(name, *json.loads(test)))
+        until(lambda: succeeds(name, *json.loads(test)))
         page = get("/admin/login/").read().decode()
         (style,) = re.findall(r'href="(/static/admin/css/base\.[0-9a-f]{12}\.css)"', page)
         assert "immutable" in get(style).headers["Cache-Control"]
@@ -125,9 +118,9 @@ def test_the_worker_delivers_and_is_healthy(options: list[str], dropzone_root: P
     org = an_org()
     a_connection(org, {"mode": "filesystem", "export_path": str(dropzone_root)})
     with container(*options, command="python manage.py worker") as name:
-        wait_until(lambda: succeeds(name, "python", "manage.py", "worker_health"))
+        until(lambda: succeeds(name, "python", "manage.py", "worker_health"))
         (export,) = some_exports(org, a_user(org))
-        wait_until(ErpExport.objects.filter(status="SENT").exists)
+        until(ErpExport.objects.filter(status="SENT").exists)
     assert (dropzone_root / export.filename).read_bytes() == bytes(export.payload)
 
 
@@ -156,4 +149,4 @@ def test_the_service_delivers_to_the_sftp_server(tmp_path: Path) -> None:
     }
     connector = DropzoneJsonV1Connector()
     with container(*options, image="orderflow-sftp", command=f"/usr/sbin/sshd -D -e -p {port}"):
-        wait_until(lambda: connector.test(connector.parse_config(config)).success)
+        until(lambda: connector.test(connector.parse_config(config)).success)

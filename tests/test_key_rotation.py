@@ -1,7 +1,6 @@
 """The keys of the stored secrets can be changed while the service runs."""
 
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,6 +25,7 @@ from connectors.fields import EncryptedConfigField
 from connectors.models import ErpConnection
 from exports.delivery import protocol
 from tests.builders import a_connection, a_user, an_org, some_exports
+from tests.locks import wait_until_one_waits
 from tests.processes import run
 
 pytestmark = [pytest.mark.django_db, pytest.mark.ledger]
@@ -174,7 +174,7 @@ def test_a_simultaneous_edit_is_not_lost(dropzone_root: Path, old: list[str]) ->
         with transaction.atomic():
             change_config(erp, {**erp.config, "file_mode": "0640"})
             is_edited.set()
-            time.sleep(0.5)
+            wait_until_one_waits()
         database.close()
 
     editor = threading.Thread(target=edit)

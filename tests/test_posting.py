@@ -12,7 +12,7 @@ from notifications import posting
 from notifications.posting import PostResponse, denial_reason, post
 from tests.servers import WebServer
 from tests.servers.process import HOST, free_port
-from tests.servers.web import new_certificate
+from tests.servers.web import new_certificate, stay_silent
 
 
 def send(url: str) -> PostResponse:
@@ -160,7 +160,7 @@ def test_a_certificate_is_verified(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 def test_a_server_that_does_not_answer_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(posting, "EXCHANGE_SECONDS", 0.3)
-    with WebServer(before=lambda handler: time.sleep(8)) as web:
+    with WebServer(before=stay_silent) as web:
         began = time.monotonic()
         assert send(web.url).error == "The server did not answer within 0 seconds."
         assert time.monotonic() - began < 5
@@ -175,9 +175,8 @@ def test_a_server_that_drips_does_not_hold_on(
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
 
     def drip(handler: Any) -> None:
-        for _ in range(80):
+        while not handler.server.is_closed.wait(0.1):
             handler.wfile.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-            time.sleep(0.1)
 
     with WebServer(before=drip, certificate=certificate) as web:
         began = time.monotonic()

@@ -3,7 +3,6 @@
 import subprocess
 import sys
 import threading
-import time
 from datetime import timedelta
 from pathlib import Path
 
@@ -30,6 +29,7 @@ from tests.builders import a_connection, a_user, an_org, some_exports
 from tests.dropzones import asyncssh_config
 from tests.processes import ROOT, worker
 from tests.servers import AsyncSSHServer, TcpProxy
+from tests.waiting import until
 from worker import tasks
 from worker.schedules import create_schedules
 
@@ -95,10 +95,7 @@ def test_a_task_of_another_release_stops_nobody(
     OrmQ.objects.create(key=settings.Q_CLUSTER["name"], payload="garbage", lock=db_now())
     with worker(child_env):
         some_exports(connection.org, ann)
-        ends = time.monotonic() + 20
-        while not ErpExport.objects.filter(status="SENT").exists():
-            assert time.monotonic() < ends
-            time.sleep(0.05)
+        until(ErpExport.objects.filter(status="SENT").exists)
 
 
 def test_a_schedule_that_was_missed_ten_times_runs_once() -> None:
@@ -131,10 +128,7 @@ def test_the_time_limit_of_a_task_leaves_nothing_open(
     connection.refresh_from_db()
     assert connection.lease_until is None
     assert connection.last_error and connection.last_error["code"] == "CONNECT_TIMEOUT"
-    ends = time.monotonic() + 5
-    while threading.active_count() > threads:
-        assert time.monotonic() < ends
-        time.sleep(0.01)
+    until(lambda: threading.active_count() <= threads, seconds=5)
 
 
 def test_a_worker_with_a_wrong_clock_does_no_harm(

@@ -7,7 +7,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +15,7 @@ import pytest
 
 from tests.processes import ROOT
 from tests.servers.process import free_port
+from tests.waiting import until
 
 PAGE = (ROOT / "docs/quick-start.md").read_text()
 INSTALL, DEMO, RUN, *ORDER = re.findall(r"```bash\n(.*?)```", PAGE, re.DOTALL)
@@ -91,10 +91,8 @@ def running(script: str, folder: Path, env: dict[str, str], *, port: int) -> Ite
             start_new_session=True,
         )
     try:
-        ends = time.monotonic() + 60
-        while not answers(port):
-            assert process.poll() is None and time.monotonic() < ends, log.read_text()
-            time.sleep(0.1)
+        until(lambda: answers(port) or process.poll() is not None, seconds=60)
+        assert process.poll() is None, log.read_text()
         yield
     finally:
         os.killpg(process.pid, signal.SIGINT)

@@ -5,7 +5,6 @@ import shutil
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import timedelta
@@ -25,6 +24,7 @@ from tests.builders import a_connection, a_user, an_org, some_exports
 from tests.dropzones import asyncssh_config, openssh_config
 from tests.processes import ROOT
 from tests.servers import AsyncSSHServer, OpenSSHServer, TcpProxy
+from tests.waiting import until
 
 pytestmark = pytest.mark.django_db
 connector = DropzoneJsonV1Connector()
@@ -50,13 +50,6 @@ def names(server: OpenSSHServer) -> list[str]:
     return sorted(path.name for path in (server.root / "exports").iterdir())
 
 
-def eventually(is_so: Callable[[], bool], seconds: float = 10) -> None:
-    ends = time.monotonic() + seconds
-    while not is_so():
-        assert time.monotonic() < ends
-        time.sleep(0.01)
-
-
 @breakable
 def test_a_server_that_hangs_between_link_and_unlink_keeps_the_file(org: Org, ann: User) -> None:
     """Whoever resumes meanwhile must leave the staged name to that server's own unlink."""
@@ -69,7 +62,7 @@ def test_a_server_that_hangs_between_link_and_unlink_keeps_the_file(org: Org, an
         assert len(names(server)) == 2
         make_due()
         assert deliver(connection.id).sent == 1
-        eventually(lambda: len(names(server)) == 1)
+        until(lambda: len(names(server)) == 1)
         assert names(server) == [export.filename]
 
 

@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from io import StringIO
 from pathlib import Path
@@ -27,6 +27,7 @@ from tests.servers import (
     openssh,
     postgres,
 )
+from tests.waiting import until
 
 needs_sshd = pytest.mark.skipif(not openssh.available(), reason="no OpenSSH server is installed")
 
@@ -57,13 +58,6 @@ def write(client: paramiko.SFTPClient, path: str, data: bytes) -> None:
     with client.open(path, "wx") as file:
         for start in range(0, len(data), 1000):
             file.write(data[start : start + 1000])
-
-
-def wait_for(condition: Callable[[], bool]) -> bool:
-    deadline = time.monotonic() + 10
-    while not condition() and time.monotonic() < deadline:
-        time.sleep(0.02)
-    return condition()
 
 
 def answers(port: int) -> bool:
@@ -298,7 +292,7 @@ def test_proxy_stalls_one_way_and_delivers_later(echo):
             exchange(client, b"hello")
         assert (proxy.bytes_to_server, proxy.bytes_to_client) == (5, 2)
         proxy.resume()
-        assert wait_for(lambda: proxy.bytes_to_client == 5)
+        until(lambda: proxy.bytes_to_client == 5)
 
 
 def test_proxy_cuts_after_some_bytes(echo):
@@ -382,4 +376,4 @@ def test_postgres_is_shared_and_leaves_with_a_killed_process():
         port = int(url.rpartition(":")[2].partition("/")[0])
         assert answers(port)
         process.send_signal(signal.SIGKILL)
-    assert wait_for(lambda: not answers(port) and not Path(folder).exists())
+    until(lambda: not answers(port) and not Path(folder).exists())

@@ -12,7 +12,6 @@ import os
 import re
 import shutil
 import sqlite3
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,6 +27,7 @@ from tests.data.make_dumps import DATA, DROPZONES
 from tests.processes import run, web, worker
 from tests.servers import postgres
 from tests.servers.process import HOST, free_port, kill_tree
+from tests.waiting import until
 
 DUMPS = sorted(path.name.removesuffix(".sql.gz") for path in DATA.glob("*.sql.gz"))
 API = "/api/v1"
@@ -189,11 +189,8 @@ def test_tasks_of_the_former_release_stop_nothing(tmp_path: Path) -> None:
         } == {"worker.tasks"}
         it.manage("claim_delivery_instance", "--confirm", it.env["DELIVERY_INSTANCE"])
         with worker(it.env) as process:
-            ends = time.monotonic() + 40
-            while not is_done(it, former):
-                assert process.poll() is None, "the worker ended"
-                assert time.monotonic() < ends
-                time.sleep(0.2)
+            until(lambda: is_done(it, former) or process.poll() is not None, seconds=40)
+            assert process.poll() is None, "the worker ended"
         failed = it.query("SELECT func FROM django_q_task WHERE NOT success")
         assert "exports.tasks.deliver" in {func for (func,) in failed}
 

@@ -31,6 +31,8 @@ from notifications.sending import send_due
 from tests.builders import a_user, an_org
 from tests.processes import ROOT, worker
 from tests.servers import WebServer
+from tests.servers.web import stay_silent
+from tests.waiting import until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -184,9 +186,9 @@ def test_one_message_that_is_refused_holds_up_no_other(org: Org, web: WebServer)
 def test_a_receiver_that_does_not_answer_holds_up_no_other_org(
     org: Org, web: WebServer, webhook: Webhook, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(posting, "EXCHANGE_SECONDS", 2.0)
+    monkeypatch.setattr(posting, "EXCHANGE_SECONDS", 1.0)
     other = an_org("other")
-    with WebServer(before=lambda handler: time.sleep(9)) as silent:
+    with WebServer(before=stay_silent) as silent:
         webhooks.create_webhook(
             other, url=silent.url, event_types=Webhook.CHOOSABLE, actor=a_user(other, "bob")
         )
@@ -282,10 +284,7 @@ def test_the_worker_sends_soon(
 ) -> None:
     with worker(child_env):
         happen(org, 2)
-        ends = time.monotonic() + 20
-        while Notification.objects.filter(delivered_at=None).exists():
-            assert time.monotonic() < ends
-            time.sleep(0.1)
+        until(lambda: not Notification.objects.filter(delivered_at=None).exists())
     assert len(web.received) == 2
 
 

@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from tests.erp import Erp
 from tests.invariants import assert_kept
 from tests.processes import ROOT, manage, worker
 from tests.servers import OpenSSHServer, TcpProxy
+from tests.waiting import until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -37,11 +37,9 @@ def ann(org: Org) -> User:
     return a_user(org)
 
 
-def wait_until_sent(count: int, seconds: float = 20) -> None:
-    ends = time.monotonic() + seconds
-    while ErpExport.objects.filter(status="SENT").count() < count:
-        assert time.monotonic() < ends, "not everything was sent in time"
-        time.sleep(0.05)
+def wait_until_sent(count: int) -> None:
+    sent = ErpExport.objects.filter(status="SENT")
+    until(lambda: sent.count() == count, "not everything was sent in time")
 
 
 @pytest.mark.parametrize("kind", ["filesystem", "openssh"])
@@ -90,30 +88,43 @@ def test_a_worker_says_that_it_is_alive(child_env: dict[str, str]) -> None:
 
 def test_a_cluster_whose_processes_take_nothing_ends(child_env: dict[str, str]) -> None:
     program = """
-import django, os
+import django, os, sys
 django.setup()
 from worker import cluster
 cluster._CANARY_SECONDS, cluster._IDLE_SECONDS = 0.5, 1
+canary = cluster._canary
+def noted():
+    os.write(int(sys.argv[1]), b"c")
+    return canary()
+cluster._canary = noted
 parent, _ = os.pipe()
 cluster.run(parent)
 """
+    ours, theirs = os.pipe()
     process = subprocess.Popen(
-        [sys.executable, "-c", program], cwd=ROOT, env=child_env, start_new_session=True
+        [sys.executable, "-c", program, str(theirs)],
+        cwd=ROOT,
+        env=child_env,
+        pass_fds=[theirs],
+        start_new_session=True,
     )
+    os.close(theirs)
     try:
-        time.sleep(4)
-        assert process.poll() is None, "a healthy cluster ended"
+        # It sends the third canary only if it lives on after two that were answered.
+        for _ in range(3):
+            assert os.read(ours, 1), "a healthy cluster ended"
         # One of them waits for a task and holds the queue's lock; the other waits for the lock.
         for child in psutil.Process(process.pid).children():
             child.send_signal(signal.SIGSTOP)
         assert process.wait(15) == -signal.SIGKILL
     finally:
+        os.close(ours)
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-    ends = time.monotonic() + 5
-    while any(_is_of_group(p, process.pid) for p in psutil.process_iter()):
-        assert time.monotonic() < ends, "processes are left"
-        time.sleep(0.1)
+    until(
+        lambda: not any(_is_of_group(p, process.pid) for p in psutil.process_iter()),
+        "processes are left",
+    )
 
 
 def test_a_delivery_that_hangs_ends_with_the_grace_and_loses_nothing(
@@ -139,10 +150,7 @@ cluster.run(int(sys.argv[1]))
         )
         os.close(theirs)
         exports = some_exports(org, ann, 200)
-        ends = time.monotonic() + 20
-        while not ErpExport.objects.filter(attempts__gt=0).exists():
-            assert time.monotonic() < ends, "no delivery has begun"
-            time.sleep(0.1)
+        until(ErpExport.objects.filter(attempts__gt=0).exists, "no delivery has begun")
         # As SIGTERM and SIGKILL of `manage.py worker` do.
         os.close(ours)
         assert process.wait(15) == -signal.SIGKILL
@@ -160,11 +168,9 @@ cluster.run(int(sys.argv[1]))
 
 def wait_for_cluster(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
     """All processes of a worker, once there are some that do tasks."""
-    ends = time.monotonic() + 20
-    while len(family := psutil.Process(process.pid).children(recursive=True)) < 5:
-        assert time.monotonic() < ends, "no cluster was started"
-        time.sleep(0.1)
-    return family
+    root = psutil.Process(process.pid)
+    until(lambda: len(root.children(recursive=True)) >= 5, "no cluster was started")
+    return root.children(recursive=True)
 
 
 def _is_of_group(process: psutil.Process, group: int) -> bool:

@@ -33,6 +33,7 @@ class TlsServer(ThreadingHTTPServer):
 
     def __init__(self, address: tuple[str, int], handler: Any, *, certificate: Path | None) -> None:
         super().__init__(address, handler)
+        self.is_closed = threading.Event()
         if certificate:
             context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
             context.load_cert_chain(certificate)
@@ -40,6 +41,15 @@ class TlsServer(ThreadingHTTPServer):
 
     def handle_error(self, *args: Any) -> None:
         pass
+
+    def server_close(self) -> None:
+        self.is_closed.set()
+        super().server_close()
+
+
+def stay_silent(handler: Any) -> None:
+    """Give no answer while the server is open, as the `before` of a WebServer."""
+    handler.server.is_closed.wait()
 
 
 @dataclass
