@@ -5,79 +5,20 @@ from html import unescape
 from pathlib import Path
 from typing import Any
 
-import pytest
 from django.contrib.auth.models import Group
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
 from accounts.models import Org, User
-from connectors.configuring import create_connection
 from connectors.errors import ConnectorError
 from connectors.models import ErpConnection
 from exports.models import ErpAck, ErpExport
-from tests.builders import a_user, an_org
+from tests.builders import a_user
 
 CANARY = "canary-s3cret-8f1b"
 HOST_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIE8vC6FJqMvQmX5bL4hLJ7eIqyGZyS0iVb2ZC0mZpJtW"
 OLD_HOST_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIPzZ1p7x9yq8oQ3V6n0sT4wK2rD5mH1cJ8bL7fG6eX9a"
-
-
-@pytest.fixture
-def org() -> Org:
-    return an_org()
-
-
-@pytest.fixture
-def other_org() -> Org:
-    return an_org("umbrella")
-
-
-@pytest.fixture
-def root() -> Client:
-    return logged_in(User.objects.create_superuser("root"))
-
-
-@pytest.fixture
-def approver(org: Org) -> User:
-    return a_member(org, "ann", "Approver")
-
-
-@pytest.fixture
-def operator(org: Org) -> User:
-    return a_member(org, "oskar", "Operator")
-
-
-@pytest.fixture
-def viewer(org: Org) -> User:
-    return a_member(org, "vera", "Viewer")
-
-
-@pytest.fixture
-def folder(tmp_path: Path, settings: Any) -> Path:
-    settings.DROPZONE_ROOTS = [str(tmp_path)]
-    for name in ("out", "acks"):
-        (tmp_path / name).mkdir()
-    return tmp_path
-
-
-@pytest.fixture
-def connection(org: Org, folder: Path) -> ErpConnection:
-    config = {"mode": "filesystem", "export_path": f"{folder}/out"}
-    return create_connection(org, connector_type="DROPZONE_JSON_V1", config=config)
-
-
-@pytest.fixture
-def sftp(org: Org) -> ErpConnection:
-    config = {
-        "mode": "sftp",
-        "host": "erp.example",
-        "username": "orderflow",
-        "password": CANARY,
-        "export_path": "/out",
-        "host_keys": [OLD_HOST_KEY],
-    }
-    return create_connection(org, connector_type="DROPZONE_JSON_V1", config=config)
 
 
 def a_member(org: Org, name: str, group: str) -> User:

@@ -2,10 +2,8 @@
 
 import json
 from datetime import timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pytest
 from django.contrib.auth.models import Group
 from django.db.models import F
 from django.utils import timezone
@@ -19,8 +17,6 @@ else:
 
 from accounts.models import Org, User
 from accounts.tokens import create_token
-from connectors.configuring import create_connection
-from connectors.models import ErpConnection
 from exports.models import ErpExport
 
 ORDERS = "/api/v1/draft-orders"
@@ -35,37 +31,6 @@ ORDER = {
     "customer": {"erp_customer_number": "4711", "name": "Muster GmbH"},
     "lines": [LINE],
 }
-
-
-@pytest.fixture
-def acme() -> Org:
-    return Org.objects.create(name="Acme", slug="acme")
-
-
-@pytest.fixture
-def owner(acme: Org) -> APIClient:
-    """A service of Acme that may do everything with orders."""
-    return client(person("olivia", acme, "Integration"), acme)
-
-
-@pytest.fixture
-def teammate(acme: Org) -> APIClient:
-    """Somebody at Acme who may only look."""
-    return client(person("tom", acme, "Viewer"), acme)
-
-
-@pytest.fixture
-def stranger() -> APIClient:
-    """A service of another org that may do everything there."""
-    other = Org.objects.create(name="Other", slug="other")
-    return client(person("sam", other, "Integration"), other)
-
-
-@pytest.fixture
-def dropzone(acme: Org, tmp_path: Path, settings: Any) -> ErpConnection:
-    settings.DROPZONE_ROOTS = [str(tmp_path)]
-    config = {"mode": "filesystem", "export_path": str(tmp_path)}
-    return create_connection(acme, connector_type="DROPZONE_JSON_V1", config=config)
 
 
 def person(name: str, org: Org, group: str) -> User:

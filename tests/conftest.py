@@ -1,36 +1,34 @@
-"""Fixtures for all tests, and the account of which real parts a whole run exercised.
+"""The people and objects of all tests, made once. The servers are in tests/real_parts.py."""
 
-`pytest --real-parts` says at the end which of them no test has used; with CI set in the
-environment a missing one fails the run.
-"""
-
+import logging
 import os
 import shutil
 import tempfile
-import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import hypothesis
 import pytest
-from django.conf import settings
-from django.db import connection
+from django.conf import settings as django_settings
+from django.contrib.auth.models import Group
+from django.db import connection as database
+from django.test import Client
 from pytest_django import DjangoDbBlocker
+from rest_framework.test import APIClient
 
+from accounts.models import Org, User
+from connectors.configuring import create_connection
+from connectors.dropzone.connector import pool
+from connectors.models import ErpConnection
+from exports.delivery.protocol import deliver
+from exports.models import ErpExport
+from kernel import db
+from tests.admins import CANARY, OLD_HOST_KEY, a_member, logged_in
+from tests.api import client, person
+from tests.builders import a_connection, a_user, an_org, some_exports
+from tests.dropzones import Dropzone, dropzone_of
 from tests.pristine import Pristine, restore_after_tests
-from tests.servers import (
-    AsyncSSHServer,
-    Faults,
-    OpenSSHServer,
-    PgBouncer,
-    ProFTPDServer,
-    S3Server,
-    postgres,
-)
-from tests.servers import openssh as sshd
-from tests.servers import pgbouncer as bouncer
-from tests.servers import proftpd as proftpd_server
 
 # The same examples in each run; tests.explore looks for new ones. How long an example takes says
 # more about the machine than about the code.
@@ -47,56 +45,203 @@ hypothesis.settings.register_profile(
 )
 hypothesis.settings.load_profile("repeatable")
 
-pytest_plugins = ["tests.admins", "tests.api", "tests.storages", "tests.web_server"]
-
-# Part -> what to do when it is missing. A fixture notes its part when a test gets it.
-REAL_PARTS = {
-    "PostgreSQL": "run without TEST_DATABASE=sqlite",
-    "PgBouncer": "install pgbouncer",
-    "OpenSSH": "install openssh-server",
-    "ProFTPD": "install proftpd-core and proftpd-mod-crypto, and run as root",
-    "strace": "install strace",
-    "faketime": "install faketime",
-    "openssl": "install openssl and openssh-client",
-    "curl and jq": "install curl and jq",
-    "systemd-analyze": "install systemd",
-    "asyncssh": "install requirements-dev.txt",
-    "S3": "install requirements-dev.txt",
-    "Chromium": "install chromium",
-}
-_exercised: set[str] = set()
+pytest_plugins = ["tests.real_parts", "tests.storages", "tests.web_server"]
 
 
-# PostgreSQL is what every test with a database runs on.
 @pytest.fixture(scope="session")
 def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> None:
-    if connection.vendor == "postgresql":
-        _exercised.add("PostgreSQL")
+    from tests.real_parts import exercised  # pytest loads that module, as a plugin
+
+    if database.vendor == "postgresql":
+        exercised("PostgreSQL")
     with django_db_blocker.unblock():
         restore_after_tests(Pristine())
 
 
+# People.
+
+
 @pytest.fixture
-def child_env(transactional_db: None, _child_env: dict[str, str]) -> dict[str, str]:
-    """The environment for a process of the service, say a worker, on this test's database."""
-    return _child_env
+def org(db: None) -> Org:
+    """Acme."""
+    return an_org()
 
 
-@pytest.fixture(scope="session")
-def _child_env(django_db_setup: None) -> dict[str, str]:
-    name = connection.settings_dict["NAME"]
-    url = f"sqlite:///{name}"
-    if connection.vendor == "postgresql":
-        url = f"{os.environ['DATABASE_URL'].rpartition('/')[0]}/{name}"
-    return {**os.environ, "DATABASE_URL": url, "DJANGO_SETTINGS_MODULE": "orderflow.settings"}
+@pytest.fixture
+def other_org(db: None) -> Org:
+    return an_org("umbrella")
+
+
+@pytest.fixture
+def ann(org: Org) -> User:
+    """A colleague at Acme; she has no role, and services ask for none."""
+    return a_user(org)
+
+
+@pytest.fixture
+def approver(ann: User) -> User:
+    """Ann, who may use the admin and decide about orders."""
+    ann.groups.add(Group.objects.get(name="Approver"))
+    ann.is_staff = True
+    ann.save(update_fields=["is_staff"])
+    return ann
+
+
+@pytest.fixture
+def oskar(org: Org) -> User:
+    """Acme's operator."""
+    return a_member(org, "oskar", "Operator")
+
+
+@pytest.fixture
+def vera(org: Org) -> User:
+    """Somebody at Acme who may only look."""
+    return a_member(org, "vera", "Viewer")
+
+
+@pytest.fixture
+def operator_client(oskar: User) -> Client:
+    """Oskar's browser."""
+    return logged_in(oskar)
+
+
+@pytest.fixture
+def superuser(db: None) -> User:
+    return User.objects.create_superuser("root", password="secret")
+
+
+@pytest.fixture
+def root(superuser: User) -> Client:
+    """The superuser's browser."""
+    return logged_in(superuser)
+
+
+# Clients of the API.
+
+
+@pytest.fixture
+def owner(org: Org) -> APIClient:
+    """A service of Acme that may do everything with orders."""
+    return client(person("olivia", org, "Integration"), org)
+
+
+@pytest.fixture
+def teammate(org: Org) -> APIClient:
+    """Somebody at Acme who may only look."""
+    return client(person("tom", org, "Viewer"), org)
+
+
+@pytest.fixture
+def stranger(db: None) -> APIClient:
+    """A service of another org that may do everything there."""
+    other = an_org("other")
+    return client(person("sam", other, "Integration"), other)
+
+
+# Dropzones, and connections to them.
+
+
+def pytest_ignore_collect(collection_path: Path) -> bool | None:
+    """With SQLite, load only the files that have tests for it."""
+    if os.environ.get("TEST_DATABASE") == "sqlite" and collection_path.suffix == ".py":
+        return "mark.ledger" not in collection_path.read_text() or None
+    return None
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Let tests that are marked with `dropzones` run with each of these kinds."""
+    marker = metafunc.definition.get_closest_marker("dropzones")
+    chosen = [m.args[0] for m in metafunc.definition.iter_markers("parametrize")]
+    if marker and "dropzone" in metafunc.fixturenames and "dropzone" not in chosen:
+        metafunc.parametrize("dropzone", marker.args, indirect=True)
 
 
 @pytest.fixture
 def dropzone_root() -> Iterator[Path]:
     """An empty folder that a connection in filesystem mode may use."""
-    folder = Path(tempfile.mkdtemp(dir=settings.DROPZONE_ROOTS[0]))
+    folder = Path(tempfile.mkdtemp(dir=django_settings.DROPZONE_ROOTS[0]))
     yield folder
     shutil.rmtree(folder)
+
+
+@pytest.fixture
+def dropzone(request: pytest.FixtureRequest) -> Iterator[Dropzone]:
+    """A mounted folder, or what the mark `dropzones` names."""
+    with dropzone_of(getattr(request, "param", "filesystem"), request) as dropzone:
+        yield dropzone
+
+
+@pytest.fixture
+def mounted_folder(dropzone_root: Path) -> Dropzone:
+    """A mounted folder, for a test that none of the other kinds concerns; config without acks."""
+    for name in ("exports", "acks"):
+        (dropzone_root / name).mkdir(exist_ok=True)
+    config = {"mode": "filesystem", "export_path": str(dropzone_root / "exports")}
+    return Dropzone(config=config, exports=dropzone_root / "exports", acks=dropzone_root / "acks")
+
+
+@pytest.fixture
+def erp(org: Org, dropzone: Dropzone) -> ErpConnection:
+    """Acme's connection to the dropzone; it delivers and reads acks."""
+    return a_connection(org, dropzone.config)
+
+
+@pytest.fixture
+def sent(erp: ErpConnection, ann: User) -> ErpExport:
+    """An export whose file lies in the dropzone."""
+    (export,) = some_exports(erp.org, ann)
+    assert deliver(erp.id).sent == 1
+    return export
+
+
+@pytest.fixture
+def three_sent(erp: ErpConnection, ann: User) -> list[ErpExport]:
+    exports = some_exports(erp.org, ann, 3)
+    assert deliver(erp.id).sent == 3
+    return exports
+
+
+@pytest.fixture
+def mounted(org: Org, dropzone_root: Path) -> ErpConnection:
+    """Acme's connection to `dropzone_root`, without acks."""
+    return a_connection(org, {"mode": "filesystem", "export_path": str(dropzone_root)})
+
+
+@pytest.fixture
+def remote(org: Org) -> ErpConnection:
+    """Acme's connection to a server that is never asked; it is not paused."""
+    config = {"mode": "sftp", "host": "erp.example", "username": "u", "password": "canary-4711"}
+    return a_connection(org, {**config, "export_path": "/out", "host_keys": []})
+
+
+@pytest.fixture
+def folder(tmp_path: Path, settings: Any) -> Path:
+    """The folder of `connection`."""
+    settings.DROPZONE_ROOTS = [str(tmp_path)]
+    for name in ("out", "acks"):
+        (tmp_path / name).mkdir()
+    return tmp_path
+
+
+@pytest.fixture
+def connection(org: Org, folder: Path) -> ErpConnection:
+    """A new connection of Acme: paused until it was tested."""
+    config = {"mode": "filesystem", "export_path": f"{folder}/out"}
+    return create_connection(org, connector_type="DROPZONE_JSON_V1", config=config)
+
+
+@pytest.fixture
+def sftp(org: Org) -> ErpConnection:
+    """A new connection of Acme over SFTP, with secrets."""
+    config = {
+        "mode": "sftp",
+        "host": "erp.example",
+        "username": "orderflow",
+        "password": CANARY,
+        "export_path": "/out",
+        "host_keys": [OLD_HOST_KEY],
+    }
+    return create_connection(org, connector_type="DROPZONE_JSON_V1", config=config)
 
 
 @pytest.fixture
@@ -107,214 +252,39 @@ def world(db: None, dropzone_root: Path) -> Any:
     return World(dropzone_root)
 
 
-@pytest.fixture
-def pgbouncer() -> type[PgBouncer]:
-    """What starts a PgBouncer in front of the PostgreSQL of a URL."""
-    if not bouncer.available():
-        pytest.skip("no PgBouncer is installed")
-    _exercised.add("PgBouncer")
-    return PgBouncer  # type: ignore[no-any-return]  # loaded on use
-
-
-# The servers live as long as the run; each test finds their folders as new.
-@pytest.fixture(scope="session")
-def _openssh() -> Iterator[OpenSSHServer]:
-    if not sshd.available():
-        pytest.skip("no OpenSSH server is installed")
-    with OpenSSHServer() as server:
-        yield server
+# The service's surroundings.
 
 
 @pytest.fixture
-def openssh(_openssh: OpenSSHServer) -> OpenSSHServer:
-    """OpenSSH's sshd. A test that restarts it with other options starts one of its own."""
-    _exercised.add("OpenSSH")
-    _empty(_openssh.root)
-    return _openssh
-
-
-@pytest.fixture
-def proftpd() -> Callable[..., ProFTPDServer]:
-    """ProFTPDServer, for a test that starts one with options of its own."""
-    if not proftpd_server.available():
-        pytest.skip("no ProFTPD is installed")
-    _exercised.add("ProFTPD")
-    return ProFTPDServer  # type: ignore[no-any-return]  # loaded on use
-
-
-@pytest.fixture
-def breakable(openssh: OpenSSHServer) -> None:
-    """Promise that an OpenSSH server's system calls can be `injected` with faults."""
-    if not sshd.breakable():
-        pytest.skip("no strace is installed")
-    _exercised.add("strace")
-
-
-@pytest.fixture
-def faketime() -> str:
-    """The program that gives another one a wrong clock."""
-    program = shutil.which("faketime")
-    if program is None:
-        pytest.skip("no faketime is installed")
-    _exercised.add("faketime")
-    return program
+def child_env(transactional_db: None, _child_env: dict[str, str]) -> dict[str, str]:
+    """The environment for a process of the service, say a worker, on this test's database."""
+    return _child_env
 
 
 @pytest.fixture(scope="session")
-def key_programs() -> None:
-    """Promise that the programs are there with which people make and convert keys."""
-    if not shutil.which("openssl") or not shutil.which("ssh-keygen"):
-        pytest.skip("no openssl or ssh-keygen is installed")
-    _exercised.add("openssl")
+def _child_env(django_db_setup: None) -> dict[str, str]:
+    name = database.settings_dict["NAME"]
+    url = f"sqlite:///{name}"
+    if database.vendor == "postgresql":
+        url = f"{os.environ['DATABASE_URL'].rpartition('/')[0]}/{name}"
+    return {**os.environ, "DATABASE_URL": url, "DJANGO_SETTINGS_MODULE": "orderflow.settings"}
 
 
 @pytest.fixture
-def curl_and_jq() -> None:
-    """Promise that the programs are there with which the page about the API goes through it."""
-    if not shutil.which("curl") or not shutil.which("jq"):
-        pytest.skip("no curl or jq is installed")
-    _exercised.add("curl and jq")
+def without_lag(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Count what is committed at once, not after the lag that running transactions are given."""
+    monkeypatch.setattr(db, "_LAG_SECONDS", 0)
 
 
 @pytest.fixture
-def systemd_analyze() -> str:
-    """The program that says what systemd would make of a unit."""
-    program = shutil.which("systemd-analyze")
-    if program is None:
-        pytest.skip("no systemd is installed")
-    _exercised.add("systemd-analyze")
-    return program
-
-
-@pytest.fixture(scope="session")
-def _asyncssh_server() -> Iterator[AsyncSSHServer]:
-    with AsyncSSHServer() as server:
-        yield server
-
-
-@pytest.fixture
-def asyncssh_server(_asyncssh_server: AsyncSSHServer) -> Iterator[AsyncSSHServer]:
-    """A second SFTP server, without faults until the test sets some."""
-    _exercised.add("asyncssh")
-    _empty(_asyncssh_server.root)
-    _asyncssh_server.operations.clear()
-    _asyncssh_server.auth_attempts.clear()
-    yield _asyncssh_server
-    _asyncssh_server.faults = Faults()
-
-
-@pytest.fixture(scope="session")
-def _s3() -> Iterator[S3Server]:
-    with S3Server() as server:
-        yield server
-
-
-@pytest.fixture
-def s3(_s3: S3Server) -> S3Server:
-    _exercised.add("S3")
-    return _s3
-
-
-@pytest.fixture
-def bucket(s3: S3Server) -> str:
-    """The name of a new, empty bucket."""
-    name = f"test-{uuid.uuid4().hex}"
-    s3.create_bucket(name)
-    return name
-
-
-# By module: while it runs, no other test of the module can start an event loop of its own.
-@pytest.fixture(scope="module")
-def _browser() -> Iterator[Any]:
-    program = shutil.which("chromium")
-    if program is None:
-        pytest.skip("no Chromium is installed")
-    from playwright.sync_api import sync_playwright
-
-    with pytest.MonkeyPatch.context() as patch, sync_playwright() as playwright:
-        # Playwright keeps an event loop in this thread, and Django would refuse to query here.
-        patch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")
-        browser = playwright.chromium.launch(
-            executable_path=program,
-            args=[
-                "--no-sandbox",
-                "--disable-gpu",
-                "--disable-quic",
-                "--no-first-run",
-                "--disable-background-networking",
-                "--disable-component-update",
-                "--disable-sync",
-            ],
-        )
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def page(_browser: Any) -> Iterator[Any]:
-    """A page in a fresh profile of Chromium: playwright.sync_api.Page."""
-    _exercised.add("Chromium")
-    context = _browser.new_context()
-    context.set_default_timeout(30_000)
-    yield context.new_page()
-    context.close()
+def quiet() -> Iterator[None]:
+    """Log nothing: thousands of faults would be thousands of tracebacks."""
+    logging.disable()
+    yield
+    logging.disable(logging.NOTSET)
 
 
 @pytest.fixture(autouse=True)
 def _no_session_outlives_its_test() -> Iterator[None]:
     yield
-    from connectors.dropzone.connector import pool
-
     pool.close_idle()
-
-
-def _empty(root: Path) -> None:
-    for path in root.iterdir():
-        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
-    for name in ("exports", "acks"):
-        (root / name).mkdir()
-
-
-def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption(
-        "--real-parts", action="store_true", help="account for the real parts at the end"
-    )
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_auto_num_workers() -> int:
-    """What `-n auto` means: one more than there are processors, for tests often wait."""
-    return (os.cpu_count() or 1) + 1
-
-
-# With -n each process has a PostgreSQL of its own too: an outage in one test, or a transaction that
-# stays open for long, concerns no other.
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_setupnodes() -> None:
-    postgres.stop()
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_testnodedown(node: Any) -> None:
-    _exercised.update(getattr(node, "workeroutput", {}).get("real_parts", ()))
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_sessionfinish(session: pytest.Session) -> None:
-    if hasattr(session.config, "workeroutput"):
-        session.config.workeroutput["real_parts"] = list(_exercised)
-    elif _missing(session.config) and os.environ.get("CI") and session.exitstatus == 0:
-        session.exitstatus = pytest.ExitCode.TESTS_FAILED
-
-
-def pytest_terminal_summary(
-    terminalreporter: pytest.TerminalReporter, config: pytest.Config
-) -> None:
-    for part in _missing(config):
-        terminalreporter.write_sep("!", f"NOT EXERCISED: {part} ({REAL_PARTS[part]})", red=True)
-
-
-def _missing(config: pytest.Config) -> list[str]:
-    if not config.getoption("real_parts"):
-        return []
-    return [part for part in REAL_PARTS if part not in _exercised]

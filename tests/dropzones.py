@@ -94,8 +94,8 @@ def dropzone_of(kind: str, request: pytest.FixtureRequest) -> Iterator[Dropzone]
         yield _below(server.root, str(server.root), openssh_config(server))
     elif kind == "openssh_plain_rename":
         request.getfixturevalue("openssh")
-        with OpenSSHServer(sftp_server_args=["-P", "posix-rename"]) as plain:
-            yield _below(plain.root, str(plain.root), openssh_config(plain))
+        plain = request.getfixturevalue("_openssh_plain_rename")
+        yield _below(plain.root, str(plain.root), openssh_config(plain))
     else:
         other = request.getfixturevalue("asyncssh_server")
         yield _below(other.root, "", asyncssh_config(other))

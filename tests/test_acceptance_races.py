@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 from unittest import mock
 
@@ -18,8 +18,7 @@ from exports.pushing import push
 from exports.pushing.push import push_order, retry_order
 from kernel.errors import RuleViolation
 from orders import approval
-from tests.builders import a_connection, a_user, an_org
-from tests.dropzones import Dropzone, dropzone_of
+from tests.dropzones import Dropzone
 from tests.invariants import assert_order_fits
 from tests.test_acks import accept, refuse, some_sent, state
 
@@ -27,27 +26,6 @@ pytestmark = [
     pytest.mark.django_db(transaction=True),
     pytest.mark.skipif(database.vendor == "sqlite", reason="SQLite has one writer at a time"),
 ]
-
-
-@pytest.fixture
-def org() -> Org:
-    return an_org()
-
-
-@pytest.fixture
-def ann(org: Org) -> User:
-    return a_user(org)
-
-
-@pytest.fixture
-def dropzone(request: pytest.FixtureRequest) -> Iterator[Dropzone]:
-    with dropzone_of("filesystem", request) as dropzone:
-        yield dropzone
-
-
-@pytest.fixture
-def erp(org: Org, dropzone: Dropzone) -> ErpConnection:
-    return a_connection(org, dropzone.config)
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ from connectors.models import ErpConnection
 from exports.acks import poller, unmatched
 from exports.acks.poller import PollSummary, poll
 from exports.models import ErpAck, ErpExport, ErpExportEvent
-from tests.builders import a_connection, a_user, an_org
+from tests.builders import a_connection
 from tests.dropzones import Dropzone, dropzone_of, openssh_config
 from tests.processes import manage
 from tests.servers import OpenSSHServer, TcpProxy
@@ -35,64 +35,46 @@ from tests.servers.postgres import kill_backends
 from tests.test_acks import accept, classifications, places, refuse, some_sent, state, write
 from tests.test_cut_connections import held, settled
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.dropzones("filesystem", "openssh"),
+]
 
 
 @pytest.fixture
-def org() -> Org:
-    return an_org()
-
-
-@pytest.fixture
-def ann(org: Org) -> User:
-    return a_user(org)
-
-
-@pytest.fixture(params=["filesystem", "openssh"])
-def dropzone(request: pytest.FixtureRequest) -> Iterator[Dropzone]:
-    with dropzone_of(request.param, request) as dropzone:
-        yield dropzone
-
-
-@pytest.fixture
-def erp(org: Org, dropzone: Dropzone) -> ErpConnection:
-    return a_connection(org, dropzone.config)
-
-
-@pytest.fixture
-def sent(erp: ErpConnection, org: Org, ann: User) -> list[ErpExport]:
+def five_sent(erp: ErpConnection, org: Org, ann: User) -> list[ErpExport]:
     return some_sent(erp, org, ann, 5)
 
 
 @pytest.fixture
-def answered(dropzone: Dropzone, sent: list[ErpExport]) -> list[ErpExport]:
+def answered(dropzone: Dropzone, five_sent: list[ErpExport]) -> list[ErpExport]:
     """Three accepted, one refused, and one answered by something that is no answer."""
-    answer_all(dropzone, sent)
-    return sent
+    answer_all(dropzone, five_sent)
+    return five_sent
 
 
-def answer_all(dropzone: Dropzone, sent: Sequence[ErpExport]) -> None:
-    for number, export in enumerate(sent[:-2]):
+def answer_all(dropzone: Dropzone, five_sent: Sequence[ErpExport]) -> None:
+    for number, export in enumerate(five_sent[:-2]):
         accept(dropzone, export, f"SO-{number}")
-    refuse(dropzone, sent[-2])
-    write(dropzone, f"ack_{sent[-1].filename}", {"status": "PERHAPS"})
+    refuse(dropzone, five_sent[-2])
+    write(dropzone, f"ack_{five_sent[-1].filename}", {"status": "PERHAPS"})
 
 
-def assert_all_counted_once(dropzone: Dropzone, sent: Sequence[ErpExport]) -> None:
+def assert_all_counted_once(dropzone: Dropzone, five_sent: Sequence[ErpExport]) -> None:
     """Each answer of `answer_all` has one row, has had its effect once, and was put away."""
-    accepted, refused, malformed = sent[:-2], sent[-2], sent[-1]
+    accepted, refused, malformed = five_sent[:-2], five_sent[-2], five_sent[-1]
     good = [*(f"ack_{e.filename}" for e in accepted), f"error_{refused.filename}"]
     bad = f"ack_{malformed.filename}"
-    rows = ErpAck.objects.filter(export__in=sent).values_list("filename", "classification")
+    rows = ErpAck.objects.filter(export__in=five_sent).values_list("filename", "classification")
     assert sorted(rows) == sorted([*((name, "APPLIED") for name in good), (bad, "MALFORMED")])
     there = places(dropzone)
     assert there["waiting"] == []
     assert set(good) <= set(there["processed"])
     assert bad in there["error"]
     events = Counter(
-        ErpExportEvent.objects.filter(export__in=sent, kind__in=["ACKED", "REFUSED"]).values_list(
-            "export", "kind"
-        )
+        ErpExportEvent.objects.filter(
+            export__in=five_sent, kind__in=["ACKED", "REFUSED"]
+        ).values_list("export", "kind")
     )
     assert events == {**{(e.id, "ACKED"): 1 for e in accepted}, (refused.id, "REFUSED"): 1}
     for number, export in enumerate(accepted):
@@ -219,10 +201,10 @@ def test_what_lies_under_the_same_name_already_is_kept(
 
 
 def test_a_link_planted_after_the_listing_leads_nowhere(
-    dropzone: Dropzone, erp: ErpConnection, sent: list[ErpExport]
+    dropzone: Dropzone, erp: ErpConnection, five_sent: list[ErpExport]
 ) -> None:
     """It may lead to any file that this service can read."""
-    name = f"ack_{sent[0].filename}"
+    name = f"ack_{five_sent[0].filename}"
     outside = dropzone.acks.parent / "outside.json"
     outside.write_text('{"status": "ACKED", "message": "outside"}')
     write(dropzone, name, {"status": "ACKED"})
@@ -234,7 +216,7 @@ def test_a_link_planted_after_the_listing_leads_nowhere(
     with before("read_acks", plant):
         assert poll(erp.id).errors == {"PERMISSION": 1}
     assert not ErpAck.objects.exists()
-    assert state(sent[0])[0] == "SENT"
+    assert state(five_sent[0])[0] == "SENT"
     assert outside.exists()
 
 
@@ -269,10 +251,10 @@ def test_a_link_that_comes_and_goes_is_never_followed(
 
 
 def test_a_slow_writer_is_read_when_it_is_through(
-    dropzone: Dropzone, erp: ErpConnection, sent: list[ErpExport]
+    dropzone: Dropzone, erp: ErpConnection, five_sent: list[ErpExport]
 ) -> None:
     whole = json.dumps({"status": "ACKED", "erp_order_id": "SO-1", "message": "Käufer"}).encode()
-    with (dropzone.acks / f"ack_{sent[0].filename}").open("wb", buffering=0) as file:
+    with (dropzone.acks / f"ack_{five_sent[0].filename}").open("wb", buffering=0) as file:
         for byte in whole[:-1]:
             file.write(bytes([byte]))
             poll(erp.id)
@@ -281,14 +263,14 @@ def test_a_slow_writer_is_read_when_it_is_through(
     poll(erp.id)
     assert classifications() == ["APPLIED"]
     assert ErpAck.objects.get().raw == whole.decode()
-    assert places(dropzone)["processed"] == [f"ack_{sent[0].filename}"]
+    assert places(dropzone)["processed"] == [f"ack_{five_sent[0].filename}"]
 
 
 def test_a_second_try_is_given_time_as_well(
-    dropzone: Dropzone, erp: ErpConnection, sent: list[ErpExport]
+    dropzone: Dropzone, erp: ErpConnection, five_sent: list[ErpExport]
 ) -> None:
     """A file that begins like one that was never completed is not put aside in the middle."""
-    name = f"ack_{sent[0].filename}"
+    name = f"ack_{five_sent[0].filename}"
     write(dropzone, name, b'{"status":')
     os.utime(dropzone.acks / name, (1_000_000, 1_000_000))
     poll(erp.id)
@@ -300,7 +282,7 @@ def test_a_second_try_is_given_time_as_well(
     assert places(dropzone)["waiting"] == [name]
     write(dropzone, name, b'{"status": "ACKED"}')
     poll(erp.id)
-    assert state(sent[0])[0] == "ACKED"
+    assert state(five_sent[0])[0] == "ACKED"
 
 
 # The database goes away.
@@ -463,15 +445,15 @@ def test_a_server_that_lets_nothing_be_changed(org: Org, ann: User, openssh: Ope
 def test_what_cannot_be_moved_keeps_no_answer_waiting(
     dropzone: Dropzone,
     erp: ErpConnection,
-    sent: list[ErpExport],
+    five_sent: list[ErpExport],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     (dropzone.acks / "processed").write_text("in the way")
-    for export in sent[:-1]:
+    for export in five_sent[:-1]:
         accept(dropzone, export)
         os.utime(dropzone.acks / f"ack_{export.filename}", (1_000_000, 1_000_000))
     assert poll(erp.id).classifications == {"APPLIED": 4}
-    accept(dropzone, sent[-1])
+    accept(dropzone, five_sent[-1])
     # Time for one.
     monkeypatch.setattr(poller, "BATCH_FILES", 1)
     monkeypatch.setattr(poller, "RUN_SECONDS", 1e-6)

@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-from collections.abc import Iterator
 from datetime import timedelta
 from itertools import product
 from pathlib import Path
@@ -26,35 +25,13 @@ from kernel.db import db_now
 from kernel.errors import RuleViolation
 from orders.models import DraftOrder
 from tests.builders import a_connection, a_user, an_org, pause_by_system, some_exports
-from tests.dropzones import Dropzone, dropzone_of
+from tests.dropzones import Dropzone
 
-pytestmark = [pytest.mark.django_db, pytest.mark.ledger]
-
-
-@pytest.fixture
-def org() -> Org:
-    return an_org()
-
-
-@pytest.fixture
-def ann(org: Org) -> User:
-    return a_user(org)
-
-
-@pytest.fixture(params=["filesystem", "openssh"])
-def dropzone(request: pytest.FixtureRequest) -> Iterator[Dropzone]:
-    with dropzone_of(request.param, request) as dropzone:
-        yield dropzone
-
-
-@pytest.fixture
-def erp(org: Org, dropzone: Dropzone) -> ErpConnection:
-    return a_connection(org, dropzone.config)
-
-
-@pytest.fixture
-def sent(erp: ErpConnection, org: Org, ann: User) -> ErpExport:
-    return some_sent(erp, org, ann, 1)[0]
+pytestmark = [
+    pytest.mark.django_db,
+    pytest.mark.ledger,
+    pytest.mark.dropzones("filesystem", "openssh"),
+]
 
 
 def some_sent(

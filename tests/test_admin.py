@@ -64,7 +64,7 @@ def test_lists_show_only_the_orgs_of_the_user(
 
 
 def test_objects_of_other_orgs_are_not_found(
-    other_org: Org, org: Org, approver: User, operator: User, folder: Path, root: Client
+    other_org: Org, org: Org, approver: User, oskar: User, folder: Path, root: Client
 ) -> None:
     config = {"mode": "filesystem", "export_path": f"{folder}/out"}
     connection = create_connection(other_org, connector_type="DROPZONE_JSON_V1", config=config)
@@ -83,7 +83,7 @@ def test_objects_of_other_orgs_are_not_found(
             page_url("exports_erpexport_cancel", export.id),
             page_url("accounts_org_change", other_org.id),
         ],
-        operator: [
+        oskar: [
             page_url("exports_erpexport_resolve", export.id),
             *(
                 page_url(f"exports_erpack_{name}", ack.id)
@@ -159,7 +159,7 @@ def test_a_customer_number_is_taken_once(root: Client, org: Org) -> None:
 
 # Permissions.
 def test_pages_by_permission(
-    org: Org, connection: ErpConnection, viewer: User, approver: User, operator: User
+    org: Org, connection: ErpConnection, vera: User, approver: User, oskar: User
 ) -> None:
     export = push_order(an_approved_order(org, approver).id, actor=approver)
     needs_a_decision(export, Path("/nowhere"))
@@ -167,7 +167,7 @@ def test_pages_by_permission(
     conflict = a_conflict(connection, approver)
     order = an_order(org, "PO-2")
     batch = a_batch(order, approver)
-    every = {viewer, approver, operator}
+    every = {vera, approver, oskar}
     allowed = {
         page_url("orders_draftorder_changelist"): every,
         page_url("orders_draftorder_change", order.id): every,
@@ -183,26 +183,26 @@ def test_pages_by_permission(
         page_url("exports_batchitem_csv"): every,
         decide_url("approve") + f"?order={order.id}": {approver},
         decide_url("reject") + f"?order={order.id}": {approver},
-        decide_url("push") + f"?order={order.id}": {approver, operator},
-        decide_url("retry") + f"?order={order.id}": {approver, operator},
+        decide_url("push") + f"?order={order.id}": {approver, oskar},
+        decide_url("retry") + f"?order={order.id}": {approver, oskar},
         page_url("exports_erpexport_changelist"): every,
         page_url("exports_erpexport_change", export.id): every,
         page_url("exports_erpexport_payload", export.id): every,
-        page_url("exports_erpexport_cancel", export.id): {approver, operator},
-        page_url("exports_erpexport_resolve", export.id): {operator},
+        page_url("exports_erpexport_cancel", export.id): {approver, oskar},
+        page_url("exports_erpexport_resolve", export.id): {oskar},
         page_url("exports_erpack_changelist"): every,
         page_url("exports_erpack_change", unmatched.id): every,
-        page_url("exports_erpack_assign", unmatched.id): {operator},
-        page_url("exports_erpack_dismiss", unmatched.id): {operator},
-        page_url("exports_erpack_accept", conflict.id): {operator},
+        page_url("exports_erpack_assign", unmatched.id): {oskar},
+        page_url("exports_erpack_dismiss", unmatched.id): {oskar},
+        page_url("exports_erpack_accept", conflict.id): {oskar},
         page_url("connectors_erpconnection_changelist"): every,
         page_url("connectors_erpconnection_change", connection.id): every,
-        page_url("connectors_erpconnection_add"): {operator},
-        page_url("connectors_erpconnection_test", connection.id): {operator},
-        page_url("connectors_erpconnection_poll", connection.id): {operator},
-        page_url("connectors_erpconnection_deliver", connection.id): {approver, operator},
-        page_url("connectors_erpconnection_pause", connection.id): {operator},
-        page_url("connectors_erpconnection_resume", connection.id): {operator},
+        page_url("connectors_erpconnection_add"): {oskar},
+        page_url("connectors_erpconnection_test", connection.id): {oskar},
+        page_url("connectors_erpconnection_poll", connection.id): {oskar},
+        page_url("connectors_erpconnection_deliver", connection.id): {approver, oskar},
+        page_url("connectors_erpconnection_pause", connection.id): {oskar},
+        page_url("connectors_erpconnection_resume", connection.id): {oskar},
         page_url("accounts_user_changelist"): set(),
         page_url("accounts_apitoken_changelist"): set(),
         # Nobody, superusers included.
@@ -222,7 +222,7 @@ def test_pages_by_permission(
 
 
 def test_posts_without_permission_change_nothing(
-    org: Org, connection: ErpConnection, viewer: User, approver: User
+    org: Org, connection: ErpConnection, vera: User, approver: User
 ) -> None:
     export = push_order(an_approved_order(org, approver).id, actor=approver)
     unmatched, conflict = an_ack(connection, "UNMATCHED"), a_conflict(connection, approver)
@@ -243,7 +243,7 @@ def test_posts_without_permission_change_nothing(
             for name in ("test", "poll", "deliver", "pin", "pause", "resume")
         ),
     ]
-    client = logged_in(viewer)
+    client = logged_in(vera)
     before = tables()
     for url in posts:
         data = {"orders": str(order.id), "reason": "x", **order_data(order, currency="USD")}
@@ -252,11 +252,11 @@ def test_posts_without_permission_change_nothing(
 
 
 def test_actions_of_the_list_are_those_of_the_permissions(
-    org: Org, viewer: User, approver: User, operator: User
+    org: Org, vera: User, approver: User, oskar: User
 ) -> None:
     an_order(org)
     names = {}
-    for user in (viewer, approver, operator):
+    for user in (vera, approver, oskar):
         page = text(logged_in(user).get(page_url("orders_draftorder_changelist")))
         names[user.username] = re.findall(r'<option value="(\w+)_orders">', page)
     assert names == {

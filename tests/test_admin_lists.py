@@ -59,13 +59,13 @@ def urls(model: type[Model]) -> Iterator[str]:
 
 
 @pytest.fixture
-def rows(sftp: ErpConnection, other_org: Org, viewer: User) -> None:
+def rows(sftp: ErpConnection, other_org: Org, vera: User) -> None:
     """Enough for every filter to have a choice and for most lists to have a row."""
     a_connection(other_org, {"mode": "filesystem", "export_path": settings.DROPZONE_ROOTS[0]})
     an_ack(sftp, "UNMATCHED")
     ErpConnection.objects.update(last_test_success=True)
     circuit_breaker.resume(sftp.pk)
-    some_exports(sftp.org, viewer)
+    some_exports(sftp.org, vera)
 
 
 def label(model: type[Model]) -> str:

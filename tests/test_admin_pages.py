@@ -43,17 +43,17 @@ OWN = {
 
 
 @pytest.fixture
-def root(dropzone_root: Path) -> Client:
+def full_house(dropzone_root: Path) -> Client:
     """A superuser, in a house where there is one of everything."""
     client = Client()
     client.force_login(a_full_house(dropzone_root))
     return client
 
 
-def test_looking_changes_nothing_and_texts_stay_texts(root: Client) -> None:
+def test_looking_changes_nothing_and_texts_stay_texts(full_house: Client) -> None:
     taint()
     before = tables()
-    pages = every_page(root, searched=MARKUP)
+    pages = every_page(full_house, searched=MARKUP)
     assert tables() == before
     assert len(pages) > 100
     assert {url: inline for url, page in pages.items() if (inline := Tags(page).inline)} == {}
@@ -75,12 +75,12 @@ def test_what_no_text_holds_is_not_looked_for(admin_client: Client, address: str
     assert admin_client.get(f"/admin/{address}").status_code == 400
 
 
-def test_texts_from_outside_are_no_formulas(root: Client) -> None:
+def test_texts_from_outside_are_no_formulas(full_house: Client) -> None:
     taint()
     files = [url for route, urls in addresses() if route.endswith("_csv") for url in urls]
     assert files
     for url in files:
-        table = root.get(url).getvalue().decode("utf-8-sig")
+        table = full_house.get(url).getvalue().decode("utf-8-sig")
         cells = {cell for row in csv.reader(io.StringIO(table, newline="")) for cell in row}
         assert [cell for cell in cells if cell.startswith("=")] == []
         assert [cell for cell in cells if cell.startswith("'=1+1")]

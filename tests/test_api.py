@@ -183,7 +183,7 @@ def test_a_twin_must_be_confirmed(owner: APIClient) -> None:
 
 
 # Pushing.
-def test_push_answers_with_the_export(owner: APIClient, dropzone: ErpConnection) -> None:
+def test_push_answers_with_the_export(owner: APIClient, connection: ErpConnection) -> None:
     order = create_approved(owner)
     preview = owner.get(f"{order}/preview")
     response = post(owner, f"{order}/push")
@@ -214,14 +214,14 @@ def test_push_answers_with_the_export(owner: APIClient, dropzone: ErpConnection)
     assert owner.get(f"{order}/preview").content == preview.content
 
 
-def test_second_push_returns_the_live_export(owner: APIClient, dropzone: ErpConnection) -> None:
+def test_second_push_returns_the_live_export(owner: APIClient, connection: ErpConnection) -> None:
     order = create_approved(owner)
     live = post(owner, f"{order}/push").json()["id"]
     assert refusal(post(owner, f"{order}/push"), 409, "LIVE_EXPORT")["export"] == live
     assert refusal(post(owner, f"{order}/retry-push"), 409, "NOT_FAILED")["export"] == live
 
 
-def test_an_unapproved_order_is_not_pushed(owner: APIClient, dropzone: ErpConnection) -> None:
+def test_an_unapproved_order_is_not_pushed(owner: APIClient, connection: ErpConnection) -> None:
     order = f"{ORDERS}/{create(owner)['id']}"
     refusal(post(owner, f"{order}/push"), 409, "NOT_APPROVED")
     refusal(post(owner, f"{order}/retry-push"), 409, "NOT_FAILED")
@@ -235,7 +235,7 @@ def test_without_a_connection_nothing_is_pushed(owner: APIClient) -> None:
 
 
 def test_a_change_after_the_approval_is_not_pushed(
-    owner: APIClient, dropzone: ErpConnection
+    owner: APIClient, connection: ErpConnection
 ) -> None:
     order = create_approved(owner)
     Customer.objects.update(name="Muster AG")
@@ -259,7 +259,7 @@ def test_only_the_content_that_was_read_is_approved(owner: APIClient) -> None:
     assert post(owner, f"{path}/approve", now).status_code == 200
 
 
-def test_retry_push_makes_a_new_export(owner: APIClient, dropzone: ErpConnection) -> None:
+def test_retry_push_makes_a_new_export(owner: APIClient, connection: ErpConnection) -> None:
     order, failed = create_failed(owner)
     response = post(owner, f"{order}/retry-push")
     assert response.status_code == 202
@@ -268,7 +268,7 @@ def test_retry_push_makes_a_new_export(owner: APIClient, dropzone: ErpConnection
 
 
 # Following exports.
-def test_a_cancelled_export_says_so(owner: APIClient, dropzone: ErpConnection) -> None:
+def test_a_cancelled_export_says_so(owner: APIClient, connection: ErpConnection) -> None:
     order, path = create_failed(owner)
     export = owner.get(path).json()
     assert (export["status"], export["error"]["code"]) == ("FAILED", "CANCELLED")
@@ -281,13 +281,13 @@ def test_a_cancelled_export_says_so(owner: APIClient, dropzone: ErpConnection) -
     refusal(post(owner, f"{path}/cancel"), 409, "NOT_CANCELLABLE")
 
 
-def test_a_cleared_payload_is_404(owner: APIClient, dropzone: ErpConnection) -> None:
+def test_a_cleared_payload_is_404(owner: APIClient, connection: ErpConnection) -> None:
     _, export = create_failed(owner)
     ErpExport.objects.update(payload=None, archived_at=timezone.now())
     refusal(owner.get(f"{export}/payload"), 404, "PAYLOAD_CLEARED")
 
 
-def test_staging_names_stay_inside(owner: APIClient, dropzone: ErpConnection) -> None:
+def test_staging_names_stay_inside(owner: APIClient, connection: ErpConnection) -> None:
     export = post(owner, f"{create_approved(owner)}/push")["Location"]
     ErpExport.objects.update(
         staged_path="/x/secret.tmp", staged_at=timezone.now(), destination={"mode": "filesystem"}
@@ -306,7 +306,7 @@ def test_staging_names_stay_inside(owner: APIClient, dropzone: ErpConnection) ->
     )
 
 
-def test_exports_are_filtered(owner: APIClient, dropzone: ErpConnection) -> None:
+def test_exports_are_filtered(owner: APIClient, connection: ErpConnection) -> None:
     order, failed = create_failed(owner)
     create(owner)
 
@@ -321,11 +321,11 @@ def test_exports_are_filtered(owner: APIClient, dropzone: ErpConnection) -> None
 
 
 # Who may; tests/test_api_matrix.py asks for every route.
-def test_a_dead_token_is_refused(acme: Org) -> None:
-    user = person("olivia", acme, "Integration")
+def test_a_dead_token_is_refused(org: Org) -> None:
+    user = person("olivia", org, "Integration")
     yesterday = timezone.now() - timedelta(days=1)
-    _, expired = create_token(user, org=acme, name="expired", expires_at=yesterday)
-    token, text = create_token(user, org=acme, name="live")
+    _, expired = create_token(user, org=org, name="expired", expires_at=yesterday)
+    token, text = create_token(user, org=org, name="live")
     assert bearer(text).get(ORDERS).status_code == 200
     revoke_token(token, actor=user)
     for dead in (expired, text, "oft_guessed", "ö"):
@@ -339,7 +339,7 @@ def test_an_unknown_path_is_a_problem(path: str, method: str) -> None:
 
 
 def test_a_list_shows_the_latest_export_of_each_order(
-    owner: APIClient, dropzone: ErpConnection
+    owner: APIClient, connection: ErpConnection
 ) -> None:
     create_failed(owner)
     for number in range(5):
@@ -350,8 +350,8 @@ def test_a_list_shows_the_latest_export_of_each_order(
 
 
 # The command that makes tokens.
-def test_create_token_prints_a_token_that_works(acme: Org) -> None:
-    person("olivia", acme, "Integration")
+def test_create_token_prints_a_token_that_works(org: Org) -> None:
+    person("olivia", org, "Integration")
     out = StringIO()
     call_command(
         "create_token", "olivia", "--org=acme", "--name=shop", stdout=out, stderr=StringIO()
@@ -370,8 +370,8 @@ def test_create_token_prints_a_token_that_works(acme: Org) -> None:
     ],
 )
 def test_create_token_says_what_is_wrong(
-    acme: Org, stranger: APIClient, options: list[str], message: str
+    org: Org, stranger: APIClient, options: list[str], message: str
 ) -> None:
-    person("olivia", acme, "Integration")
+    person("olivia", org, "Integration")
     with pytest.raises(CommandError, match=message):
         call_command("create_token", *options)

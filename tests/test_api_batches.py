@@ -28,7 +28,7 @@ SOME = str(uuid4())
 
 
 @pytest.fixture
-def orders(owner: APIClient, dropzone: ErpConnection) -> list[str]:
+def orders(owner: APIClient, connection: ErpConnection) -> list[str]:
     """The ids of two approved orders, and of one that is not."""
     paths = [create_approved(owner, external_order_number=f"PO-{n}") for n in range(2)]
     unapproved = create(owner, external_order_number="PO-9")["id"]
@@ -98,7 +98,7 @@ def test_orders_are_chosen_by_a_filter(owner: APIClient, orders: list[str]) -> N
     assert counts(owner, path) == {"total": 2, "waiting": 2}
 
 
-def test_what_failed_is_retried(owner: APIClient, dropzone: ErpConnection) -> None:
+def test_what_failed_is_retried(owner: APIClient, connection: ErpConnection) -> None:
     create_failed(owner)
     DraftOrder.objects.update(status="ERROR")
     body = {"action": "retry", "filter": {"status": "ERROR"}}

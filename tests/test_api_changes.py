@@ -73,7 +73,7 @@ def test_an_edit_takes_the_approval_back(owner: APIClient) -> None:
     assert (order["status"], order["approved_at"], order["approved_by"]) == ("READY", None, None)
 
 
-def test_an_order_on_its_way_is_not_changed(owner: APIClient, dropzone: ErpConnection) -> None:
+def test_an_order_on_its_way_is_not_changed(owner: APIClient, connection: ErpConnection) -> None:
     path = create_approved(owner)
     post(owner, f"{path}/push")
     refusal(patch(owner, path, {"notes": "late"}), 409, "NOT_EDITABLE")

@@ -26,12 +26,6 @@ from tests.processes import ROOT
 pytestmark = pytest.mark.django_db
 
 
-@pytest.fixture
-def owner() -> APIClient:
-    org = an_org()
-    return client(person("olivia", org, "Integration"), org)
-
-
 @pytest.mark.parametrize(
     ("changes", "pointer"),
     [

@@ -86,7 +86,7 @@ def a_case(api: APIClient, size: int) -> dict[str, str]:
         ("{ack}", 5),
     ],
 )
-@pytest.mark.usefixtures("dropzone")
+@pytest.mark.usefixtures("connection")
 def test_reading_costs_the_same_for_any_length(owner: APIClient, path: str, queries: int) -> None:
     for size in (1, 10):
         case = a_case(owner, size)
@@ -95,7 +95,7 @@ def test_reading_costs_the_same_for_any_length(owner: APIClient, path: str, quer
         assert cost(owner, "GET", path.format(**case)) == queries
 
 
-@pytest.mark.usefixtures("dropzone")
+@pytest.mark.usefixtures("connection")
 def test_writing_costs_the_same_for_any_length(owner: APIClient) -> None:
     """An order's way: first with one line, then with ten among more orders."""
     for size in (1, 10):

@@ -97,7 +97,9 @@ def test_a_bound_may_be_as_far_away_as_times_go(owner: APIClient) -> None:
         assert ids(owner, f"{ORDERS}?{name}_before={first}") == []
 
 
-def test_exports_are_filtered_by_what_they_carry(owner: APIClient, dropzone: ErpConnection) -> None:
+def test_exports_are_filtered_by_what_they_carry(
+    owner: APIClient, connection: ErpConnection
+) -> None:
     _, failed = create_failed(owner)
     export = owner.get(failed).json()
     customer = DraftOrder.objects.get().customer_id
@@ -105,7 +107,7 @@ def test_exports_are_filtered_by_what_they_carry(owner: APIClient, dropzone: Erp
         "external_order_number=PO-12345",
         "erp_customer_number=4711",
         f"customer={customer}",
-        f"erp_connection={dropzone.id}",
+        f"erp_connection={connection.id}",
         f"filename={export['filename']}",
         "overdue=false",
         "status=FAILED&status=SENT",
@@ -114,7 +116,7 @@ def test_exports_are_filtered_by_what_they_carry(owner: APIClient, dropzone: Erp
     for query in (
         "external_order_number=PO-1234",
         "erp_customer_number=4712",
-        f"customer={dropzone.id}",
+        f"customer={connection.id}",
         f"erp_connection={customer}",
         "filename=other.json",
         "erp_order_id=SO-1",
@@ -123,7 +125,7 @@ def test_exports_are_filtered_by_what_they_carry(owner: APIClient, dropzone: Erp
         assert ids(owner, f"{EXPORTS}?{query}") == [], query
 
 
-def test_overdue_exports_are_found(owner: APIClient, dropzone: ErpConnection) -> None:
+def test_overdue_exports_are_found(owner: APIClient, connection: ErpConnection) -> None:
     export = post(owner, f"{create_approved(owner)}/push").json()["id"]
     now = timezone.now()
     ErpExport.objects.update(
@@ -136,11 +138,11 @@ def test_overdue_exports_are_found(owner: APIClient, dropzone: ErpConnection) ->
 
 
 def test_answers_of_the_erp_are_listed(
-    owner: APIClient, stranger: APIClient, acme: Org, dropzone: ErpConnection
+    owner: APIClient, stranger: APIClient, org: Org, connection: ErpConnection
 ) -> None:
     def ack(name: str, **fields: Any) -> str:
         made = ErpAck.objects.create(
-            org=acme, erp_connection=dropzone, filename=name, sha256="0" * 64, **fields
+            org=org, erp_connection=connection, filename=name, sha256="0" * 64, **fields
         )
         return str(made.id)
 
@@ -151,7 +153,7 @@ def test_answers_of_the_erp_are_listed(
     assert (
         ids(owner, f"{ACKS}?open=true") == ids(owner, f"{ACKS}?classification=UNMATCHED") == [odd]
     )
-    assert ids(owner, f"{ACKS}?open=false&erp_connection={dropzone.id}") == [done]
+    assert ids(owner, f"{ACKS}?open=false&erp_connection={connection.id}") == [done]
     assert "raw" not in owner.get(ACKS).json()["results"][0]
     assert owner.get(f"{ACKS}/{odd}").json()["raw"] == '{"status": "ACKED"}'
     assert ids(stranger, ACKS) == []
@@ -238,7 +240,7 @@ def test_a_page_stays_in_place_while_rows_are_added(owner: APIClient) -> None:
 
 
 # Following.
-def test_changes_are_followed(owner: APIClient, dropzone: ErpConnection) -> None:
+def test_changes_are_followed(owner: APIClient, connection: ErpConnection) -> None:
     since = "2025-01-01T00:00:00Z"
     exports = [
         post(owner, f"{create_approved(owner, external_order_number=f'PO-{n}')}/push").json()["id"]
@@ -270,7 +272,7 @@ def test_changes_are_followed(owner: APIClient, dropzone: ErpConnection) -> None
 
 @pytest.mark.django_db(transaction=True)
 def test_no_commit_is_skipped_however_late_it_comes(
-    owner: APIClient, dropzone: ErpConnection
+    owner: APIClient, connection: ErpConnection
 ) -> None:
     """A row whose transaction began first and ends last must not appear behind the reader."""
     early = post(owner, f"{create_approved(owner)}/push").json()["id"]

@@ -68,20 +68,20 @@ MATRIX = {
 
 
 @pytest.fixture
-def objects(acme: Org, owner: APIClient, dropzone: ErpConnection) -> dict[str, Any]:
+def objects(org: Org, owner: APIClient, connection: ErpConnection) -> dict[str, Any]:
     """One of everything, by the names in the paths."""
     order, export = create_failed(owner)
-    user = person("tess", acme, "Operator")
-    every = DraftOrder.objects.filter(org=acme)
+    user = person("tess", org, "Operator")
+    every = DraftOrder.objects.filter(org=org)
     return {
-        "batches": create_batch(acme, action="retry", orders=every, actor=user).id,
+        "batches": create_batch(org, action="retry", orders=every, actor=user).id,
         "draft-orders": order.rpartition("/")[2],
         "erp-exports": export.rpartition("/")[2],
-        "erp-connections": dropzone.id,
-        "tests": ConnectionTest.objects.create(connection=dropzone, requested_by=user).id,
+        "erp-connections": connection.id,
+        "tests": ConnectionTest.objects.create(connection=connection, requested_by=user).id,
         "erp-acks": ErpAck.objects.create(
-            org=acme,
-            erp_connection=dropzone,
+            org=org,
+            erp_connection=connection,
             export=ErpExport.objects.get(),
             filename="ack_x.json",
             sha256="0" * 64,
@@ -106,12 +106,12 @@ def test_the_matrix_has_every_route() -> None:
 
 @pytest.mark.parametrize(("method", "route"), MATRIX)
 def test_nobody_gets_in_without_a_live_token(
-    method: str, route: str, objects: dict[str, Any], acme: Org
+    method: str, route: str, objects: dict[str, Any], org: Org
 ) -> None:
     path = route.format(**objects)
     an_hour_ago = timezone.now() - timedelta(hours=1)
-    user = person("otto", acme, "Integration")
-    _, expired = create_token(user, org=acme, name="old", expires_at=an_hour_ago)
+    user = person("otto", org, "Integration")
+    _, expired = create_token(user, org=org, name="old", expires_at=an_hour_ago)
     refusal(APIClient().generic(method, path), 401, "not_authenticated")
     refusal(bearer(expired).generic(method, path), 401, "authentication_failed")
 
@@ -136,9 +136,9 @@ def test_another_org_does_not_see_it(
 @pytest.mark.parametrize("group", sorted(LOOKERS))
 @pytest.mark.parametrize(("method", "route"), MATRIX)
 def test_a_group_may_do_what_it_may(
-    method: str, route: str, group: str, objects: dict[str, Any], acme: Org
+    method: str, route: str, group: str, objects: dict[str, Any], org: Org
 ) -> None:
-    api = client(person("gus", acme, group), acme)
+    api = client(person("gus", org, group), org)
     response = api.generic(method, route.format(**objects), "{}", content_type="application/json")
     if group in MATRIX[method, route]:
         # What the rules say to it is another matter.

@@ -24,13 +24,13 @@ OTHER_CUSTOMER = {"erp_customer_number": "4712", "name": "Beispiel AG"}
 
 
 @pytest.fixture
-def otto(acme: Org) -> User:
-    return person("otto", acme, "Integration")
+def otto(org: Org) -> User:
+    return person("otto", org, "Integration")
 
 
 @pytest.fixture
-def order(otto: User, acme: Org) -> DraftOrder:
-    return DraftOrder.objects.get(id=create(client(otto, acme))["id"])
+def order(otto: User, org: Org) -> DraftOrder:
+    return DraftOrder.objects.get(id=create(client(otto, org))["id"])
 
 
 @pytest.fixture
@@ -72,7 +72,7 @@ def test_a_push_takes_an_order_that_is_just_being_approved(
     owner: APIClient,
     otto: User,
     order: DraftOrder,
-    dropzone: ErpConnection,
+    connection: ErpConnection,
     other_thread: ThreadPoolExecutor,
 ) -> None:
     with transaction.atomic():

@@ -8,9 +8,10 @@ from django.db.migrations.exceptions import IrreversibleError
 from django.db.models import F
 
 from accounts.models import AuditEntry, User
+from connectors.models import ErpConnection
 from exports.models import ErpExport
 from orders.models import DraftOrder
-from tests.builders import a_connection, a_user, an_org, some_exports
+from tests.builders import some_exports
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.ledger]
 
@@ -18,15 +19,8 @@ BEFORE = ("exports", "0020_export_keeps_its_approval")
 
 
 @pytest.fixture
-def ann() -> User:
-    return a_user(an_org())
-
-
-@pytest.fixture
-def exports(ann: User, dropzone_root: Any) -> list[ErpExport]:
-    org = ann.orgs.get()
-    a_connection(org, {"mode": "filesystem", "export_path": str(dropzone_root)})
-    return some_exports(org, ann, 2)
+def exports(mounted: ErpConnection, ann: User) -> list[ErpExport]:
+    return some_exports(mounted.org, ann, 2)
 
 
 @pytest.fixture(autouse=True)

@@ -6,7 +6,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from django.contrib.auth.models import Permission
 from django.db import connection, transaction
 
 from accounts.models import Org, User
@@ -17,23 +16,11 @@ from kernel.errors import RuleViolation
 from orders import approval, content
 from orders.content import content_hash, content_hashes
 from orders.models import Customer, DraftOrder, SourceDocument
-from tests.builders import a_connection, a_user, an_order, an_org
+from tests.builders import a_connection, an_order
 from tests.locks import wait_until_one_waits
 
 pytestmark = [pytest.mark.django_db, pytest.mark.ledger]
 Status = DraftOrder.Status
-
-
-@pytest.fixture
-def org() -> Org:
-    return an_org()
-
-
-@pytest.fixture
-def ann(org: Org) -> User:
-    user = a_user(org)
-    user.user_permissions.set(Permission.objects.filter(codename="approve_draftorder"))
-    return user
 
 
 @contextmanager
@@ -51,26 +38,26 @@ def in_thread(work: object) -> Iterator[None]:
     assert not thread.is_alive()
 
 
-def test_what_was_seen_is_approved(org: Org, ann: User) -> None:
+def test_what_was_seen_is_approved(org: Org, approver: User) -> None:
     order = an_order(org)
-    approved = approval.approve(order.id, actor=ann, expected_sha256=content_hash(order))
+    approved = approval.approve(order.id, actor=approver, expected_sha256=content_hash(order))
     assert (approved.status, approved.approved_hash) == (Status.APPROVED, content_hash(order))
 
 
 @pytest.mark.parametrize("expected", ["", "f" * 64])
-def test_what_was_not_seen_is_not_approved(org: Org, ann: User, expected: str) -> None:
+def test_what_was_not_seen_is_not_approved(org: Org, approver: User, expected: str) -> None:
     order = an_order(org)
     with pytest.raises(RuleViolation) as refused:
-        approval.approve(order.id, actor=ann, expected_sha256=expected)
+        approval.approve(order.id, actor=approver, expected_sha256=expected)
     assert refused.value.code == "CHANGED_SINCE_SHOWN"
     order.refresh_from_db()
     assert (order.status, order.approved_hash) == (Status.READY, "")
 
 
-def test_a_batch_approves_what_it_froze(org: Org, ann: User) -> None:
+def test_a_batch_approves_what_it_froze(org: Org, approver: User) -> None:
     orders = [an_order(org, f"PO-{n}") for n in range(4)]
     batch = batches.create_batch(
-        org, action="approve", orders=DraftOrder.objects.filter(org=org), actor=ann
+        org, action="approve", orders=DraftOrder.objects.filter(org=org), actor=approver
     )
     assert dict(batch.items.values_list("draft_order", "content_sha256")) == {
         order.id: content_hash(order) for order in orders
@@ -88,13 +75,13 @@ def test_a_batch_approves_what_it_froze(org: Org, ann: User) -> None:
     assert DraftOrder.objects.get(status=Status.APPROVED) == orders[3]
 
 
-def test_a_batch_approves_no_order_that_its_page_did_not_show(org: Org, ann: User) -> None:
+def test_a_batch_approves_no_order_that_its_page_did_not_show(org: Org, approver: User) -> None:
     order, unseen = an_order(org, "PO-1"), an_order(org, "PO-2")
     batch = batches.create_batch(
         org,
         action="approve",
         orders=DraftOrder.objects.filter(org=org),
-        actor=ann,
+        actor=approver,
         seen={order.id: content_hash(order)},
     )
     batch_runs.run(batch.id)
@@ -102,10 +89,10 @@ def test_a_batch_approves_no_order_that_its_page_did_not_show(org: Org, ann: Use
     assert (refused.draft_order, refused.code) == (unseen, "CHANGED_SINCE_SHOWN")
 
 
-def test_other_decisions_freeze_nothing(org: Org, ann: User) -> None:
+def test_other_decisions_freeze_nothing(org: Org, approver: User) -> None:
     an_order(org)
     batch = batches.create_batch(
-        org, action="reject", orders=DraftOrder.objects.filter(org=org), actor=ann
+        org, action="reject", orders=DraftOrder.objects.filter(org=org), actor=approver
     )
     assert batch.items.get().content_sha256 == ""
     batch_runs.run(batch.id)
@@ -121,7 +108,7 @@ def test_many_orders_are_hashed_in_parts(org: Org, monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.django_db(transaction=True)
-def test_an_edit_that_an_approval_waits_for_is_noticed(org: Org, ann: User) -> None:
+def test_an_edit_that_an_approval_waits_for_is_noticed(org: Org, approver: User) -> None:
     if connection.vendor != "postgresql":
         pytest.skip("SQLite has one writer at a time")
     order = an_order(org)
@@ -130,11 +117,11 @@ def test_an_edit_that_an_approval_waits_for_is_noticed(org: Org, ann: User) -> N
 
     def approve() -> None:
         try:
-            approval.approve(order.id, actor=ann, expected_sha256=seen)
+            approval.approve(order.id, actor=approver, expected_sha256=seen)
         except RuleViolation as e:
             codes.append(e.code)
 
-    with transaction.atomic(), approval.editing(order.id, actor=ann):
+    with transaction.atomic(), approval.editing(order.id, actor=approver):
         order.lines.update(qty=99999)
         approving = in_thread(approve)
         approving.__enter__()
@@ -147,7 +134,7 @@ def test_an_edit_that_an_approval_waits_for_is_noticed(org: Org, ann: User) -> N
 
 @pytest.mark.django_db(transaction=True)
 def test_a_customer_that_changes_at_the_same_time_is_not_pushed_unseen(
-    org: Org, ann: User, dropzone_root: Path
+    org: Org, approver: User, dropzone_root: Path
 ) -> None:
     """The customer is another row: its change may be committed after the approval."""
     if connection.vendor != "postgresql":
@@ -157,10 +144,10 @@ def test_a_customer_that_changes_at_the_same_time_is_not_pushed_unseen(
     seen = content_hash(order)
     with transaction.atomic():
         Customer.objects.filter(id=order.customer_id).update(erp_customer_number="666")
-        with in_thread(lambda: approval.approve(order.id, actor=ann, expected_sha256=seen)):
+        with in_thread(lambda: approval.approve(order.id, actor=approver, expected_sha256=seen)):
             pass
         assert DraftOrder.objects.get(id=order.id).status == Status.APPROVED
     with pytest.raises(RuleViolation) as refused:
-        push_order(order.id, actor=ann)
+        push_order(order.id, actor=approver)
     assert refused.value.code == "CHANGED_SINCE_APPROVAL"
     assert not order.exports.exists()

@@ -10,7 +10,9 @@ from django.core.files.base import ContentFile
 from django.core.files.storage import storages
 from django.core.management import CommandError, call_command
 
+from accounts.models import User
 from connectors.errors import ConnectorError
+from connectors.models import ErpConnection
 from connectors.storage import DjangoObjectStorage
 from exports.delivery.archive import archive_pending
 from exports.models import ErpExport
@@ -112,11 +114,8 @@ def test_an_outage_of_the_archive_is_made_up_for(s3: S3Server, dropzone_root: Pa
 
 
 @pytest.fixture
-def exports(dropzone_root: Path, transactional_db: None) -> list[ErpExport]:
-    org = an_org()
-    ann = a_user(org)
-    a_connection(org, {"mode": "filesystem", "export_path": str(dropzone_root)})
-    return some_exports(org, ann, 4)
+def exports(transactional_db: None, mounted: ErpConnection, ann: User) -> list[ErpExport]:
+    return some_exports(mounted.org, ann, 4)
 
 
 def test_over_tls_the_body_is_plain(

@@ -2,7 +2,6 @@
 
 import json
 import re
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -38,19 +37,13 @@ from tests.audited_actions import (
     World,
 )
 from tests.builders import a_user, an_order, an_org
-from tests.dropzones import Dropzone, dropzone_of
+from tests.dropzones import Dropzone
 
 pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture
-def dropzone(request: pytest.FixtureRequest) -> Iterator[Dropzone]:
-    with dropzone_of("filesystem", request) as dropzone:
-        yield dropzone
-
-
-@pytest.fixture
-def world(dropzone: Dropzone) -> World:
+def office(dropzone: Dropzone) -> World:
     return World(an_org(), dropzone)
 
 
@@ -66,9 +59,9 @@ def last_id() -> int:
     return latest().id
 
 
-def done(action: AuditedAction, world: World) -> list[AuditEntry]:
+def done(action: AuditedAction, office: World) -> list[AuditEntry]:
     """The entries that an action leaves, without those of what it needs."""
-    steps = action(world)
+    steps = action(office)
     next(steps)
     first = last_id()
     assert next(steps, None) is None
@@ -87,15 +80,15 @@ ACTIONS = [
 
 @pytest.mark.parametrize(("door", "action"), ACTIONS)
 def test_an_action_is_recorded_once(
-    world: World, door: dict[Action, AuditedAction], action: Action
+    office: World, door: dict[Action, AuditedAction], action: Action
 ) -> None:
-    (entry,) = [e for e in done(door[action], world) if e.action not in CONSEQUENCES]
+    (entry,) = [e for e in done(door[action], office) if e.action not in CONSEQUENCES]
     assert entry.action == action
-    assert (entry.actor, entry.actor_name) == (world.ann, "ann@acme.example")
+    assert (entry.actor, entry.actor_name) == (office.ann, "ann@acme.example")
     assert (entry.address, entry.request_id) == (ADDRESS, REQUEST_ID)
     about = entry.object_type.partition(".")[2]
     belongs_to_no_org = about in ("user", "group") or action == Action.ORG_CREATED
-    assert belongs_to_no_org or entry.org == world.org
+    assert belongs_to_no_org or entry.org == office.org
     assert entry.object_id and entry.object_label
 
 
@@ -107,9 +100,9 @@ def test_every_action_can_be_done() -> None:
 
 @pytest.mark.parametrize(("door", "action"), ACTIONS)
 def test_no_secret_is_recorded(
-    world: World, door: dict[Action, AuditedAction], action: Action
+    office: World, door: dict[Action, AuditedAction], action: Action
 ) -> None:
-    done(door[action], world)
+    done(door[action], office)
     stored = json.dumps(list(AuditEntry.objects.values()), default=str)
     assert CANARY not in stored
     assert "whsec_" not in stored
@@ -121,26 +114,26 @@ def changes(entry: AuditEntry) -> tuple[dict[str, Any], dict[str, Any]]:
     return entry.before, entry.after
 
 
-def test_before_and_after_say_what_was_changed(world: World) -> None:
-    (entry,) = done(BY_API[Action.CONNECTION_CONFIGURED], world)
+def test_before_and_after_say_what_was_changed(office: World) -> None:
+    (entry,) = done(BY_API[Action.CONNECTION_CONFIGURED], office)
     assert changes(entry) == ({"password": "••••••••"}, {"password": "••••••••"})
-    (entry,) = done(BY_ADMIN[Action.HOST_KEY_PINNED], world)
+    (entry,) = done(BY_ADMIN[Action.HOST_KEY_PINNED], office)
     assert changes(entry) == ({}, {"host_keys": [HOST_KEY]})
-    (entry,) = done(BY_API[Action.CONNECTION_CHANGED], world)
+    (entry,) = done(BY_API[Action.CONNECTION_CHANGED], office)
     assert entry.before == {"active": True, "ack_deadline": None}
     assert entry.after == {"active": False, "ack_deadline": "P0DT00H01M00S"}
-    (entry,) = done(BY_ADMIN[Action.USER_CHANGED], world)
+    (entry,) = done(BY_ADMIN[Action.USER_CHANGED], office)
     assert entry.before == {"is_superuser": False, "groups": [], "orgs": []}
     assert entry.after == {"is_superuser": True, "groups": ["Operator"], "orgs": ["acme"]}
-    (entry,) = done(BY_ADMIN[Action.ORG_CHANGED], world)
+    (entry,) = done(BY_ADMIN[Action.ORG_CHANGED], office)
     assert changes(entry) == ({"name": "Acme"}, {"name": "Acme & Sons"})
-    (entry,) = done(BY_ADMIN[Action.CONNECTION_PAUSED], world)
+    (entry,) = done(BY_ADMIN[Action.CONNECTION_PAUSED], office)
     assert entry.after == {"reason": "stock-taking"}
 
 
-def test_a_withdrawn_approval_says_whose_it_was(world: World) -> None:
-    order = world.approved()
-    ben = a_user(world.org, "ben")
+def test_a_withdrawn_approval_says_whose_it_was(office: World) -> None:
+    order = office.approved()
+    ben = a_user(office.org, "ben")
     with approval.editing(order.id, actor=ben):
         order.lines.update(qty=3)
     entry = latest()
@@ -153,10 +146,10 @@ def test_a_withdrawn_approval_says_whose_it_was(world: World) -> None:
     assert not entries_since(first)
 
 
-def test_a_form_that_changes_nothing_is_not_recorded(world: World) -> None:
+def test_a_form_that_changes_nothing_is_not_recorded(office: World) -> None:
     first = last_id()
-    world.post("accounts_org_change", world.org.pk, name="Acme", slug="acme")
-    world.ask("PATCH", f"erp-connections/{world.erp.id}", {"active": True, "config": {}})
+    office.post("accounts_org_change", office.org.pk, name="Acme", slug="acme")
+    office.ask("PATCH", f"erp-connections/{office.erp.id}", {"active": True, "config": {}})
     assert not entries_since(first)
 
 
@@ -166,12 +159,12 @@ def test_a_form_that_changes_nothing_is_not_recorded(world: World) -> None:
     [("ann", CANARY, "ann"), (CANARY, "secret", ""), ("clerk", "secret", "clerk")],
 )
 def test_a_failed_login_names_only_a_known_user(
-    world: World, name: str, password: str, object_label: str
+    office: World, name: str, password: str, object_label: str
 ) -> None:
-    a_user(world.org, "clerk")
+    a_user(office.org, "clerk")
     first = last_id()
     data = {"username": name, "password": password}
-    assert world.client.post(reverse("admin:login"), data).status_code == 200
+    assert office.client.post(reverse("admin:login"), data).status_code == 200
     (entry,) = entries_since(first)
     assert entry.action == Action.LOGIN_FAILED
     assert (entry.actor, entry.actor_name, entry.object_label) == (None, "", object_label)
@@ -179,22 +172,22 @@ def test_a_failed_login_names_only_a_known_user(
     assert CANARY not in json.dumps(list(AuditEntry.objects.values()), default=str)
 
 
-def test_who_is_not_let_in_does_not_fill_the_log(world: World, settings: Any) -> None:
+def test_who_is_not_let_in_does_not_fill_the_log(office: World, settings: Any) -> None:
     settings.FAILED_LOGINS_PER_USER = 2
     first = last_id()
     data = {"username": "ann", "password": "wrong"}
-    answers = [world.client.post(reverse("admin:login"), data).status_code for _ in range(5)]
+    answers = [office.client.post(reverse("admin:login"), data).status_code for _ in range(5)]
     assert answers == [200, 200, 429, 429, 429]
     assert len(entries_since(first)) == 2
 
 
-def test_changing_ones_own_password_is_recorded(world: World) -> None:
+def test_changing_ones_own_password_is_recorded(office: World) -> None:
     first = last_id()
     data = {"old_password": "wrong", "new_password1": "n3w-Secret", "new_password2": "n3w-Secret"}
     url = reverse("admin:password_change")
-    assert world.client.post(url, data).status_code == 200
+    assert office.client.post(url, data).status_code == 200
     assert not entries_since(first)
-    assert world.client.post(url, data | {"old_password": "secret"}).status_code == 302
+    assert office.client.post(url, data | {"old_password": "secret"}).status_code == 302
     (entry,) = entries_since(first)
     assert (entry.action, entry.object_label) == (Action.PASSWORD_CHANGED, "ann")
 
@@ -219,54 +212,54 @@ def test_the_address_is_the_whole_one_by_the_word_of_the_proxies(
 
 
 # Many orders.
-def test_a_batch_is_done_in_the_name_of_who_asked_for_it(world: World) -> None:
-    orders = [world.approved(f"PO-{number}") for number in range(3)]
-    world.ask("POST", "batches", {"action": "push", "orders": [str(o.id) for o in orders]})
+def test_a_batch_is_done_in_the_name_of_who_asked_for_it(office: World) -> None:
+    orders = [office.approved(f"PO-{number}") for number in range(3)]
+    office.ask("POST", "batches", {"action": "push", "orders": [str(o.id) for o in orders]})
     first = last_id()
     batch_runs.run(Batch.objects.get().id)
     entries = entries_since(first)
     assert [entry.action for entry in entries] == [Action.ORDER_PUSHED] * 3
     assert {entry.object_label for entry in entries} == {"PO-0", "PO-1", "PO-2"}
     assert {(e.actor, e.address, e.request_id) for e in entries} == {
-        (world.ann, ADDRESS, REQUEST_ID)
+        (office.ann, ADDRESS, REQUEST_ID)
     }
     assert request_context.origin().request_id == "", "it ends with the batch"
 
 
-def test_what_is_refused_is_not_recorded(world: World) -> None:
-    approved, ready = world.approved("PO-1"), world.ready("PO-2")
+def test_what_is_refused_is_not_recorded(office: World) -> None:
+    approved, ready = office.approved("PO-1"), office.ready("PO-2")
     first = last_id()
-    push_orders([approved.id, ready.id], actor=world.ann)
+    push_orders([approved.id, ready.id], actor=office.ann)
     with pytest.raises(RuleViolation):
-        retry_order(ready.id, actor=world.ann)
+        retry_order(ready.id, actor=office.ann)
     (entry,) = entries_since(first)
     assert entry.object_label == "PO-1"
     assert entry.after["export"] == str(ErpExport.objects.get().id)
 
 
-def test_resolving_and_pushing_again_are_two_actions(world: World) -> None:
-    export = world.sent()
-    (world.dropzone.exports / export.filename).unlink()
+def test_resolving_and_pushing_again_are_two_actions(office: World) -> None:
+    export = office.sent()
+    (office.dropzone.exports / export.filename).unlink()
     first = last_id()
-    resolve(export.id, Resolution.GIVEN_UP, actor=world.ann, reason="Lost", push_again=True)
+    resolve(export.id, Resolution.GIVEN_UP, actor=office.ann, reason="Lost", push_again=True)
     settled, retried = entries_since(first)
     assert (settled.action, retried.action) == (Action.EXPORT_RESOLVED, Action.ORDER_RETRIED)
     assert settled.after["outcome"] == "GIVEN_UP"
 
 
-def test_an_export_that_was_delivered_after_all(world: World) -> None:
-    export = world.export()
+def test_an_export_that_was_delivered_after_all(office: World) -> None:
+    export = office.export()
     ErpExport.objects.update(
         staged_path="/x.tmp", staged_at=export.created_at, destination={"folder": "/exports"}
     )
     first = last_id()
-    resolve(export.id, Resolution.DELIVERED, actor=world.ann, reason="The ERP has it")
+    resolve(export.id, Resolution.DELIVERED, actor=office.ann, reason="The ERP has it")
     (entry,) = entries_since(first)
     assert (entry.before["status"], entry.after["status"]) == ("PENDING", "SENT")
 
 
 # The command line has no user.
-def test_a_token_of_the_command_line(world: World, capsys: Any) -> None:
+def test_a_token_of_the_command_line(office: World, capsys: Any) -> None:
     first = last_id()
     call_command("create_token", "ann", "--org", "acme", "--name", "shop")
     (entry,) = entries_since(first)
@@ -276,23 +269,23 @@ def test_a_token_of_the_command_line(world: World, capsys: Any) -> None:
 
 # What the database holds to.
 @pytest.mark.ledger
-def test_an_entry_goes_the_way_of_its_change(world: World) -> None:
-    order = world.ready()
+def test_an_entry_goes_the_way_of_its_change(office: World) -> None:
+    order = office.ready()
     first = last_id()
     with dry_run():
-        approval.approve(order.id, actor=world.ann)
+        approval.approve(order.id, actor=office.ann)
         assert entries_since(first)
     assert not entries_since(first)
     token = ApiToken.objects.get()
     with transaction.atomic():
-        assert revoke_token(token, actor=world.ann)
+        assert revoke_token(token, actor=office.ann)
         assert entries_since(first)
         transaction.set_rollback(True)
     assert not entries_since(first)
 
 
 @pytest.mark.ledger
-def test_the_database_refuses_to_change_the_past(world: World) -> None:
+def test_the_database_refuses_to_change_the_past(office: World) -> None:
     entries = AuditEntry.objects.all()
     before = list(entries.values())
     assert before
@@ -310,13 +303,13 @@ def test_the_database_refuses_to_change_the_past(world: World) -> None:
 
 @pytest.mark.ledger
 @pytest.mark.django_db(transaction=True)
-def test_the_triggers_come_and_go_with_their_migration(world: World) -> None:
+def test_the_triggers_come_and_go_with_their_migration(office: World) -> None:
     try:
         call_command("migrate", "accounts", "0006", verbosity=0)
         assert AuditEntry.objects.all().delete()[0]
     finally:
         call_command("migrate", verbosity=0)
-    circuit_breaker.pause(world.erp.id, reason="stock-taking", actor=world.ann)
+    circuit_breaker.pause(office.erp.id, reason="stock-taking", actor=office.ann)
     with pytest.raises(IntegrityError, match="append-only"):
         AuditEntry.objects.all().delete()
 
@@ -326,8 +319,8 @@ LIST = "/admin/accounts/auditentry/"
 
 
 @pytest.fixture
-def auditor(world: World) -> Client:
-    return logged_in(a_member(world.org, "aud", "Auditor"))
+def auditor(office: World) -> Client:
+    return logged_in(a_member(office.org, "aud", "Auditor"))
 
 
 def listed(client: Client) -> str:
@@ -336,65 +329,65 @@ def listed(client: Client) -> str:
 
 
 def test_an_auditor_sees_the_entries_of_the_own_org_and_changes_none(
-    world: World, auditor: Client
+    office: World, auditor: Client
 ) -> None:
     elsewhere = an_org("umbrella")
     ben = a_user(elsewhere, "ben")
     approval.approve(an_order(elsewhere, "PO-ELSEWHERE").id, actor=ben)
-    approval.approve(world.ready("PO-HERE").id, actor=world.ann)
+    approval.approve(office.ready("PO-HERE").id, actor=office.ann)
     page = listed(auditor)
     assert "PO-HERE" in page
     for foreign in ("PO-ELSEWHERE", "ben@umbrella.example", Action.LOGIN_SUCCEEDED + "</td>"):
         assert foreign not in page
-    everything = listed(world.client)
+    everything = listed(office.client)
     assert "PO-HERE" in everything and "PO-ELSEWHERE" in everything
     assert f"{Action.LOGIN_SUCCEEDED}</td>" in everything
     csv = b"".join(auditor.get(f"{LIST}csv/")).decode()  # type: ignore[arg-type]
     assert "PO-HERE" in csv and "PO-ELSEWHERE" not in csv
     for entry in AuditEntry.objects.all():
         url = f"{LIST}{entry.pk}/change/"
-        assert auditor.get(url).status_code == (200 if entry.org == world.org else 302)
+        assert auditor.get(url).status_code == (200 if entry.org == office.org else 302)
         assert auditor.post(url, {}).status_code == 403
         assert auditor.post(f"{LIST}{entry.pk}/delete/", {"post": "yes"}).status_code == 403
     assert auditor.get(f"{LIST}add/").status_code == 403
 
 
-def test_others_do_not_see_the_log(world: World) -> None:
-    order = world.approved()
+def test_others_do_not_see_the_log(office: World) -> None:
+    order = office.approved()
     entry = latest()
     for group in ("Viewer", "Approver", "Operator", "Integration"):
-        client = logged_in(a_member(world.org, group.lower(), group))
+        client = logged_in(a_member(office.org, group.lower(), group))
         for path in (LIST, f"{LIST}csv/", f"{LIST}{entry.pk}/change/"):
             assert client.get(path).status_code == 403
         page = text(client.get(reverse("admin:orders_draftorder_change", args=[order.pk])))
         assert LIST not in page
 
 
-def test_an_auditor_only_looks(world: World, auditor: Client) -> None:
-    order, export = world.ready("PO-2"), world.export()
+def test_an_auditor_only_looks(office: World, auditor: Client) -> None:
+    order, export = office.ready("PO-2"), office.export()
     for name, pk in (
         ("orders_draftorder_change", order.pk),
         ("exports_erpexport_change", export.pk),
-        ("connectors_erpconnection_change", world.erp.pk),
+        ("connectors_erpconnection_change", office.erp.pk),
     ):
         assert auditor.get(reverse(f"admin:{name}", args=[pk])).status_code == 200
     for name, pk in (
         ("exports_erpexport_cancel", export.pk),
-        ("connectors_erpconnection_pause", world.erp.pk),
+        ("connectors_erpconnection_pause", office.erp.pk),
     ):
         assert auditor.post(reverse(f"admin:{name}", args=[pk]), {}).status_code == 403
     url = reverse("admin:orders_draftorder_decide", args=["approve"])
     assert auditor.post(url, {"orders": str(order.pk)}).status_code == 403
 
 
-def test_a_page_leads_to_the_log_of_its_object(world: World, auditor: Client) -> None:
-    orders = [world.approved("PO-1"), world.approved("PO-2")]
-    cancelled = push_order(orders[0].id, actor=world.ann)
-    cancel_export(cancelled.id, actor=world.ann)
+def test_a_page_leads_to_the_log_of_its_object(office: World, auditor: Client) -> None:
+    orders = [office.approved("PO-1"), office.approved("PO-2")]
+    cancelled = push_order(orders[0].id, actor=office.ann)
+    cancel_export(cancelled.id, actor=office.ann)
     for model, obj in (
         ("orders_draftorder", orders[0]),
         ("exports_erpexport", cancelled),
-        ("connectors_erpconnection", world.erp),
+        ("connectors_erpconnection", office.erp),
     ):
         page = text(auditor.get(reverse(f"admin:{model}_change", args=[obj.pk])))
         assert f"{LIST}?object_type={obj._meta.label_lower}&amp;object_id={obj.pk}" in page
@@ -403,30 +396,32 @@ def test_a_page_leads_to_the_log_of_its_object(world: World, auditor: Client) ->
     assert [e.action for e in found] == [Action.ORDER_PUSHED, Action.ORDER_APPROVED]
 
 
-def test_an_entry_shows_before_and_after_side_by_side(world: World, auditor: Client) -> None:
-    world.ask("PATCH", f"erp-connections/{world.erp.id}", {"active": False})
+def test_an_entry_shows_before_and_after_side_by_side(office: World, auditor: Client) -> None:
+    office.ask("PATCH", f"erp-connections/{office.erp.id}", {"active": False})
     entry = latest()
     page = text(auditor.get(f"{LIST}{entry.pk}/change/"))
     assert '<th scope="row">active</th><td>true</td><td>false</td>' in page
-    assert reverse("admin:connectors_erpconnection_change", args=[world.erp.pk]) in page
+    assert reverse("admin:connectors_erpconnection_change", args=[office.erp.pk]) in page
     assert ADDRESS in page and REQUEST_ID in page
     # An entry has no history of its own.
     assert reverse("admin:accounts_auditentry_history", args=[entry.pk]) not in page
 
 
-def test_the_list_and_its_filter_name_kinds_of_objects_alike(world: World, auditor: Client) -> None:
-    world.approved()
+def test_the_list_and_its_filter_name_kinds_of_objects_alike(
+    office: World, auditor: Client
+) -> None:
+    office.approved()
     assert '<span class="quiet">order</span>' in text(auditor.get(LIST, {"about": "order"}))
     assert '<span class="quiet">order</span>' not in text(auditor.get(LIST, {"about": "export"}))
 
 
-def test_the_list_is_found_by_what_whom_and_when(world: World, auditor: Client) -> None:
+def test_the_list_is_found_by_what_whom_and_when(office: World, auditor: Client) -> None:
     def found(**query: object) -> set[str]:
         return {e.action for e in auditor.get(LIST, query).context["cl"].queryset}
 
-    ben = a_user(world.org, "ben")
-    approval.reject(world.ready("PO-7").id, actor=ben)
-    world.ask("POST", f"erp-connections/{world.erp.id}/pause", {"reason": "stock-taking"})
+    ben = a_user(office.org, "ben")
+    approval.reject(office.ready("PO-7").id, actor=ben)
+    office.ask("POST", f"erp-connections/{office.erp.id}/pause", {"reason": "stock-taking"})
     assert {Action.ORDER_REJECTED, Action.CONNECTION_PAUSED} < found()
     assert found(action="order.rejected") == {Action.ORDER_REJECTED}
     assert found(about="order") == {Action.ORDER_REJECTED}

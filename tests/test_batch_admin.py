@@ -167,15 +167,15 @@ def test_the_page_follows_a_batch_with_and_without_script(org: Org, approver: Us
     assert "follow.js" not in page
 
 
-def test_a_batch_is_stopped_after_a_confirmation(org: Org, approver: User, viewer: User) -> None:
+def test_a_batch_is_stopped_after_a_confirmation(org: Org, approver: User, vera: User) -> None:
     for n in range(MANY):
         an_order(org, f"PO-{n}")
     client = logged_in(approver)
     batch = started(client, "approve")
     url = reverse("admin:exports_batch_cancel", args=[batch.pk])
     assert f"{MANY} waiting orders stay as they are" in text(client.get(url))
-    assert logged_in(viewer).post(url).status_code == 403
-    assert url not in text(logged_in(viewer).get(page_of(batch)))
+    assert logged_in(vera).post(url).status_code == 403
+    assert url not in text(logged_in(vera).get(page_of(batch)))
     batch.refresh_from_db()
     assert batch.finished_at is None
     page = client.post(url, follow=True)
@@ -204,7 +204,7 @@ def test_what_was_left_or_refused_can_be_decided_again(org: Org, approver: User)
 
 
 def test_the_orders_of_a_batch_are_listed_by_what_became_of_them(
-    org: Org, approver: User, viewer: User
+    org: Org, approver: User, vera: User
 ) -> None:
     for n in range(MANY):
         an_order(org, f"PO-{n}")
@@ -215,7 +215,7 @@ def test_the_orders_of_a_batch_are_listed_by_what_became_of_them(
     (url,) = re.findall(
         r'href="(/admin/exports/batchitem/[^"]*NOT_READY)"', text(client.get(page_of(batch)))
     )
-    listed = text(logged_in(viewer).get(url.replace("&amp;", "&")))
+    listed = text(logged_in(vera).get(url.replace("&amp;", "&")))
     assert "1 batch item" in listed
     assert str(lacking) in listed
     assert "The order has no customer." in listed

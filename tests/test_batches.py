@@ -16,7 +16,6 @@ from typing import TypeVar
 from uuid import UUID
 
 import pytest
-from django.contrib.auth.models import Permission
 from django.db import OperationalError, connection
 from django_q.models import OrmQ
 
@@ -34,34 +33,15 @@ from exports.pushing.rendering import render_order
 from kernel.db import db_now
 from kernel.errors import RuleViolation
 from orders.models import DraftOrder
-from tests.builders import a_connection, a_user, an_approved_order, an_order, an_org
+from tests.builders import an_approved_order, an_order
 from tests.locks import wait_until_one_waits
 from tests.processes import ROOT, worker
 from tests.waiting import until
 from worker import tasks
 
-pytestmark = [pytest.mark.django_db, pytest.mark.ledger]
+pytestmark = [pytest.mark.django_db, pytest.mark.ledger, pytest.mark.usefixtures("mounted")]
 Status = DraftOrder.Status
 T = TypeVar("T")
-
-
-@pytest.fixture
-def org() -> Org:
-    return an_org()
-
-
-@pytest.fixture
-def ann(org: Org) -> User:
-    user = a_user(org)
-    user.user_permissions.set(
-        Permission.objects.filter(codename__in=["approve_draftorder", "push_draftorder"])
-    )
-    return user
-
-
-@pytest.fixture(autouse=True)
-def dropzone(org: Org, dropzone_root: Path) -> ErpConnection:
-    return a_connection(org, {"mode": "filesystem", "export_path": str(dropzone_root)})
 
 
 @pytest.fixture
@@ -96,11 +76,11 @@ def test_the_actions_are_the_decisions() -> None:
     assert set(Batch.Action.values) == set(DECISIONS)
 
 
-def test_each_order_says_what_became_of_it(org: Org, ann: User) -> None:
+def test_each_order_says_what_became_of_it(org: Org, approver: User) -> None:
     an_order(org, "unapproved")
-    an_approved_order(org, ann, "fine")
-    live = push_order(an_approved_order(org, ann, "live").id, actor=ann)
-    batch = a_batch(org, ann)
+    an_approved_order(org, approver, "fine")
+    live = push_order(an_approved_order(org, approver, "live").id, actor=approver)
+    batch = a_batch(org, approver)
     assert progress(batch).state == Batch.State.WAITING
     run(batch.id)
     assert set(outcomes(batch)) == {
@@ -110,7 +90,7 @@ def test_each_order_says_what_became_of_it(org: Org, ann: User) -> None:
     }
     assert live.filename in batch.items.get(code="LIVE_EXPORT").message
     made = batch.items.get(outcome="DONE").export
-    assert made and made.status == ErpExport.Status.PENDING and made.requested_by == ann
+    assert made and made.status == ErpExport.Status.PENDING and made.requested_by == approver
     batch.refresh_from_db()
     told = progress(batch)
     assert (told.state, told.total, told.done, told.refused) == (Batch.State.FINISHED, 3, 1, 2)
@@ -123,14 +103,14 @@ def test_each_order_says_what_became_of_it(org: Org, ann: User) -> None:
     [("approve", "APPROVED"), ("push", "PUSHING"), ("retry", "PUSHING"), ("reject", "REJECTED")],
 )
 def test_every_decision_can_be_made_in_bulk(
-    org: Org, ann: User, action: str, status: str, in_pairs: None
+    org: Org, approver: User, action: str, status: str, in_pairs: None
 ) -> None:
     for number in range(3):
         order = an_order(org, f"PO-{number}") if action == "approve" else None
-        order = order or an_approved_order(org, ann, f"PO-{number}")
+        order = order or an_approved_order(org, approver, f"PO-{number}")
         if action == "retry":
-            fail(push_order(order.id, actor=ann), {"code": "GIVEN_UP"})
-    batch = a_batch(org, ann, action)
+            fail(push_order(order.id, actor=approver), {"code": "GIVEN_UP"})
+    batch = a_batch(org, approver, action)
     run(batch.id)
     assert counts(batch) == {"DONE": 3}
     assert set(DraftOrder.objects.values_list("status", flat=True)) == {status}
@@ -139,13 +119,13 @@ def test_every_decision_can_be_made_in_bulk(
 
 
 @pytest.mark.parametrize("is_confirmed", [False, True])
-def test_warnings_are_confirmed_for_all(org: Org, ann: User, is_confirmed: bool) -> None:
+def test_warnings_are_confirmed_for_all(org: Org, approver: User, is_confirmed: bool) -> None:
     twins = [an_order(org, "PO-7").id, an_order(org, "PO-7").id]
     batch = create_batch(
         org,
         action="approve",
         orders=DraftOrder.objects.filter(id__in=twins),
-        actor=ann,
+        actor=approver,
         confirm_warnings=is_confirmed,
     )
     run(batch.id)
@@ -156,40 +136,40 @@ def test_warnings_are_confirmed_for_all(org: Org, ann: User, is_confirmed: bool)
 
 
 def test_a_batch_has_orders_and_not_too_many(
-    org: Org, ann: User, monkeypatch: pytest.MonkeyPatch
+    org: Org, approver: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(RuleViolation) as raised:
-        a_batch(org, ann)
+        a_batch(org, approver)
     assert raised.value.code == "NO_ORDERS"
     monkeypatch.setattr(batches, "MAX_BATCH_ORDERS", 2)
-    assert a_batch(org, ann, count=2).items.count() == 2
+    assert a_batch(org, approver, count=2).items.count() == 2
     an_order(org, "one too many")
     with pytest.raises(RuleViolation) as raised:
-        a_batch(org, ann)
+        a_batch(org, approver)
     assert raised.value.code == "TOO_MANY_ORDERS"
     assert Batch.objects.count() == 1
 
 
-def test_the_oldest_orders_are_first(org: Org, ann: User, one_step: None) -> None:
+def test_the_oldest_orders_are_first(org: Org, approver: User, one_step: None) -> None:
     numbers = ["PO-2", "PO-0", "PO-3", "PO-1"]
     for number in numbers:
         created_at = db_now() - timedelta(days=int(number[-1]))
-        an_approved_order(org, ann, number, created_at=created_at)
-    batch = a_batch(org, ann)
+        an_approved_order(org, approver, number, created_at=created_at)
+    batch = a_batch(org, approver)
     run(batch.id)
     assert outcomes(batch)[:2] == [("PO-3", "DONE", ""), ("PO-2", "DONE", "")]
     assert counts(batch) == {"DONE": 2, "WAITING": 2}
 
 
 def test_large_orders_are_done_fewer_at_a_time(
-    org: Org, ann: User, monkeypatch: pytest.MonkeyPatch
+    org: Org, approver: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(batch_runs, "RUN_SECONDS", 0)
     monkeypatch.setattr(batch_runs, "CHUNK_LINES", 6)
     for number, lines in enumerate((3, 3, 2, 9)):
         created_at = db_now() + timedelta(seconds=number)
-        an_approved_order(org, ann, f"PO-{number}", lines=lines, created_at=created_at)
-    batch = a_batch(org, ann)
+        an_approved_order(org, approver, f"PO-{number}", lines=lines, created_at=created_at)
+    batch = a_batch(org, approver)
     done = []
     for _ in range(3):
         run(batch.id)
@@ -197,23 +177,25 @@ def test_large_orders_are_done_fewer_at_a_time(
     assert done == [2, 3, 4]
 
 
-def test_what_was_done_before_a_cancellation_stays(org: Org, ann: User, one_step: None) -> None:
-    batch = a_batch(org, ann, count=5)
+def test_what_was_done_before_a_cancellation_stays(
+    org: Org, approver: User, one_step: None
+) -> None:
+    batch = a_batch(org, approver, count=5)
     run(batch.id)
     batch.refresh_from_db()
     assert batch.state == Batch.State.RUNNING
-    cancel(batch.id, actor=ann)
+    cancel(batch.id, actor=approver)
     run(batch.id)
     assert [outcome for _, outcome, _ in outcomes(batch)] == ["DONE"] * 2 + ["CANCELLED"] * 3
     batch.refresh_from_db()
-    assert (batch.state, batch.cancelled_by) == (Batch.State.CANCELLED, ann)
+    assert (batch.state, batch.cancelled_by) == (Batch.State.CANCELLED, approver)
     with pytest.raises(RuleViolation) as raised:
-        cancel(batch.id, actor=ann)
+        cancel(batch.id, actor=approver)
     assert raised.value.code == "NOT_CANCELLABLE"
 
 
-def test_who_may_no_longer_do_it_does_no_more(org: Org, ann: User, one_step: None) -> None:
-    batch = a_batch(org, ann, count=4)
+def test_who_may_no_longer_do_it_does_no_more(org: Org, approver: User, one_step: None) -> None:
+    batch = a_batch(org, approver, count=4)
     run(batch.id)
     User.objects.update(is_active=False)
     run(batch.id)
@@ -221,18 +203,18 @@ def test_who_may_no_longer_do_it_does_no_more(org: Org, ann: User, one_step: Non
     assert ErpExport.objects.count() == 2
 
 
-@pytest.mark.parametrize("lost", ["user_permissions", "memberships"])
-def test_a_lost_permission_or_membership_ends_it_too(org: Org, ann: User, lost: str) -> None:
-    batch = a_batch(org, ann, count=1)
-    getattr(ann, lost).all().delete()
+@pytest.mark.parametrize("lost", ["groups", "memberships"])
+def test_a_lost_permission_or_membership_ends_it_too(org: Org, approver: User, lost: str) -> None:
+    batch = a_batch(org, approver, count=1)
+    getattr(approver, lost).all().delete()
     run(batch.id)
     assert [code for _, _, code in outcomes(batch)] == ["NOT_PERMITTED"]
 
 
 def test_an_order_that_breaks_the_push_breaks_it_for_itself_alone(
-    org: Org, ann: User, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    org: Org, approver: User, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    taken = push_order(an_approved_order(org, ann, "first").id, actor=ann).filename
+    taken = push_order(an_approved_order(org, approver, "first").id, actor=approver).filename
 
     def render(order: DraftOrder) -> tuple[ErpConnection, Document]:
         erp, document = render_order(order)
@@ -241,7 +223,7 @@ def test_an_order_that_breaks_the_push_breaks_it_for_itself_alone(
         return erp, replace(document, filename=taken) if bad else document
 
     monkeypatch.setattr(push, "render_order", render)
-    batch = a_batch(org, ann, count=4)
+    batch = a_batch(org, approver, count=4)
     run(batch.id)
     assert set(outcomes(batch)) == {
         ("first", "REFUSED", "LIVE_EXPORT"),
@@ -262,12 +244,12 @@ def test_an_order_that_breaks_the_push_breaks_it_for_itself_alone(
 
 
 def test_while_the_database_is_away_nothing_fails(
-    org: Org, ann: User, monkeypatch: pytest.MonkeyPatch
+    org: Org, approver: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def away(order: DraftOrder) -> None:
         raise OperationalError("the database went away")
 
-    batch = a_batch(org, ann, count=2)
+    batch = a_batch(org, approver, count=2)
     with monkeypatch.context() as patch:
         patch.setattr(push, "render_order", away)
         with pytest.raises(OperationalError):
@@ -282,9 +264,9 @@ def test_while_the_database_is_away_nothing_fails(
     ("failpoint", "done"), [("batch_step", 0), ("batch_stepped", 2)], ids=["before", "after"]
 )
 def test_a_worker_killed_around_a_commit_loses_and_repeats_nothing(
-    org: Org, ann: User, child_env: dict[str, str], failpoint: str, done: int
+    org: Org, approver: User, child_env: dict[str, str], failpoint: str, done: int
 ) -> None:
-    batch = a_batch(org, ann, count=5)
+    batch = a_batch(org, approver, count=5)
     program = """
 import django, sys
 django.setup()
@@ -309,11 +291,11 @@ batch_runs.run(sys.argv[1])
 
 @pytest.mark.django_db(transaction=True)
 def test_workers_that_take_it_from_each_other_push_each_order_once(
-    org: Org, ann: User, in_pairs: None, monkeypatch: pytest.MonkeyPatch
+    org: Org, approver: User, in_pairs: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Every lease has run out when it begins.
     monkeypatch.setattr(batch_runs, "_LEASE", timedelta(0))
-    batch = a_batch(org, ann, count=20)
+    batch = a_batch(org, approver, count=20)
     barrier = threading.Barrier(4)
 
     def work() -> None:
@@ -330,9 +312,9 @@ def test_workers_that_take_it_from_each_other_push_each_order_once(
 @pytest.mark.skipif(connection.vendor == "sqlite", reason="SQLite locks everything at once")
 @pytest.mark.django_db(transaction=True)
 def test_a_frozen_worker_does_not_freeze_who_rings(
-    org: Org, ann: User, monkeypatch: pytest.MonkeyPatch
+    org: Org, approver: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    batch = a_batch(org, ann, count=2)
+    batch = a_batch(org, approver, count=2)
     # By the time that it is amid its orders, its lease has run out.
     monkeypatch.setattr(batch_runs, "_LEASE", timedelta(0))
     answers: list[int] = []
@@ -356,9 +338,9 @@ def test_a_frozen_worker_does_not_freeze_who_rings(
 @pytest.mark.skipif(connection.vendor == "sqlite", reason="SQLite has no queue for its lock")
 @pytest.mark.django_db(transaction=True)
 def test_a_cancellation_waits_for_the_orders_that_are_being_done(
-    org: Org, ann: User, in_pairs: None, monkeypatch: pytest.MonkeyPatch
+    org: Org, approver: User, in_pairs: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    batch = a_batch(org, ann, count=5)
+    batch = a_batch(org, approver, count=5)
     is_amid, may_go_on, is_cancelled = threading.Event(), threading.Event(), threading.Event()
 
     def pause(name: str) -> None:
@@ -369,7 +351,7 @@ def test_a_cancellation_waits_for_the_orders_that_are_being_done(
             assert is_cancelled.wait(10)
 
     def cancel_it() -> None:
-        cancel(batch.id, actor=ann)
+        cancel(batch.id, actor=approver)
         is_cancelled.set()
 
     monkeypatch.setattr(batch_runs, "failpoint", pause)
@@ -383,8 +365,8 @@ def test_a_cancellation_waits_for_the_orders_that_are_being_done(
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_batch_wakes_workers_until_it_is_done(org: Org, ann: User, one_step: None) -> None:
-    batch = a_batch(org, ann, count=3)
+def test_a_batch_wakes_workers_until_it_is_done(org: Org, approver: User, one_step: None) -> None:
+    batch = a_batch(org, approver, count=3)
     assert rung() == [batch.id]
     assert wake_waiting() == 0
     Batch.objects.update(enqueued_at=db_now() - timedelta(seconds=61))
@@ -400,9 +382,11 @@ def test_a_batch_wakes_workers_until_it_is_done(org: Org, ann: User, one_step: N
 
 
 @pytest.mark.django_db(transaction=True)
-def test_batches_take_half_of_the_workers_in_turns(org: Org, ann: User, one_step: None) -> None:
-    first = a_batch(org, ann, count=4)
-    second = a_batch(org, ann)
+def test_batches_take_half_of_the_workers_in_turns(
+    org: Org, approver: User, one_step: None
+) -> None:
+    first = a_batch(org, approver, count=4)
+    second = a_batch(org, approver)
     assert rung() == [first.id]
     OrmQ.objects.all().delete()
     tasks.run_batch(str(first.id))
@@ -411,9 +395,9 @@ def test_batches_take_half_of_the_workers_in_turns(org: Org, ann: User, one_step
 
 @pytest.mark.django_db(transaction=True)
 def test_a_real_worker_does_a_batch_and_delivers_it(
-    org: Org, ann: User, dropzone_root: Path, child_env: dict[str, str]
+    org: Org, approver: User, dropzone_root: Path, child_env: dict[str, str]
 ) -> None:
-    batch = a_batch(org, ann, count=120)
+    batch = a_batch(org, approver, count=120)
     with worker(child_env):
         sent = ErpExport.objects.filter(status="SENT")
         until(lambda: sent.count() == 120, "not everything was sent in time", seconds=30)

@@ -15,10 +15,10 @@ from exports.pushing.batches import create_batch
 from exports.pushing.push import cancel_export, deliver_again, push_order, retry_order
 from orders import approval
 from orders.models import DraftOrder
-from tests.builders import a_connection, a_user, an_approved_order, an_order, an_org, some_exports
+from tests.builders import an_approved_order, an_order, some_exports
 from tests.locks import wait_until_one_waits
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("mounted")]
 
 _BREAK_OFF = """
     CREATE SEQUENCE broken_off;
@@ -49,21 +49,6 @@ def breaks_off() -> Iterator[Callable[..., None]]:
 
     yield install
     sql(_CALM)
-
-
-@pytest.fixture
-def org() -> Org:
-    return an_org()
-
-
-@pytest.fixture
-def ann(org: Org) -> User:
-    return a_user(org)
-
-
-@pytest.fixture(autouse=True)
-def dropzone(org: Org, dropzone_root: Path) -> ErpConnection:
-    return a_connection(org, {"mode": "filesystem", "export_path": str(dropzone_root)})
 
 
 @pytest.mark.parametrize("sqlstate", ["40001", "40P01"])
@@ -109,13 +94,13 @@ def test_other_errors_and_other_transactions_are_not_repeated(
 def test_a_delivery_repeats_its_transactions_and_not_its_files(
     org: Org,
     ann: User,
-    dropzone: ErpConnection,
+    mounted: ErpConnection,
     dropzone_root: Path,
     breaks_off: Callable[..., None],
 ) -> None:
     (export,) = some_exports(org, ann)
     breaks_off("erp_export_event")
-    assert deliver(dropzone.id).sent == 1
+    assert deliver(mounted.id).sent == 1
     assert [p.name for p in dropzone_root.iterdir()] == [export.filename]
     assert kinds(export) == ["CREATED", "STAGING", "STAGED", "SENT"]
 

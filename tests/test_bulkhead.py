@@ -12,16 +12,11 @@ from connectors.models import ErpConnection
 from exports.delivery import bulkhead, heartbeat
 from exports.delivery.dispatch import wake_due_connections
 from exports.delivery.protocol import deliver
-from tests.builders import a_connection, a_user, an_org, some_exports
+from tests.builders import a_connection, an_org, some_exports
 from tests.dropzones import openssh_config
 from tests.servers import OpenSSHServer, TcpProxy
 
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture
-def ann() -> User:
-    return a_user(an_org("staff"))
 
 
 def connections(count: int, *, failures: int = 1) -> list[ErpConnection]:

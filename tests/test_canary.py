@@ -54,10 +54,10 @@ def dump() -> bytes:
 class Doors:
     """The API and the admin, and every answer that they gave."""
 
-    def __init__(self, acme: Org) -> None:
+    def __init__(self, org: Org) -> None:
         root = User.objects.create_superuser("root")
-        acme.users.add(root)
-        _, self.token = create_token(root, org=acme, name="test")
+        org.users.add(root)
+        _, self.token = create_token(root, org=org, name="test")
         self.api = bearer(self.token)
         self.admin = Client()
         self.admin.force_login(root)
@@ -86,14 +86,14 @@ class Doors:
 
 
 @pytest.fixture
-def doors(acme: Org) -> Doors:
-    return Doors(acme)
+def doors(org: Org) -> Doors:
+    return Doors(org)
 
 
 @pytest.fixture
-def log() -> Iterator[Log]:
-    with logged("DEBUG") as log:
-        yield log
+def debug_log() -> Iterator[Log]:
+    with logged("DEBUG") as debug_log:
+        yield debug_log
 
 
 @pytest.fixture
@@ -120,7 +120,7 @@ def test_a_leak_would_be_seen() -> None:
 
 def test_no_secret_comes_out(
     doors: Doors,
-    log: Log,
+    debug_log: Log,
     server: AsyncSSHServer,
     settings: Any,
     monkeypatch: pytest.MonkeyPatch,
@@ -190,9 +190,9 @@ def test_no_secret_comes_out(
 
     secrets = [RIGHT, WRONG, PASSPHRASE, METRICS, doors.token, key.splitlines()[2]]
     assert leaks(secrets, doors.text()) == []
-    assert leaks([*secrets, doors.session], log.text.encode()) == []
+    assert leaks([*secrets, doors.session], debug_log.text.encode()) == []
     assert leaks(secrets, dump()) == []
     # What is looked through is what it should be.
     assert b"AUTH_FAILED" in doors.text() and b"AUTH_FAILED" in dump()
-    assert "AUTH_FAILED" in log.text and "Traceback" in log.text
-    assert len(log.of("orderflow.middleware")) == len(doors.answers)
+    assert "AUTH_FAILED" in debug_log.text and "Traceback" in debug_log.text
+    assert len(debug_log.of("orderflow.middleware")) == len(doors.answers)

@@ -52,8 +52,8 @@ def _new(org: Org, **fields: str) -> dict[str, str]:
     return {"org": str(org.id), "connector_type": "DROPZONE_JSON_V1", **SFTP_FORM, **fields}
 
 
-def test_a_new_connection_is_saved_and_paused(org: Org, operator: User) -> None:
-    client = logged_in(operator)
+def test_a_new_connection_is_saved_and_paused(org: Org, oskar: User) -> None:
+    client = logged_in(oskar)
     response = client.post(
         page_url("connectors_erpconnection_add"),
         _new(org, config_password=CANARY, config_port="2222", ack_deadline="1 00:00:00"),
@@ -100,22 +100,20 @@ def test_a_second_connection_of_an_org_is_refused(
     ],
 )
 def test_a_wrong_configuration_is_said_at_its_field(
-    org: Org, operator: User, fields: dict[str, str], name: str, reason: str
+    org: Org, oskar: User, fields: dict[str, str], name: str, reason: str
 ) -> None:
     data = _new(org, **{"config_password": CANARY, **fields})
-    response = logged_in(operator).post(page_url("connectors_erpconnection_add"), data)
+    response = logged_in(oskar).post(page_url("connectors_erpconnection_add"), data)
     errors = response.context["adminform"].form.errors
     assert reason in " ".join(errors[f"config_{name}"])
     assert CANARY not in text(response)
     assert not ErpConnection.objects.exists()
 
 
-def test_filesystem_ignores_the_empty_fields_of_sftp(
-    org: Org, operator: User, folder: Path
-) -> None:
+def test_filesystem_ignores_the_empty_fields_of_sftp(org: Org, oskar: User, folder: Path) -> None:
     empty = dict.fromkeys(("config_host", "config_username", "config_host_keys"), "")
     data = _new(org, config_mode="filesystem", config_export_path=f"{folder}/out", **empty)
-    logged_in(operator).post(page_url("connectors_erpconnection_add"), data)
+    logged_in(oskar).post(page_url("connectors_erpconnection_add"), data)
     assert ErpConnection.objects.get().config == {
         "mode": "filesystem",
         "export_path": f"{folder}/out",
@@ -123,8 +121,8 @@ def test_filesystem_ignores_the_empty_fields_of_sftp(
     }
 
 
-def test_a_secret_is_kept_replaced_and_cleared(sftp: ErpConnection, operator: User) -> None:
-    client = logged_in(operator)
+def test_a_secret_is_kept_replaced_and_cleared(sftp: ErpConnection, oskar: User) -> None:
+    client = logged_in(oskar)
     url = page_url("connectors_erpconnection_change", sftp.id)
 
     def save(**fields: str) -> Any:
@@ -149,10 +147,8 @@ def test_a_secret_is_kept_replaced_and_cleared(sftp: ErpConnection, operator: Us
     assert sftp.config["host"] == "erp.example"
 
 
-def test_the_history_says_what_was_changed_but_no_secret(
-    sftp: ErpConnection, operator: User
-) -> None:
-    client = logged_in(operator)
+def test_the_history_says_what_was_changed_but_no_secret(sftp: ErpConnection, oskar: User) -> None:
+    client = logged_in(oskar)
     url = page_url("connectors_erpconnection_change", sftp.id)
     changes = {"config_host": "new.example", "config_password": f"{CANARY}-2"}
     client.post(url, SFTP_FORM | changes)
@@ -161,25 +157,25 @@ def test_the_history_says_what_was_changed_but_no_secret(
     history = text(client.get(page_url("connectors_erpconnection_history", sftp.id)))
     assert "Host: erp.example → new.example; Password: replaced." in history
     assert "Changed Active." in history
-    assert LogEntry.objects.filter(user=operator).count() == 2
+    assert LogEntry.objects.filter(user=oskar).count() == 2
     assert CANARY not in history
 
 
-def test_clearing_one_of_two_secrets(sftp: ErpConnection, operator: User) -> None:
+def test_clearing_one_of_two_secrets(sftp: ErpConnection, oskar: User) -> None:
     key = ed25519.Ed25519PrivateKey.generate().private_bytes(
         Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()
     )
     sftp.seal({**sftp.config, "ssh_key": key.decode()})
     sftp.save(update_fields=["config_encrypted"])
     data = SFTP_FORM | {"config_password_clear": "on"}
-    logged_in(operator).post(page_url("connectors_erpconnection_change", sftp.id), data)
+    logged_in(oskar).post(page_url("connectors_erpconnection_change", sftp.id), data)
     sftp.refresh_from_db()
     assert "password" not in sftp.config
     assert sftp.config["ssh_key"] == key.decode()
 
 
 def test_changing_the_mode_drops_the_secrets_of_the_other(
-    sftp: ErpConnection, operator: User, folder: Path
+    sftp: ErpConnection, oskar: User, folder: Path
 ) -> None:
     data = {
         "active": "on",
@@ -187,14 +183,14 @@ def test_changing_the_mode_drops_the_secrets_of_the_other(
         "config_export_path": f"{folder}/out",
         "config_atomic_write": "on",
     }
-    logged_in(operator).post(page_url("connectors_erpconnection_change", sftp.id), data)
+    logged_in(oskar).post(page_url("connectors_erpconnection_change", sftp.id), data)
     sftp.refresh_from_db()
     assert sftp.config["mode"] == "filesystem"
     assert "password" not in sftp.config
 
 
 def test_no_page_shows_a_secret(
-    org: Org, sftp: ErpConnection, viewer: User, operator: User, root: Client
+    org: Org, sftp: ErpConnection, vera: User, oskar: User, root: Client
 ) -> None:
     circuit_breaker.record_failure(sftp, ConnectorError("AUTH_FAILED", detail=CANARY))
     urls = [
@@ -204,16 +200,16 @@ def test_no_page_shows_a_secret(
             for name in ("change", "test", "pause", "resume", "history")
         ),
     ]
-    for client in (root, logged_in(operator), logged_in(viewer)):
+    for client in (root, logged_in(oskar), logged_in(vera)):
         for url in urls:
             assert CANARY not in text(client.get(url))
-    page = text(logged_in(viewer).get(urls[1]))
+    page = text(logged_in(vera).get(urls[1]))
     assert "is set" in page
     assert "erp.example" in page
 
 
 def test_the_dropzone_stays_while_exports_are_staged_there(
-    org: Org, connection: ErpConnection, approver: User, operator: User, folder: Path
+    org: Org, connection: ErpConnection, approver: User, oskar: User, folder: Path
 ) -> None:
     export = push_order(an_approved_order(org, approver).id, actor=approver)
     ErpExport.objects.filter(id=export.id).update(
@@ -225,25 +221,25 @@ def test_the_dropzone_stays_while_exports_are_staged_there(
         "config_atomic_write": "on",
     }
     url = page_url("connectors_erpconnection_change", connection.id)
-    response = logged_in(operator).post(url, data)
+    response = logged_in(oskar).post(url, data)
     (error,) = response.context["adminform"].form.errors["config_export_path"]
     assert export.filename in error
     connection.refresh_from_db()
     assert connection.config["export_path"] == f"{folder}/out"
     # What is not the dropzone's identity can still be changed.
     data |= {"config_export_path": f"{folder}/out", "config_file_mode": "0640"}
-    assert logged_in(operator).post(url, data).status_code == 302
+    assert logged_in(oskar).post(url, data).status_code == 302
     connection.refresh_from_db()
     assert (connection.config["file_mode"], connection.active) == ("0640", False)
 
 
 def test_a_connection_whose_configuration_cannot_be_read_is_shown(
-    sftp: ErpConnection, operator: User, settings: Any
+    sftp: ErpConnection, oskar: User, settings: Any
 ) -> None:
     ErpConnection.objects.filter(id=sftp.id).update(
         config_encrypted=ErpConnection._meta.get_field("config_encrypted").seal({}, owner=1)
     )
-    client = logged_in(operator)
+    client = logged_in(oskar)
     page = client.get(page_url("connectors_erpconnection_change", sftp.id))
     assert "belongs to another connection" in text(page)
     assert client.get(page_url("connectors_erpconnection_changelist")).status_code == 200
@@ -256,8 +252,8 @@ def _done(client: Client, url: str) -> str:
     return text(client.get(result))
 
 
-def test_the_test_shows_each_step(connection: ErpConnection, operator: User, folder: Path) -> None:
-    client = logged_in(operator)
+def test_the_test_shows_each_step(connection: ErpConnection, oskar: User, folder: Path) -> None:
+    client = logged_in(oskar)
     url = page_url("connectors_erpconnection_test", connection.id)
     page = _done(client, url)
     assert "The connection works" in page
@@ -277,9 +273,9 @@ def test_the_test_shows_each_step(connection: ErpConnection, operator: User, fol
 
 
 def test_a_test_that_waits_says_for_what(
-    connection: ErpConnection, operator: User, viewer: User
+    connection: ErpConnection, oskar: User, vera: User
 ) -> None:
-    client = logged_in(operator)
+    client = logged_in(oskar)
     url = page_url("connectors_erpconnection_test", connection.id)
     page = client.post(url, follow=True)
     assert "No worker is running" in text(page)
@@ -295,8 +291,8 @@ def test_a_test_that_waits_says_for_what(
     assert client.post(url, follow=True).redirect_chain[-1][0] != result
 
 
-def test_pin_the_host_key_that_was_shown(sftp: ErpConnection, operator: User) -> None:
-    client = logged_in(operator)
+def test_pin_the_host_key_that_was_shown(sftp: ErpConnection, oskar: User) -> None:
+    client = logged_in(oskar)
     url = page_url("connectors_erpconnection_pin", sftp.id)
     assert client.get(url).status_code == 302
     ErpConnection.objects.filter(id=sftp.id).update(host_key_seen=HOST_KEY)
@@ -319,9 +315,9 @@ def test_the_fingerprint_is_the_one_that_ssh_shows() -> None:
     assert HostKey.parse("nonsense").fingerprint == "unreadable"
 
 
-def test_an_untested_connection_is_not_resumed(connection: ErpConnection, operator: User) -> None:
+def test_an_untested_connection_is_not_resumed(connection: ErpConnection, oskar: User) -> None:
     ErpConnection.objects.update(last_test_success=None)
-    client = logged_in(operator)
+    client = logged_in(oskar)
     client.post(page_url("connectors_erpconnection_pause", connection.id), {"reason": "Holiday"})
     page = client.post(page_url("connectors_erpconnection_resume", connection.id), follow=True)
     assert "resumes by itself when the test passes" in messages(page)[-1]
@@ -333,16 +329,16 @@ def test_an_untested_connection_is_not_resumed(connection: ErpConnection, operat
     assert not connection.is_paused
 
 
-def test_pause_and_resume(connection: ErpConnection, operator: User) -> None:
+def test_pause_and_resume(connection: ErpConnection, oskar: User) -> None:
     assert circuit_breaker.run_test(connection).success
-    client = logged_in(operator)
+    client = logged_in(oskar)
     pause = page_url("connectors_erpconnection_pause", connection.id)
     assert "This field is required." in text(client.post(pause, {"reason": " "}))
     client.post(pause, {"reason": "ERP is down for the weekend"})
     connection.refresh_from_db()
     assert (connection.pause_reason, connection.paused_by) == (
         "ERP is down for the weekend",
-        operator,
+        oskar,
     )
     page = text(client.get(page_url("connectors_erpconnection_change", connection.id)))
     assert "ERP is down for the weekend (oskar)" in page
@@ -352,7 +348,7 @@ def test_pause_and_resume(connection: ErpConnection, operator: User) -> None:
 
 
 def test_deliver_now_lifts_what_put_it_off(
-    org: Org, connection: ErpConnection, approver: User, operator: User
+    org: Org, connection: ErpConnection, approver: User, oskar: User
 ) -> None:
     undecided, put_off = (
         push_order(an_approved_order(org, approver, number).id, actor=approver)
@@ -361,7 +357,7 @@ def test_deliver_now_lifts_what_put_it_off(
     needs_a_decision(undecided, Path("/nowhere"))
     later = timezone.now() + timedelta(hours=1)
     ErpExport.objects.filter(id=put_off.id).update(next_attempt_at=later)
-    client = logged_in(operator)
+    client = logged_in(oskar)
     url = page_url("connectors_erpconnection_deliver", connection.id)
     assert "Waiting exports are sent when it resumes" in text(client.get(url))
     assert url not in text(client.get(page_url("connectors_erpconnection_change", connection.id)))
@@ -379,4 +375,4 @@ def test_deliver_now_lifts_what_put_it_off(
     assert undecided.next_attempt_at is None
     event = put_off.events.last()
     assert event
-    assert (event.kind, event.actor) == ("REQUESTED", operator)
+    assert (event.kind, event.actor) == ("REQUESTED", oskar)

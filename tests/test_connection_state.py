@@ -6,7 +6,6 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -23,9 +22,9 @@ from exports.acks.poller import poll
 from exports.connections import change_config
 from exports.delivery import dispatch
 from exports.delivery.protocol import deliver
-from tests.admins import a_member, logged_in, page_url
+from tests.admins import logged_in, page_url
 from tests.api import client, send
-from tests.builders import a_connection, an_org, some_exports
+from tests.builders import some_exports
 
 pytestmark = [pytest.mark.django_db, pytest.mark.ledger]
 
@@ -45,20 +44,6 @@ WRITERS = {
     "exports.acks.poller": {"last_poll_at", "ack_error", "poll_due_at", "poll_enqueued_at"},
     "connectors.configuring": {"config_encrypted", "secrets_set", "active", "ack_deadline"},
 }
-
-
-@pytest.fixture
-def ann() -> User:
-    return a_member(an_org(), "ann", "Operator")
-
-
-@pytest.fixture
-def erp(ann: User, dropzone_root: Path) -> ErpConnection:
-    folders = {"export_path": dropzone_root / "exports", "ack_path": dropzone_root / "acks"}
-    for path in folders.values():
-        path.mkdir()
-    config = {name: str(path) for name, path in folders.items()}
-    return a_connection(ann.orgs.get(), {"mode": "filesystem", **config})
 
 
 def some_state(actor: User) -> dict[str, Any]:
@@ -97,25 +82,25 @@ def meanwhile(change: Callable[[], Any]) -> Iterator[None]:
     assert is_made
 
 
-def by_object(erp: ErpConnection, ann: User) -> None:
+def by_object(erp: ErpConnection, oskar: User) -> None:
     stale = ErpConnection.objects.get()
     stale.active = False
     stale.save()
 
 
-def by_deferring_object(erp: ErpConnection, ann: User) -> None:
+def by_deferring_object(erp: ErpConnection, oskar: User) -> None:
     stale = ErpConnection.objects.only("active", "failures").get()
     stale.active = False
     stale.save()
 
 
-def by_service(erp: ErpConnection, ann: User) -> None:
+def by_service(erp: ErpConnection, oskar: User) -> None:
     stale = ErpConnection.objects.get()
-    change_config(stale, {**stale.config, "file_mode": "0640"}, actor=ann)
-    configuring.change_settings(stale.id, actor=ann, active=False)
+    change_config(stale, {**stale.config, "file_mode": "0640"}, actor=oskar)
+    configuring.change_settings(stale.id, actor=oskar, active=False)
 
 
-def by_page(erp: ErpConnection, ann: User) -> None:
+def by_page(erp: ErpConnection, oskar: User) -> None:
     form = {
         "org": erp.org_id,
         "connector_type": erp.connector_type,
@@ -125,24 +110,24 @@ def by_page(erp: ErpConnection, ann: User) -> None:
         "config_file_mode": "0640",
     }
     url = page_url("connectors_erpconnection_change", erp.id)
-    assert logged_in(ann).post(url, form).status_code == 302
+    assert logged_in(oskar).post(url, form).status_code == 302
 
 
-def by_api(erp: ErpConnection, ann: User) -> None:
+def by_api(erp: ErpConnection, oskar: User) -> None:
     change = {"config": {"file_mode": "0640"}, "active": False}
-    answer = send(client(ann, erp.org), "PATCH", f"/api/v1/erp-connections/{erp.id}", change)
+    answer = send(client(oskar, erp.org), "PATCH", f"/api/v1/erp-connections/{erp.id}", change)
     assert answer.status_code == 200, answer.content
 
 
 @pytest.mark.parametrize("way", [by_object, by_deferring_object, by_service, by_page, by_api])
 def test_saving_a_configuration_leaves_the_state_alone(
-    erp: ErpConnection, ann: User, way: Callable[[ErpConnection, User], None]
+    erp: ErpConnection, oskar: User, way: Callable[[ErpConnection, User], None]
 ) -> None:
-    written = some_state(ann)
+    written = some_state(oskar)
     before = state()
     assert [name for name in STATE if before[name] == written[name]] == []
     with meanwhile(lambda: ErpConnection.objects.update(**written)):
-        way(erp, ann)
+        way(erp, oskar)
     assert state() == written
     erp.refresh_from_db()
     assert not erp.active
@@ -156,9 +141,9 @@ def test_an_object_writes_state_only_by_name(erp: ErpConnection) -> None:
     assert (erp.failures, erp.active) == (3, True)
 
 
-def test_the_service_for_settings_takes_no_state(erp: ErpConnection, ann: User) -> None:
+def test_the_service_for_settings_takes_no_state(erp: ErpConnection, oskar: User) -> None:
     with pytest.raises(TypeError, match="lease_until"):
-        configuring.change_settings(erp.id, actor=ann, lease_until=None)
+        configuring.change_settings(erp.id, actor=oskar, lease_until=None)
 
 
 def test_every_column_has_one_side() -> None:
@@ -167,7 +152,7 @@ def test_every_column_has_one_side() -> None:
     assert not CONFIGURATION & STATE.keys()
 
 
-def test_each_column_is_written_by_its_module(erp: ErpConnection, ann: User) -> None:
+def test_each_column_is_written_by_its_module(erp: ErpConnection, oskar: User) -> None:
     seen: defaultdict[str, set[str]] = defaultdict(set)
 
     def look(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
@@ -177,7 +162,7 @@ def test_each_column_is_written_by_its_module(erp: ErpConnection, ann: User) -> 
         return execute(sql, params, many, context)
 
     with database.execute_wrapper(look):
-        some_exports(erp.org, ann)
+        some_exports(erp.org, oskar)
         assert dispatch.wake(erp.id)
         assert deliver(erp.id).sent == 1
         dispatch.poll_now(erp.id)
@@ -185,10 +170,10 @@ def test_each_column_is_written_by_its_module(erp: ErpConnection, ann: User) -> 
         circuit_breaker.note_degraded(erp.id)
         circuit_breaker.record_failure(erp, ConnectorError("DNS"))
         circuit_breaker.record_failure(erp, ConnectorError("DIR_MISSING"))
-        circuit_breaker.pause(erp.id, reason="Holiday", actor=ann)
+        circuit_breaker.pause(erp.id, reason="Holiday", actor=oskar)
         circuit_breaker.run_test(erp)
         circuit_breaker.resume(erp.id)
-        configuring.change_settings(erp.id, actor=ann, active=True, ack_deadline=None)
+        configuring.change_settings(erp.id, actor=oskar, active=True, ack_deadline=None)
         configuring.change_config(erp, {**erp.config, "export_path": erp.config["ack_path"]})
     assert seen.keys() == WRITERS.keys()
     for module, columns in seen.items():

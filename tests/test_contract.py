@@ -158,12 +158,12 @@ class World:
 
 
 @pytest.fixture
-def world(transactional_db: None, dropzone_root: Path, settings: Any) -> Iterator[World]:
+def api_world(transactional_db: None, dropzone_root: Path, settings: Any) -> Iterator[World]:
     settings.API_REQUESTS_PER_MINUTE = 0
     settings.WRONG_TOKENS_PER_MINUTE = 1_000_000
-    world = World(dropzone_root)
-    yield world
-    assert world.has_succeeded, "no request was well enough made to be more than refused"
+    api_world = World(dropzone_root)
+    yield api_world
+    assert api_world.has_succeeded, "no request was well enough made to be more than refused"
 
 
 def is_beyond_schemas(case: schemathesis.Case) -> bool:
@@ -203,9 +203,9 @@ API.app = get_wsgi_application()
 
 @API.parametrize()
 @hypothesis.settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_every_answer_is_as_described(case: schemathesis.Case, world: World) -> None:
+def test_every_answer_is_as_described(case: schemathesis.Case, api_world: World) -> None:
     operation = case.operation.definition.raw["operationId"]
-    ids = world.prepare(operation)
+    ids = api_world.prepare(operation)
     if case.path_parameters and not case.meta.is_negative_at(ParameterLocation.PATH):
         case.path_parameters |= {name: str(key) for name, key in ids.items()}
     if not case.meta.is_negative_at(ParameterLocation.HEADER):
@@ -218,7 +218,7 @@ def test_every_answer_is_as_described(case: schemathesis.Case, world: World) -> 
                 known = [str(key) for key in DraftOrder.objects.values_list("id", flat=True)]
                 case.body = {"action": action, "orders": known}
     response = case.call_and_validate(
-        headers={"Authorization": f"Bearer {world.token}"},
+        headers={"Authorization": f"Bearer {api_world.token}"},
         excluded_checks=[positive_data_acceptance] if is_beyond_schemas(case) else [],
     )
-    world.has_succeeded |= response.status_code < 300
+    api_world.has_succeeded |= response.status_code < 300

@@ -11,28 +11,16 @@ from django.db import transaction
 from connectors.models import ErpConnection
 from exports.models import Counter, CounterProgress, ErpExport, ErpExportEvent
 from exports.reporting import counters
-from kernel import db
 from tests.builders import a_connection, a_user, an_org, some_exports
 
-pytestmark = [pytest.mark.django_db, pytest.mark.ledger]
+pytestmark = [pytest.mark.django_db, pytest.mark.ledger, pytest.mark.usefixtures("without_lag")]
 
 CONFIG = {"mode": "sftp", "host": "erp.example", "username": "u", "password": "p"}
 CONFIG |= {"export_path": "/out", "host_keys": []}
 
 
-@pytest.fixture(autouse=True)
-def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is committed is settled."""
-    monkeypatch.setattr(db, "_LAG_SECONDS", 0)
-
-
-@pytest.fixture
-def erp() -> ErpConnection:
-    return a_connection(an_org(), CONFIG)
-
-
-def an_export(erp: ErpConnection, number: int = 0) -> ErpExport:
-    (export,) = some_exports(erp.org, a_user(erp.org, f"ann-{number}"), first=number)
+def an_export(remote: ErpConnection, number: int = 0) -> ErpExport:
+    (export,) = some_exports(remote.org, a_user(remote.org, f"ann-{number}"), first=number)
     return export
 
 
@@ -46,8 +34,8 @@ def counted() -> dict[tuple[str, str], int]:
     return {(t.outcome, t.label): t.count for t in Counter.objects.order_by("id")}
 
 
-def test_each_outcome_is_counted_under_its_cause_or_its_time(erp: ErpConnection) -> None:
-    export = an_export(erp)
+def test_each_outcome_is_counted_under_its_cause_or_its_time(remote: ErpConnection) -> None:
+    export = an_export(remote)
     created = export.created_at
     ErpExport.objects.update(sent_at=created + timedelta(seconds=4))
     sent_at, acked_at = created + timedelta(seconds=5), created + timedelta(days=9)
@@ -81,8 +69,8 @@ def test_each_outcome_is_counted_under_its_cause_or_its_time(erp: ErpConnection)
     }
 
 
-def test_what_was_counted_is_not_counted_again(erp: ErpConnection) -> None:
-    export = an_export(erp)
+def test_what_was_counted_is_not_counted_again(remote: ErpConnection) -> None:
+    export = an_export(remote)
     assert counted() == counted() == {("created", ""): 1}
     note(export, "CREATED", "PENDING")
     assert counted() == {("created", ""): 2}
@@ -93,9 +81,9 @@ def test_what_was_counted_is_not_counted_again(erp: ErpConnection) -> None:
     assert counted() == {("created", ""): 3}
 
 
-def test_many_are_counted_in_steps(erp: ErpConnection, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_are_counted_in_steps(remote: ErpConnection, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(counters, "_AT_ONCE", 3)
-    export = an_export(erp)
+    export = an_export(remote)
     # Else it counts up to here first, from 0, in steps of three.
     last = ErpExportEvent.objects.latest("id").id
     CounterProgress.objects.create(id=1, position=last, high_watermark=last)
@@ -105,17 +93,20 @@ def test_many_are_counted_in_steps(erp: ErpConnection, monkeypatch: pytest.Monke
     assert Counter.objects.get(outcome="sent").took == timedelta(seconds=4.5)
 
 
-def test_connections_are_counted_apart(erp: ErpConnection) -> None:
+def test_connections_are_counted_apart(remote: ErpConnection) -> None:
     other = a_connection(an_org("rival"), CONFIG)
-    an_export(erp, 1), an_export(other, 2), an_export(other, 3)
+    an_export(remote, 1), an_export(other, 2), an_export(other, 3)
     counted()
-    assert dict(Counter.objects.values_list("erp_connection", "count")) == {erp.id: 1, other.id: 2}
+    assert dict(Counter.objects.values_list("erp_connection", "count")) == {
+        remote.id: 1,
+        other.id: 2,
+    }
 
 
 def test_a_step_that_breaks_off_changes_nothing(
-    erp: ErpConnection, monkeypatch: pytest.MonkeyPatch
+    remote: ErpConnection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    an_export(erp)
+    an_export(remote)
     counters.count_events()
 
     def crash(*args: object, **kwargs: object) -> None:

@@ -6,7 +6,6 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
-import pytest
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
@@ -62,21 +61,11 @@ def test_a_file_comes_in_pieces() -> None:
     assert [int(number) for (number,) in read(pieces)] == list(range(1200))
 
 
-@pytest.fixture
-def org(db: None) -> Org:
-    return an_org()
-
-
-@pytest.fixture
-def viewer(org: Org) -> User:
-    return a_member(org, "vera", "Viewer")
-
-
-def test_the_file_has_the_filters_and_the_scope_of_the_list(org: Org, viewer: User) -> None:
+def test_the_file_has_the_filters_and_the_scope_of_the_list(org: Org, vera: User) -> None:
     an_order(org, "=1+1")
     an_order(org, "PO-2", customer=None)
     an_order(an_org("umbrella"), "PO-3")
-    client = logged_in(viewer)
+    client = logged_in(vera)
     orders = table(client, "orders_draftorder")
     assert {order["number"] for order in orders} == {"PO-2", "'=1+1"}
     ready = table(client, "orders_draftorder", status__exact="READY")
@@ -86,30 +75,28 @@ def test_the_file_has_the_filters_and_the_scope_of_the_list(org: Org, viewer: Us
     assert found["number"] == "PO-2"
 
 
-def test_exports_and_acks_are_given_out(org: Org, viewer: User, dropzone_root: Any) -> None:
+def test_exports_and_acks_are_given_out(org: Org, vera: User, dropzone_root: Any) -> None:
     erp = a_connection(org, {"mode": "filesystem", "export_path": str(dropzone_root)})
-    (export,) = some_exports(org, viewer)
+    (export,) = some_exports(org, vera)
     ErpAck.objects.create(
         org=org, erp_connection=erp, export=export, filename="ack_1.json", sha256="0", raw="{}",
         is_accepted=False, message="@SUM(1)", classification="APPLIED",
     )  # fmt: skip
-    client = logged_in(viewer)
+    client = logged_in(vera)
     (row,) = table(client, "exports_erpexport")
     assert (row["order"], row["file name"], row["status"]) == ("PO-0", export.filename, "PENDING")
     (row,) = table(client, "exports_erpack")
     assert (row["order"], row["message"]) == ("PO-0", "'@SUM(1)")
 
 
-def test_values_that_mean_nothing_lead_to_the_list(viewer: User) -> None:
-    response = logged_in(viewer).get(
-        reverse("admin:orders_draftorder_csv"), {"created_at__gte": "x"}
-    )
+def test_values_that_mean_nothing_lead_to_the_list(vera: User) -> None:
+    response = logged_in(vera).get(reverse("admin:orders_draftorder_csv"), {"created_at__gte": "x"})
     assert response.status_code == 302
     assert response["Location"] == reverse("admin:orders_draftorder_changelist") + "?e=1"
 
 
-def test_the_file_name_says_what_and_when(viewer: User) -> None:
-    response = logged_in(viewer).get(reverse("admin:exports_erpexport_csv"))
+def test_the_file_name_says_what_and_when(vera: User) -> None:
+    response = logged_in(vera).get(reverse("admin:exports_erpexport_csv"))
     assert response["Content-Disposition"].startswith('attachment; filename="erp-exports-2')
 
 
@@ -120,8 +107,8 @@ def test_nobody_gets_a_file_without_permission(org: Org) -> None:
     assert response.status_code == 403
 
 
-def test_thousands_of_rows_come_by_key_with_few_queries(org: Org, viewer: User) -> None:
-    client = logged_in(viewer)
+def test_thousands_of_rows_come_by_key_with_few_queries(org: Org, vera: User) -> None:
+    client = logged_in(vera)
     customer = Customer.objects.create(org=org, name="Buyer", erp_customer_number="1")
 
     def queries_for(count: int) -> list[str]:

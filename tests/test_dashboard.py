@@ -112,11 +112,6 @@ def other() -> Shop:
     return Shop("other")
 
 
-@pytest.fixture
-def root() -> Client:
-    return logged_in(User.objects.create_superuser("root"))
-
-
 def waiting(client: Client) -> dict[str, tuple[int, str]]:
     """What the page says waits for a person: count and link, by what is said of it."""
     figures = client.get(INDEX).context["waiting"]

@@ -33,36 +33,12 @@ from exports.pushing.push import cancel_export, deliver_again
 from kernel.db import db_now
 from kernel.errors import RuleViolation
 from orders.models import DraftOrder
-from tests.builders import a_connection, a_user, an_org, some_exports
-from tests.dropzones import KINDS, Dropzone, asyncssh_config, dropzone_of, openssh_config
+from tests.builders import a_connection, an_org, some_exports
+from tests.dropzones import KINDS, Dropzone, asyncssh_config, openssh_config
 from tests.servers import AsyncSSHServer, OpenSSHServer, TcpProxy
 from tests.servers.keys import new_key
 
-pytestmark = [pytest.mark.django_db, pytest.mark.ledger]
-
-
-@pytest.fixture
-def org() -> Org:
-    return an_org()
-
-
-@pytest.fixture
-def ann(org: Org) -> User:
-    return a_user(org)
-
-
-@pytest.fixture(params=KINDS)
-def dropzone(request: pytest.FixtureRequest) -> Iterator[Dropzone]:
-    with dropzone_of(request.param, request) as dropzone:
-        yield dropzone
-
-
-@pytest.fixture
-def folder(dropzone_root: Path) -> Dropzone:
-    for name in ("exports", "acks"):
-        (dropzone_root / name).mkdir(exist_ok=True)
-    config = {"mode": "filesystem", "export_path": str(dropzone_root / "exports")}
-    return Dropzone(config=config, exports=dropzone_root / "exports", acks=dropzone_root / "acks")
+pytestmark = [pytest.mark.django_db, pytest.mark.ledger, pytest.mark.dropzones(*KINDS)]
 
 
 def payloads(exports: list[ErpExport]) -> dict[str, bytes | None]:
@@ -201,8 +177,8 @@ def test_the_loser_of_a_claim_publishes_nothing(org: Org, ann: User, dropzone: D
 
 
 @pytest.mark.django_db(transaction=True)
-def test_two_workers_with_the_same_exports(org: Org, ann: User, folder: Dropzone) -> None:
-    connection = a_connection(org, folder.config)
+def test_two_workers_with_the_same_exports(org: Org, ann: User, mounted_folder: Dropzone) -> None:
+    connection = a_connection(org, mounted_folder.config)
     exports = some_exports(org, ann, 20)
     barrier = threading.Barrier(2, timeout=10)
 
@@ -227,14 +203,14 @@ def test_two_workers_with_the_same_exports(org: Org, ann: User, folder: Dropzone
         for thread in threads:
             thread.join()
     deliver(connection.id)
-    assert folder.files() == payloads(exports)
-    assert folder.leftovers() == []
+    assert mounted_folder.files() == payloads(exports)
+    assert mounted_folder.leftovers() == []
     assert {reloaded(e).status for e in exports} == {"SENT"}
     assert all(kinds(e).count("SENT") == 1 for e in exports)
 
 
-def test_one_worker_at_a_time(org: Org, ann: User, folder: Dropzone) -> None:
-    connection = a_connection(org, folder.config)
+def test_one_worker_at_a_time(org: Org, ann: User, mounted_folder: Dropzone) -> None:
+    connection = a_connection(org, mounted_folder.config)
     some_exports(org, ann)
     from connectors import lease
 
@@ -372,19 +348,19 @@ def test_a_folder_that_was_away_for_a_moment_is_no_evidence(
 
 
 def test_a_file_that_is_renamed_between_the_looks_at_its_names_is_seen(
-    org: Org, ann: User, folder: Dropzone
+    org: Org, ann: User, mounted_folder: Dropzone
 ) -> None:
-    connection = a_connection(org, folder.config)
+    connection = a_connection(org, mounted_folder.config)
     (export,) = some_exports(org, ann)
     with crash_after("claimed"):
         deliver(connection.id)
-    (staged,) = folder.exports.iterdir()
+    (staged,) = mounted_folder.exports.iterdir()
     lstat = FilesystemFolder.lstat
 
     def overtaken(here: FilesystemFolder, paths: Sequence[str]) -> Any:
         found = lstat(here, paths)
         if staged.exists():
-            staged.rename(folder.exports / export.filename)
+            staged.rename(mounted_folder.exports / export.filename)
         return found
 
     with mock.patch.object(FilesystemFolder, "lstat", overtaken):
@@ -450,12 +426,14 @@ def test_a_missing_folder_pauses_and_a_passing_test_resumes(
     assert dropzone.files() == payloads(exports)
 
 
-def test_a_mended_folder_is_found_without_a_person(org: Org, ann: User, folder: Dropzone) -> None:
-    connection = a_connection(org, folder.config)
+def test_a_mended_folder_is_found_without_a_person(
+    org: Org, ann: User, mounted_folder: Dropzone
+) -> None:
+    connection = a_connection(org, mounted_folder.config)
     some_exports(org, ann)
-    folder.exports.rmdir()
+    mounted_folder.exports.rmdir()
     deliver(connection.id)
-    folder.exports.mkdir()
+    mounted_folder.exports.mkdir()
     # Not at once: nothing has changed for a while.
     assert circuit_breaker.retest_due() == 0
     long_ago = db_now() - timedelta(minutes=16)
@@ -466,18 +444,18 @@ def test_a_mended_folder_is_found_without_a_person(org: Org, ann: User, folder: 
 
 @pytest.mark.parametrize("reason", ["AUTH_FAILED", "HOST_KEY_CHANGED", "NEVER_TESTED"])
 def test_what_may_lock_an_account_is_never_retested(
-    org: Org, folder: Dropzone, reason: str
+    org: Org, mounted_folder: Dropzone, reason: str
 ) -> None:
-    a_connection(org, folder.config, paused=True)
+    a_connection(org, mounted_folder.config, paused=True)
     long_ago = db_now() - timedelta(days=1)
     ErpConnection.objects.update(pause_code=reason, paused_at=long_ago)
     assert circuit_breaker.retest_due() == 0
 
 
 def test_a_passing_test_does_not_lift_a_persons_pause(
-    org: Org, ann: User, folder: Dropzone
+    org: Org, ann: User, mounted_folder: Dropzone
 ) -> None:
-    connection = a_connection(org, folder.config)
+    connection = a_connection(org, mounted_folder.config)
     some_exports(org, ann)
     circuit_breaker.pause(connection.id, reason="stock-taking", actor=ann)
     assert circuit_breaker.run_test(connection).success
@@ -486,8 +464,10 @@ def test_a_passing_test_does_not_lift_a_persons_pause(
     assert deliver(connection.id).sent == 1
 
 
-def test_a_new_connection_waits_for_its_first_test(org: Org, ann: User, folder: Dropzone) -> None:
-    connection = a_connection(org, folder.config, paused=True)
+def test_a_new_connection_waits_for_its_first_test(
+    org: Org, ann: User, mounted_folder: Dropzone
+) -> None:
+    connection = a_connection(org, mounted_folder.config, paused=True)
     assert connection.pause_code == "NEVER_TESTED"
     some_exports(org, ann)
     assert deliver(connection.id).sent == 0
@@ -495,8 +475,8 @@ def test_a_new_connection_waits_for_its_first_test(org: Org, ann: User, folder: 
     assert deliver(connection.id).sent == 1
 
 
-def test_a_failed_poll_does_not_end_the_wait_for_a_test(org: Org, folder: Dropzone) -> None:
-    connection = a_connection(org, folder.config, paused=True)
+def test_a_failed_poll_does_not_end_the_wait_for_a_test(org: Org, mounted_folder: Dropzone) -> None:
+    connection = a_connection(org, mounted_folder.config, paused=True)
     ErpConnection.objects.update(last_test_success=False)
     circuit_breaker.record_failure(connection, ConnectorError("AUTH_FAILED"))
     connection.refresh_from_db()
@@ -626,18 +606,20 @@ def test_a_full_disk_says_so_and_loses_nothing(
     assert (tiny_disk / "exports" / export.filename).read_bytes() == export.content
 
 
-def test_an_unreadable_config_pauses(org: Org, ann: User, folder: Dropzone) -> None:
-    connection = a_connection(org, folder.config)
+def test_an_unreadable_config_pauses(org: Org, ann: User, mounted_folder: Dropzone) -> None:
+    connection = a_connection(org, mounted_folder.config)
     (export,) = some_exports(org, ann)
-    other = a_connection(an_org("other"), folder.config)
+    other = a_connection(an_org("other"), mounted_folder.config)
     ErpConnection.objects.filter(id=connection.id).update(config_encrypted=other.config_encrypted)
     deliver(connection.id)
     connection.refresh_from_db()
     assert connection.pause_code == code(export) == "CONFIG_UNREADABLE"
 
 
-def test_a_defect_of_ours_neither_loses_nor_hammers(org: Org, ann: User, folder: Dropzone) -> None:
-    connection = a_connection(org, folder.config)
+def test_a_defect_of_ours_neither_loses_nor_hammers(
+    org: Org, ann: User, mounted_folder: Dropzone
+) -> None:
+    connection = a_connection(org, mounted_folder.config)
     (export,) = some_exports(org, ann)
     with mock.patch.object(DropzoneSession, "stage", autospec=True, side_effect=KeyError("x")):
         deliver(connection.id)
@@ -650,9 +632,9 @@ def test_a_defect_of_ours_neither_loses_nor_hammers(org: Org, ann: User, folder:
 
 @override_settings(EXPORT_GIVE_UP_HOURS=0)
 def test_what_waits_too_long_is_given_up_unless_staged(
-    org: Org, ann: User, folder: Dropzone
+    org: Org, ann: User, mounted_folder: Dropzone
 ) -> None:
-    connection = a_connection(org, folder.config)
+    connection = a_connection(org, mounted_folder.config)
     staged, unstaged = some_exports(org, ann, 2)
     ErpExport.objects.filter(id=staged.id).update(
         staged_path="/x.tmp", staged_at=db_now(), destination={}
@@ -673,9 +655,9 @@ def test_what_waits_too_long_is_given_up_unless_staged(
     ("hours", "expected"), [(0.5, "PENDING"), (2, "FAILED")], ids=["so far", "too long"]
 )
 def test_an_export_fails_once_its_file_was_refused_for_too_long(
-    org: Org, ann: User, folder: Dropzone, hours: float, expected: str
+    org: Org, ann: User, mounted_folder: Dropzone, hours: float, expected: str
 ) -> None:
-    connection = a_connection(org, folder.config)
+    connection = a_connection(org, mounted_folder.config)
     (export,) = some_exports(org, ann)
     with mock.patch.object(
         DropzoneSession, "stage", lambda _, files: [ConnectorError("NO_SPACE") for _ in files]
@@ -689,9 +671,9 @@ def test_an_export_fails_once_its_file_was_refused_for_too_long(
 
 
 def test_an_export_that_breaks_the_connection_does_not_block_the_others(
-    org: Org, ann: User, folder: Dropzone
+    org: Org, ann: User, mounted_folder: Dropzone
 ) -> None:
-    connection = a_connection(org, folder.config)
+    connection = a_connection(org, mounted_folder.config)
     exports = some_exports(org, ann, 5)
     original = DropzoneSession.stage
 
@@ -709,9 +691,9 @@ def test_an_export_that_breaks_the_connection_does_not_block_the_others(
 
 @override_settings(EXPORT_GIVE_UP_HOURS=1)
 def test_waiting_for_a_paused_connection_is_no_failure(
-    org: Org, ann: User, folder: Dropzone
+    org: Org, ann: User, mounted_folder: Dropzone
 ) -> None:
-    connection = a_connection(org, folder.config)
+    connection = a_connection(org, mounted_folder.config)
     some_exports(org, ann)
     ErpExport.objects.update(created_at=db_now() - timedelta(hours=2))
     circuit_breaker.record_failure(connection, ConnectorError("CONNECT_REFUSED"))
@@ -721,26 +703,26 @@ def test_waiting_for_a_paused_connection_is_no_failure(
 
 
 def test_an_error_of_a_replaced_config_does_not_pause_the_new_one(
-    org: Org, ann: User, folder: Dropzone
+    org: Org, ann: User, mounted_folder: Dropzone
 ) -> None:
-    connection = a_connection(org, folder.config)
+    connection = a_connection(org, mounted_folder.config)
     stale = ErpConnection.objects.get()
-    configuring.change_config(connection, {**folder.config, "file_mode": "0640"})
+    configuring.change_config(connection, {**mounted_folder.config, "file_mode": "0640"})
     circuit_breaker.record_failure(stale, ConnectorError("AUTH_FAILED"))
     connection.refresh_from_db()
     assert not connection.is_paused
 
 
 def test_a_folder_that_was_replaced_in_the_same_run_is_no_evidence(
-    org: Org, ann: User, folder: Dropzone
+    org: Org, ann: User, mounted_folder: Dropzone
 ) -> None:
-    connection = a_connection(org, folder.config)
+    connection = a_connection(org, mounted_folder.config)
     (export,) = some_exports(org, ann)
 
     def replace(name: str) -> None:
         if name == "claimed":
-            shutil.rmtree(folder.exports)
-            folder.exports.mkdir()
+            shutil.rmtree(mounted_folder.exports)
+            mounted_folder.exports.mkdir()
 
     with mock.patch.object(protocol, "failpoint", autospec=True, side_effect=replace):
         assert deliver(connection.id).sent == 0
@@ -766,7 +748,7 @@ def test_a_server_with_a_new_key_is_no_evidence(
 
 
 def test_no_transaction_is_open_while_files_move(
-    org: Org, ann: User, folder: Dropzone, request: Any
+    org: Org, ann: User, mounted_folder: Dropzone, request: Any
 ) -> None:
     def outside(method: Callable[..., Any]) -> Callable[..., Any]:
         # One level is the test's own.
@@ -776,7 +758,7 @@ def test_no_transaction_is_open_while_files_move(
 
         return checked
 
-    connection = a_connection(org, folder.config)
+    connection = a_connection(org, mounted_folder.config)
     some_exports(org, ann, 2)
     names = ("stage", "publish", "discard", "destination")
     with mock.patch.multiple(
@@ -848,12 +830,14 @@ def test_a_restored_database_overwrites_nothing(
     assert code(export) == (None if was_staged else "NAME_CONFLICT")
 
 
-def test_the_dropzone_of_staged_exports_is_locked(org: Org, ann: User, folder: Dropzone) -> None:
-    connection = a_connection(org, folder.config)
+def test_the_dropzone_of_staged_exports_is_locked(
+    org: Org, ann: User, mounted_folder: Dropzone
+) -> None:
+    connection = a_connection(org, mounted_folder.config)
     (export,) = some_exports(org, ann)
     with crash_after("claimed"):
         deliver(connection.id)
-    moved = {**folder.config, "export_path": str(folder.acks)}
+    moved = {**mounted_folder.config, "export_path": str(mounted_folder.acks)}
     with pytest.raises(ConfigError) as raised:
         change_config(connection, moved)
     assert export.filename in raised.value.errors["export_path"]
@@ -861,7 +845,7 @@ def test_the_dropzone_of_staged_exports_is_locked(org: Org, ann: User, folder: D
     ErpConnection.objects.update(config_encrypted=RawSQL("'garbage'", []))
     with pytest.raises(ConfigError):
         change_config(connection, moved)
-    change_config(connection, folder.config)
+    change_config(connection, mounted_folder.config)
     assert circuit_breaker.run_test(connection).success
     assert deliver(connection.id).sent == 1
     change_config(connection, moved)
@@ -870,12 +854,12 @@ def test_the_dropzone_of_staged_exports_is_locked(org: Org, ann: User, folder: D
 
 
 def test_a_config_that_changed_meanwhile_claims_nothing(
-    org: Org, ann: User, folder: Dropzone
+    org: Org, ann: User, mounted_folder: Dropzone
 ) -> None:
-    connection = a_connection(org, folder.config)
+    connection = a_connection(org, mounted_folder.config)
     (export,) = some_exports(org, ann)
 
-    moved = {**folder.config, "export_path": str(folder.acks)}
+    moved = {**mounted_folder.config, "export_path": str(mounted_folder.acks)}
 
     def change(name: str) -> None:
         if name == "staged":
@@ -885,13 +869,13 @@ def test_a_config_that_changed_meanwhile_claims_nothing(
 
     with mock.patch.object(protocol, "failpoint", autospec=True, side_effect=change):
         assert deliver(connection.id).sent == 0
-    assert list(folder.exports.iterdir()) == []
+    assert list(mounted_folder.exports.iterdir()) == []
     assert deliver(connection.id).sent == 1
-    assert [p.name for p in folder.acks.iterdir()] == [export.filename]
+    assert [p.name for p in mounted_folder.acks.iterdir()] == [export.filename]
 
 
-def test_events_replay_to_the_present_state(org: Org, ann: User, folder: Dropzone) -> None:
-    connection = a_connection(org, folder.config)
+def test_events_replay_to_the_present_state(org: Org, ann: User, mounted_folder: Dropzone) -> None:
+    connection = a_connection(org, mounted_folder.config)
     exports = some_exports(org, ann, 2)
     with crash_after("claimed"):
         deliver(connection.id)
@@ -940,10 +924,12 @@ def test_without_atomic_write_a_crash_may_need_a_person(
 
 
 def test_events_are_ordered_and_name_the_staging_file(
-    org: Org, ann: User, folder: Dropzone
+    org: Org, ann: User, mounted_folder: Dropzone
 ) -> None:
-    connection = a_connection(org, folder.config)
+    connection = a_connection(org, mounted_folder.config)
     (export,) = some_exports(org, ann)
     deliver(connection.id)
     staging = export.events.get(kind=ErpExportEvent.Kind.STAGING)
-    assert staging.detail["tmp"].startswith(f"{folder.config['export_path']}/{export.filename}.")
+    assert staging.detail["tmp"].startswith(
+        f"{mounted_folder.config['export_path']}/{export.filename}."
+    )

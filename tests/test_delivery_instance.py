@@ -27,30 +27,14 @@ from exports.models import ErpExport
 from exports.resolution.manual import Resolution, resolve
 from kernel.errors import RuleViolation
 from tests.admins import logged_in, text
-from tests.builders import a_connection, a_user, an_org, some_exports
-from tests.dropzones import Dropzone, dropzone_of
+from tests.builders import some_exports
+from tests.dropzones import Dropzone
 from tests.processes import run
 from tests.servers import postgres
 from worker import tasks
 from worker.supervisor import Supervisor
 
 pytestmark = [pytest.mark.django_db, pytest.mark.ledger]
-
-
-@pytest.fixture
-def dropzone(request: pytest.FixtureRequest) -> Iterator[Dropzone]:
-    with dropzone_of("filesystem", request) as dropzone:
-        yield dropzone
-
-
-@pytest.fixture
-def ann() -> User:
-    return a_user(an_org())
-
-
-@pytest.fixture
-def erp(ann: User, dropzone: Dropzone) -> ErpConnection:
-    return a_connection(ann.orgs.get(), dropzone.config)
 
 
 @pytest.fixture(params=["renamed", "restored", "unclaimed"])

@@ -79,27 +79,27 @@ class Dropzone:
 
 
 @pytest.fixture
-def dropzone(tmp_path: Path) -> Dropzone:
-    dropzone = Dropzone(tmp_path / "exports", tmp_path / "acks")
-    dropzone.exports.mkdir()
-    dropzone.acks.mkdir()
-    return dropzone
+def playground(tmp_path: Path) -> Dropzone:
+    playground = Dropzone(tmp_path / "exports", tmp_path / "acks")
+    playground.exports.mkdir()
+    playground.acks.mkdir()
+    return playground
 
 
-def answered(dropzone: Dropzone, *rules: Rule) -> tuple[str, dict[str, bytes]]:
+def answered(playground: Dropzone, *rules: Rule) -> tuple[str, dict[str, bytes]]:
     """The name of one delivered file, and what an ERP with these rules answers at once."""
     document = a_document()
-    dropzone.deliver(document)
-    dropzone.erp(*rules).round()
-    return document.filename, dropzone.answers()
+    playground.deliver(document)
+    playground.erp(*rules).round()
+    return document.filename, playground.answers()
 
 
 # Taking.
 
 
-def test_it_takes_order_files_and_leaves_everything_else_alone(dropzone: Dropzone) -> None:
+def test_it_takes_order_files_and_leaves_everything_else_alone(playground: Dropzone) -> None:
     document = a_document()
-    dropzone.deliver(document)
+    playground.deliver(document)
     others = {
         f"{document.filename}.5f2a.tmp",
         "sales_order_1.json.tmp",
@@ -108,36 +108,36 @@ def test_it_takes_order_files_and_leaves_everything_else_alone(dropzone: Dropzon
         "price_list.json",
     }
     for name in others:
-        (dropzone.exports / name).write_text("{}")
-    (dropzone.exports / "sales_order_link.json").symlink_to("price_list.json")
-    (dropzone.exports / "sales_order_folder.json").mkdir()
-    before = {path: path.lstat().st_mtime_ns for path in dropzone.exports.iterdir()}
-    erp = dropzone.erp()
+        (playground.exports / name).write_text("{}")
+    (playground.exports / "sales_order_link.json").symlink_to("price_list.json")
+    (playground.exports / "sales_order_folder.json").mkdir()
+    before = {path: path.lstat().st_mtime_ns for path in playground.exports.iterdir()}
+    erp = playground.erp()
     erp.round()
     (order,) = erp.orders
     assert order.filename == document.filename
     assert order.sha256 == hashlib.sha256(document.content).hexdigest()
-    del before[dropzone.exports / document.filename]
-    assert {path: path.lstat().st_mtime_ns for path in dropzone.exports.iterdir()} == before
+    del before[playground.exports / document.filename]
+    assert {path: path.lstat().st_mtime_ns for path in playground.exports.iterdir()} == before
 
 
-def test_a_staged_file_is_taken_once_it_has_its_name(dropzone: Dropzone) -> None:
+def test_a_staged_file_is_taken_once_it_has_its_name(playground: Dropzone) -> None:
     document = a_document()
-    staged = dropzone.exports / f"{document.filename}.5f2a.tmp"
+    staged = playground.exports / f"{document.filename}.5f2a.tmp"
     staged.write_bytes(document.content)
-    erp = dropzone.erp()
+    erp = playground.erp()
     erp.round()
     assert erp.orders == [] and staged.exists()
-    staged.rename(dropzone.exports / document.filename)
+    staged.rename(playground.exports / document.filename)
     erp.round()
     assert [order.filename for order in erp.orders] == [document.filename]
 
 
 def test_a_file_that_somebody_else_takes_is_no_error(
-    dropzone: Dropzone, monkeypatch: pytest.MonkeyPatch
+    playground: Dropzone, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, second = sorted((a_document(), a_document()), key=lambda d: d.filename)
-    dropzone.deliver(first, second)
+    playground.deliver(first, second)
     rename = Path.rename
 
     def too_late(path: Path, target: Path) -> Path:
@@ -146,40 +146,40 @@ def test_a_file_that_somebody_else_takes_is_no_error(
         return rename(path, target)
 
     monkeypatch.setattr(Path, "rename", too_late)
-    erp = dropzone.erp()
+    erp = playground.erp()
     erp.round()
     assert [(order.position, order.filename) for order in erp.orders] == [(1, second.filename)]
 
 
-def test_a_name_that_comes_twice_is_taken_twice(dropzone: Dropzone) -> None:
+def test_a_name_that_comes_twice_is_taken_twice(playground: Dropzone) -> None:
     document = a_document()
-    erp = dropzone.erp()
+    erp = playground.erp()
     for _ in range(2):
-        dropzone.deliver(document)
+        playground.deliver(document)
         erp.round()
     assert [order.filename for order in erp.orders] == [document.filename] * 2
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff", b"{}", b"[" * 200_000, b'{"a":"\xff"}'])
-def test_a_file_that_is_no_order_is_refused(dropzone: Dropzone, content: bytes) -> None:
+def test_a_file_that_is_no_order_is_refused(playground: Dropzone, content: bytes) -> None:
     document = Document(filename="sales_order_1_2_3.json", content=content)
-    dropzone.deliver(document)
-    dropzone.erp().round()
-    assert dropzone.answer("error_sales_order_1_2_3.json")["error_code"] == "ERP_VALIDATION"
+    playground.deliver(document)
+    playground.erp().round()
+    assert playground.answer("error_sales_order_1_2_3.json")["error_code"] == "ERP_VALIDATION"
 
 
 # Answering.
 
 
-def test_success(dropzone: Dropzone) -> None:
+def test_success(playground: Dropzone) -> None:
     documents = [a_document(), a_document()]
-    erp = dropzone.erp(Success())
+    erp = playground.erp(Success())
     for document in documents:
-        dropzone.deliver(document)
+        playground.deliver(document)
         erp.round()
     numbers = []
     for document in documents:
-        answer = dropzone.answer(f"ack_{document.filename}")
+        answer = playground.answer(f"ack_{document.filename}")
         assert set(answer) == {"status", "erp_order_id", "processed_at"}
         assert answer["status"] == "ACKED"
         assert len(answer["processed_at"]) == len("2025-12-26T10:01:00Z")
@@ -187,10 +187,10 @@ def test_success(dropzone: Dropzone) -> None:
     assert numbers == ["SO-000001", "SO-000002"]
 
 
-def test_error(dropzone: Dropzone) -> None:
-    name, answers = answered(dropzone, Error(code="CUSTOMER_UNKNOWN", message="Wer? Müller?"))
+def test_error(playground: Dropzone) -> None:
+    name, answers = answered(playground, Error(code="CUSTOMER_UNKNOWN", message="Wer? Müller?"))
     assert set(answers) == {f"error_{name}"}
-    answer = dropzone.answer(f"error_{name}")
+    answer = playground.answer(f"error_{name}")
     assert answer.pop("processed_at").endswith("Z")
     assert answer == {
         "status": "FAILED",
@@ -199,66 +199,66 @@ def test_error(dropzone: Dropzone) -> None:
     }
 
 
-def test_silence(dropzone: Dropzone) -> None:
-    _, answers = answered(dropzone, Silence())
+def test_silence(playground: Dropzone) -> None:
+    _, answers = answered(playground, Silence())
     assert answers == {}
-    assert list(dropzone.exports.iterdir()) == []
+    assert list(playground.exports.iterdir()) == []
 
 
-def test_delay(dropzone: Dropzone) -> None:
-    dropzone.deliver(a_document())
-    erp = dropzone.erp(Success(delay=0.3))
+def test_delay(playground: Dropzone) -> None:
+    playground.deliver(a_document())
+    erp = playground.erp(Success(delay=0.3))
     erp.round()
     started = time.monotonic()
-    assert dropzone.answers() == {}
-    until(lambda: erp.round() or dropzone.answers())
+    assert playground.answers() == {}
+    until(lambda: erp.round() or playground.answers())
     assert time.monotonic() - started > 0.25
 
 
-def test_a_delayed_answer_holds_up_no_other(dropzone: Dropzone) -> None:
+def test_a_delayed_answer_holds_up_no_other(playground: Dropzone) -> None:
     slow, quick = a_document("SLOW"), a_document("QUICK")
-    dropzone.deliver(slow, quick)
-    dropzone.erp(Success(order="SLOW", delay=60)).round()
-    assert set(dropzone.answers()) == {f"ack_{quick.filename}"}
+    playground.deliver(slow, quick)
+    playground.erp(Success(order="SLOW", delay=60)).round()
+    assert set(playground.answers()) == {f"ack_{quick.filename}"}
 
 
-def test_duplicate(dropzone: Dropzone) -> None:
+def test_duplicate(playground: Dropzone) -> None:
     document = a_document()
     draft_id = json.loads(document.content)["draft_order_id"]
-    dropzone.deliver(document)
-    erp = dropzone.erp(Duplicate(spread=0.05))
+    playground.deliver(document)
+    erp = playground.erp(Duplicate(spread=0.05))
     erp.round()
-    first = dropzone.answers()
+    first = playground.answers()
     name, long_name = f"ack_{document.filename}", f"ack_sales_order_{draft_id}"
     assert len(first) == 2 and len(set(first.values())) == 1
     assert sorted(first) == sorted([name, next(n for n in first if n.startswith(long_name))])
     # It comes again even when the first one has been read and put away.
-    (dropzone.acks / name).unlink()
-    until(lambda: erp.round() or dropzone.answers() == first)
+    (playground.acks / name).unlink()
+    until(lambda: erp.round() or playground.answers() == first)
 
 
-def test_contrary(dropzone: Dropzone) -> None:
+def test_contrary(playground: Dropzone) -> None:
     document = a_document()
-    dropzone.deliver(document)
-    erp = dropzone.erp(Contrary(spread=0.05))
+    playground.deliver(document)
+    erp = playground.erp(Contrary(spread=0.05))
     erp.round()
-    assert set(dropzone.answers()) == {f"ack_{document.filename}"}
-    until(lambda: erp.round() or len(dropzone.answers()) == 2)
-    assert dropzone.answer(f"ack_{document.filename}")["status"] == "ACKED"
-    assert dropzone.answer(f"error_{document.filename}")["status"] == "FAILED"
+    assert set(playground.answers()) == {f"ack_{document.filename}"}
+    until(lambda: erp.round() or len(playground.answers()) == 2)
+    assert playground.answer(f"ack_{document.filename}")["status"] == "ACKED"
+    assert playground.answer(f"error_{document.filename}")["status"] == "FAILED"
 
 
-def test_malformed(dropzone: Dropzone) -> None:
-    name, answers = answered(dropzone, Malformed())
+def test_malformed(playground: Dropzone) -> None:
+    name, answers = answered(playground, Malformed())
     with pytest.raises(json.JSONDecodeError):
         json.loads(answers[f"ack_{name}"])
 
 
-def test_a_slow_ack_is_seen_incomplete(dropzone: Dropzone) -> None:
-    with dropzone.erp(Slow(spread=0.3)):
+def test_a_slow_ack_is_seen_incomplete(playground: Dropzone) -> None:
+    with playground.erp(Slow(spread=0.3)):
         document = a_document()
-        dropzone.deliver(document)
-        ack = dropzone.acks / f"ack_{document.filename}"
+        playground.deliver(document)
+        ack = playground.acks / f"ack_{document.filename}"
         sizes: list[int] = []
 
         def is_complete() -> bool:
@@ -274,34 +274,34 @@ def test_a_slow_ack_is_seen_incomplete(dropzone: Dropzone) -> None:
         until(is_complete)
     assert sizes == sorted(sizes)
     assert len(set(sizes) - {0}) > 3
-    assert dropzone.answer(ack.name)["status"] == "ACKED"
+    assert playground.answer(ack.name)["status"] == "ACKED"
 
 
-def test_a_slow_ack_grows_on_where_it_was_moved(dropzone: Dropzone) -> None:
+def test_a_slow_ack_grows_on_where_it_was_moved(playground: Dropzone) -> None:
     document = a_document()
-    dropzone.deliver(document)
-    with dropzone.erp(Slow(spread=0.2)):
-        ack = dropzone.acks / f"ack_{document.filename}"
+    playground.deliver(document)
+    with playground.erp(Slow(spread=0.2)):
+        ack = playground.acks / f"ack_{document.filename}"
         until(ack.exists)
-        moved = ack.rename(dropzone.acks / "moved")
+        moved = ack.rename(playground.acks / "moved")
         until(lambda: moved.read_bytes().endswith(b"}"))
         assert not ack.exists()
 
 
-def test_latin1(dropzone: Dropzone) -> None:
-    name, answers = answered(dropzone, Latin1())
+def test_latin1(playground: Dropzone) -> None:
+    name, answers = answered(playground, Latin1())
     with pytest.raises(UnicodeDecodeError):
         answers[f"ack_{name}"].decode()
     assert json.loads(answers[f"ack_{name}"].decode("latin-1"))["status"] == "ACKED"
 
 
-def test_double_suffix(dropzone: Dropzone) -> None:
-    name, answers = answered(dropzone, DoubleSuffix())
+def test_double_suffix(playground: Dropzone) -> None:
+    name, answers = answered(playground, DoubleSuffix())
     assert set(answers) == {f"ack_{name}.json"}
 
 
-def test_empty(dropzone: Dropzone) -> None:
-    name, answers = answered(dropzone, Empty())
+def test_empty(playground: Dropzone) -> None:
+    name, answers = answered(playground, Empty())
     assert answers == {f"ack_{name}": b""}
 
 
@@ -319,9 +319,9 @@ def test_empty(dropzone: Dropzone) -> None:
     ],
 )
 def test_the_service_reads_each_answer_as_it_is_meant(
-    dropzone: Dropzone, rule: Rule, readings: list[str]
+    playground: Dropzone, rule: Rule, readings: list[str]
 ) -> None:
-    filename, answers = answered(dropzone, rule)
+    filename, answers = answered(playground, rule)
     found = []
     for name, content in sorted(answers.items()):
         subject = connector.ack_subject(name)
@@ -334,17 +334,17 @@ def test_the_service_reads_each_answer_as_it_is_meant(
     assert found == readings
 
 
-def test_an_ack_appears_whole(dropzone: Dropzone) -> None:
+def test_an_ack_appears_whole(playground: Dropzone) -> None:
     """It is another file by a rename: whoever reads what had the name before is not disturbed."""
     document = a_document()
-    dropzone.deliver(document)
-    ack = dropzone.acks / f"ack_{document.filename}"
+    playground.deliver(document)
+    ack = playground.acks / f"ack_{document.filename}"
     ack.write_bytes(b"before")
     with ack.open("rb") as reader:
-        dropzone.erp().round()
+        playground.erp().round()
         assert reader.read() == b"before"
-    assert set(dropzone.answers()) == {ack.name}
-    assert dropzone.answer(ack.name)["status"] == "ACKED"
+    assert set(playground.answers()) == {ack.name}
+    assert playground.answer(ack.name)["status"] == "ACKED"
 
 
 # The script.
@@ -365,30 +365,30 @@ def test_an_ack_appears_whole(dropzone: Dropzone) -> None:
     ],
 )
 def test_a_rule_is_for_the_orders_that_fit_all_its_conditions(
-    dropzone: Dropzone, rule: Rule, fits: bool
+    playground: Dropzone, rule: Rule, fits: bool
 ) -> None:
-    _, answers = answered(dropzone, rule)
+    _, answers = answered(playground, rule)
     assert bool(answers) is not fits
 
 
-def test_the_first_rule_that_fits_decides(dropzone: Dropzone) -> None:
-    name, answers = answered(dropzone, Silence(customer="1"), Empty(), Success())
+def test_the_first_rule_that_fits_decides(playground: Dropzone) -> None:
+    name, answers = answered(playground, Silence(customer="1"), Empty(), Success())
     assert answers == {f"ack_{name}": b""}
 
 
-def test_every_third(dropzone: Dropzone) -> None:
+def test_every_third(playground: Dropzone) -> None:
     silent = []
     for number in range(1, 8):
-        before = len(dropzone.answers())
-        dropzone.deliver(a_document())
+        before = len(playground.answers())
+        playground.deliver(a_document())
         # Each time a new one: the count outlives the ERP.
-        dropzone.erp(Silence(every=3)).round()
-        if len(dropzone.answers()) == before:
+        playground.erp(Silence(every=3)).round()
+        if len(playground.answers()) == before:
             silent.append(number)
     assert silent == [3, 6]
 
 
-def test_a_script_is_read_from_toml(dropzone: Dropzone) -> None:
+def test_a_script_is_read_from_toml(playground: Dropzone) -> None:
     script = Script.parse(
         """
         [[rule]]
@@ -437,53 +437,53 @@ def test_a_wrong_script_says_which_rule(tmp_path: Path, text: str, complaint: st
     assert str(raised.value).startswith(f"{path}: ")
 
 
-def test_the_default_script_shows_every_answer(dropzone: Dropzone) -> None:
+def test_the_default_script_shows_every_answer(playground: Dropzone) -> None:
     rules = Script.load().rules
     assert {type(rule) for rule in rules} == set(ANSWERS.values())
     unknown, ordinary = a_document(customer="UNKNOWN-1"), a_document(customer="4711")
-    dropzone.deliver(unknown, ordinary)
-    ErpSimulator(exports=dropzone.exports, acks=dropzone.acks).round()
-    assert dropzone.answer(f"error_{unknown.filename}")["error_code"] == "CUSTOMER_UNKNOWN"
-    assert dropzone.answer(f"ack_{ordinary.filename}")["status"] == "ACKED"
+    playground.deliver(unknown, ordinary)
+    ErpSimulator(exports=playground.exports, acks=playground.acks).round()
+    assert playground.answer(f"error_{unknown.filename}")["error_code"] == "CUSTOMER_UNKNOWN"
+    assert playground.answer(f"ack_{ordinary.filename}")["status"] == "ACKED"
 
 
 # Starting again.
 
 
-def test_an_erp_that_starts_again_counts_on_and_answers_nothing_twice(dropzone: Dropzone) -> None:
+def test_an_erp_that_starts_again_counts_on_and_answers_nothing_twice(playground: Dropzone) -> None:
     first, second = a_document(), a_document()
-    dropzone.deliver(first)
-    dropzone.erp().round()
-    (dropzone.acks / f"ack_{first.filename}").unlink()
-    dropzone.deliver(second)
-    again = dropzone.erp()
+    playground.deliver(first)
+    playground.erp().round()
+    (playground.acks / f"ack_{first.filename}").unlink()
+    playground.deliver(second)
+    again = playground.erp()
     again.round()
     assert [order.filename for order in again.orders] == [first.filename, second.filename]
-    assert set(dropzone.answers()) == {f"ack_{second.filename}"}
-    assert dropzone.answer(f"ack_{second.filename}")["erp_order_id"] == "SO-000002"
+    assert set(playground.answers()) == {f"ack_{second.filename}"}
+    assert playground.answer(f"ack_{second.filename}")["erp_order_id"] == "SO-000002"
 
 
-def test_an_answer_that_was_not_complete_is_given_anew(dropzone: Dropzone) -> None:
+def test_an_answer_that_was_not_complete_is_given_anew(playground: Dropzone) -> None:
     documents = [a_document(str(n)) for n in range(2)]
-    with dropzone.erp(Slow(order="0", spread=60), Success(delay=60)) as erp:
-        dropzone.deliver(*documents)
-        until(lambda: len(erp.orders) == 2 and len(dropzone.answers()) == 1)
+    with playground.erp(Slow(order="0", spread=60), Success(delay=60)) as erp:
+        playground.deliver(*documents)
+        until(lambda: len(erp.orders) == 2 and len(playground.answers()) == 1)
     numbers = {order.filename: order.erp_order_id for order in erp.orders}
-    dropzone.erp().round()
+    playground.erp().round()
     for document in documents:
-        answer = dropzone.answer(f"ack_{document.filename}")
+        answer = playground.answer(f"ack_{document.filename}")
         assert answer["erp_order_id"] == numbers[document.filename]
 
 
-def test_what_goes_wrong_in_the_thread_is_raised_at_the_end(dropzone: Dropzone) -> None:
-    erp = dropzone.erp()
-    dropzone.exports.rmdir()
+def test_what_goes_wrong_in_the_thread_is_raised_at_the_end(playground: Dropzone) -> None:
+    erp = playground.erp()
+    playground.exports.rmdir()
     with pytest.raises(FileNotFoundError, match="exports"), erp:
         until(erp._work.done)
 
 
-def test_an_idle_erp_costs_next_to_nothing(dropzone: Dropzone) -> None:
-    with ErpSimulator(exports=dropzone.exports, acks=dropzone.acks):
+def test_an_idle_erp_costs_next_to_nothing(playground: Dropzone) -> None:
+    with ErpSimulator(exports=playground.exports, acks=playground.acks):
         before = time.process_time()
         # What is measured is this time.
         time.sleep(0.5)
@@ -555,10 +555,10 @@ def test_in_a_folder(tmp_path: Path, command: list[str], env: dict[str, str]) ->
     simulator = spawn(command, log=log, ready="waiting for orders", env=env)
     try:
         config = json.loads((tmp_path / "erp/connection.json").read_text())
-        dropzone = Dropzone(Path(config["export_path"]), Path(config["ack_path"]))
+        playground = Dropzone(Path(config["export_path"]), Path(config["ack_path"]))
         document = a_document()
-        dropzone.deliver(document)
-        until((dropzone.acks / f"ack_{document.filename}").exists)
+        playground.deliver(document)
+        until((playground.acks / f"ack_{document.filename}").exists)
         assert "is in use" in refused(command, env)
         simulator.send_signal(signal.SIGINT)
         assert simulator.wait(20) == 0

@@ -30,8 +30,8 @@ def export(org: Org, connection: ErpConnection, approver: User) -> Iterator[ErpE
     return push_order(an_approved_order(org, approver).id, actor=approver)
 
 
-def test_the_payload_is_shown_and_downloaded_as_it_is(export: ErpExport, viewer: User) -> None:
-    client = logged_in(viewer)
+def test_the_payload_is_shown_and_downloaded_as_it_is(export: ErpExport, vera: User) -> None:
+    client = logged_in(vera)
     page = text(client.get(page_url("exports_erpexport_change", export.id)))
     assert 'key">&quot;qty&quot;</span>: <span class="json-number">1.5</span>' in page
     response = client.get(page_url("exports_erpexport_payload", export.id))
@@ -45,8 +45,8 @@ def test_the_payload_is_shown_and_downloaded_as_it_is(export: ErpExport, viewer:
     assert "The archive still has it" in page
 
 
-def test_cancel_an_export_with_a_reason(export: ErpExport, operator: User) -> None:
-    client = logged_in(operator)
+def test_cancel_an_export_with_a_reason(export: ErpExport, oskar: User) -> None:
+    client = logged_in(oskar)
     url = page_url("exports_erpexport_cancel", export.id)
     assert "This field is required." in text(client.post(url))
     page = client.post(url, {"reason": "Wrong customer"}, follow=True)
@@ -59,26 +59,24 @@ def test_cancel_an_export_with_a_reason(export: ErpExport, operator: User) -> No
     assert said == ["The export is on its way or finished: it cannot be cancelled."]
 
 
-def test_a_waiting_export_is_delivered_again(
-    export: ErpExport, operator: User, viewer: User
-) -> None:
+def test_a_waiting_export_is_delivered_again(export: ErpExport, oskar: User, vera: User) -> None:
     ErpExport.objects.update(attempts=1, next_attempt_at=None)
     url = page_url("exports_erpexport_deliver", export.id)
-    assert "is not sent twice" in text(logged_in(operator).get(url))
+    assert "is not sent twice" in text(logged_in(oskar).get(url))
     export.refresh_from_db()
     assert export.next_attempt_at is None
-    assert logged_in(viewer).post(url).status_code == 403
-    page = logged_in(operator).post(url, follow=True)
+    assert logged_in(vera).post(url).status_code == 403
+    page = logged_in(oskar).post(url, follow=True)
     assert messages(page) == ["A worker tries this export again now."]
     export.refresh_from_db()
     assert export.next_attempt_at is not None
 
 
 def test_resolve_an_export_whose_outcome_is_unknown(
-    export: ErpExport, operator: User, folder: Path
+    export: ErpExport, oskar: User, folder: Path
 ) -> None:
     needs_a_decision(export, folder)
-    client = logged_in(operator)
+    client = logged_in(oskar)
     exports = client.get(page_url("exports_erpexport_changelist"), {"needs_decision": "yes"})
     assert export.filename in text(exports)
     assert "Resolve manually" in text(client.get(page_url("exports_erpexport_change", export.id)))
@@ -95,13 +93,13 @@ def test_resolve_an_export_whose_outcome_is_unknown(
 
 
 def test_resolving_says_what_stands_in_the_way(
-    export: ErpExport, operator: User, folder: Path
+    export: ErpExport, oskar: User, folder: Path
 ) -> None:
     needs_a_decision(export, folder)
     out = folder / "out"
     ErpExport.objects.update(destination={"mode": "filesystem", "folder": str(out)})
     (out / export.filename).write_text("{}")
-    page = logged_in(operator).post(
+    page = logged_in(oskar).post(
         page_url("exports_erpexport_resolve", export.id),
         {"outcome": "NOT_DELIVERED", "reason": "?", "confirmation": export.filename},
         follow=True,
@@ -111,9 +109,9 @@ def test_resolving_says_what_stands_in_the_way(
     assert export.status == "PENDING"
 
 
-def test_search_finds_file_order_and_erp_number(export: ErpExport, viewer: User) -> None:
+def test_search_finds_file_order_and_erp_number(export: ErpExport, vera: User) -> None:
     ErpExport.objects.filter(id=export.id).update(erp_order_id="ERP-77")
-    client = logged_in(viewer)
+    client = logged_in(vera)
     for words, count in ((export.filename, 1), ("PO-1", 1), ("ERP-77", 1), ("nothing", 0)):
         page = text(client.get(page_url("exports_erpexport_changelist"), {"q": words}))
         assert f"{count} result" in page

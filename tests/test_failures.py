@@ -2,7 +2,6 @@
 
 from datetime import timedelta
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,18 +19,13 @@ from exports.models import ErpAck, ErpExport, ErpExportEvent
 from exports.pushing.push import retry_order
 from orders.models import Customer, DraftOrder, DraftOrderLine
 from tests.admins import a_member, logged_in, text
-from tests.builders import a_connection, an_approved_order, an_order, an_org, some_exports
+from tests.builders import an_approved_order, an_order, an_org, some_exports
 
 pytestmark = pytest.mark.django_db
 
 ORDERS = "/admin/orders/draftorder/"
 EXPORTS = "/admin/exports/erpexport/"
 FAILURES = f"{EXPORTS}failures/"
-
-
-@pytest.fixture
-def erp(org: Org, dropzone_root: Path) -> ErpConnection:
-    return a_connection(org, {"mode": "filesystem", "export_path": str(dropzone_root)})
 
 
 def fail(
@@ -50,35 +44,35 @@ def doubt(export: ErpExport) -> None:
 
 
 # Failures by cause.
-def test_failures_are_grouped_and_led_to(org: Org, erp: ErpConnection, operator: User) -> None:
-    exports = some_exports(org, operator, 6)
+def test_failures_are_grouped_and_led_to(org: Org, mounted: ErpConnection, oskar: User) -> None:
+    exports = some_exports(org, oskar, 6)
     fail(exports[0])
     for export in exports[1:3]:
         fail(export, erp_code="LOCK & <b>")
     fail(exports[3], "GIVEN_UP")
     doubt(exports[4])
-    client = logged_in(operator)
+    client = logged_in(oskar)
     page = text(client.get(FAILURES))
     for code in ("ERP_REFUSED", "GIVEN_UP", "OUTCOME_UNKNOWN"):
         assert CATALOGUE[code].hint.split(",")[0] in page
     for count, query in (
-        (1, f"?failure=open&error=ERP_REFUSED%3A&erp_connection__id__exact={erp.id}"),
+        (1, f"?failure=open&error=ERP_REFUSED%3A&erp_connection__id__exact={mounted.id}"),
         (
             2,
             "?failure=open&error=ERP_REFUSED%3ALOCK+%26+%3Cb%3E"
-            f"&erp_connection__id__exact={erp.id}",
+            f"&erp_connection__id__exact={mounted.id}",
         ),
-        (1, f"?failure=open&error=GIVEN_UP&erp_connection__id__exact={erp.id}"),
-        (1, f"?needs_decision=yes&error=OUTCOME_UNKNOWN&erp_connection__id__exact={erp.id}"),
+        (1, f"?failure=open&error=GIVEN_UP&erp_connection__id__exact={mounted.id}"),
+        (1, f"?needs_decision=yes&error=OUTCOME_UNKNOWN&erp_connection__id__exact={mounted.id}"),
     ):
         assert query.replace("&", "&amp;") in page
         assert f"{count} ERP export" in text(client.get(f"{EXPORTS}{query}"))
 
 
-def test_a_group_says_what_the_erp_said(org: Org, erp: ErpConnection, operator: User) -> None:
-    first, second = some_exports(org, operator, 2)
+def test_a_group_says_what_the_erp_said(org: Org, mounted: ErpConnection, oskar: User) -> None:
+    first, second = some_exports(org, oskar, 2)
     fail(first, public="The ERP refused the order: PERIOD_CLOSED")
-    client = logged_in(operator)
+    client = logged_in(oskar)
     assert "<dt>Error</dt><dd>The ERP refused the order: PERIOD_CLOSED</dd>" in text(
         client.get(FAILURES)
     )
@@ -97,23 +91,25 @@ def test_a_group_says_what_the_erp_said(org: Org, erp: ErpConnection, operator: 
     ],
 )
 def test_a_group_names_the_code_of_the_erp_once(
-    org: Org, erp: ErpConnection, operator: User, message: str, told: str
+    org: Org, mounted: ErpConnection, oskar: User, message: str, told: str
 ) -> None:
-    (export,) = some_exports(org, operator)
+    (export,) = some_exports(org, oskar)
     fail(export, public=message, erp_code="LOCK & <b>")
-    page = text(logged_in(operator).get(FAILURES))
+    page = text(logged_in(oskar).get(FAILURES))
     assert "<code>LOCK &amp; &lt;b&gt;</code>" in page
     assert f"<dd>{told}</dd>" in page
 
 
-def test_a_group_is_retried_and_then_gone(org: Org, erp: ErpConnection, operator: User) -> None:
-    first, second, other, another = some_exports(org, operator, 4)
+def test_a_group_is_retried_and_then_gone(org: Org, mounted: ErpConnection, oskar: User) -> None:
+    first, second, other, another = some_exports(org, oskar, 4)
     for export in (first, second):
         fail(export, erp_code="LOCKED")
     fail(other, "GIVEN_UP")
     fail(another, erp_code="PERIOD_CLOSED")
-    client = logged_in(operator)
-    url = f"/admin/orders/draftorder/decide/retry/?error=ERP_REFUSED%3ALOCKED&connection={erp.id}"
+    client = logged_in(oskar)
+    url = (
+        f"/admin/orders/draftorder/decide/retry/?error=ERP_REFUSED%3ALOCKED&connection={mounted.id}"
+    )
     assert url.replace("&", "&amp;") in text(client.get(FAILURES))
     assert "2 orders will be pushed again" in text(client.get(url))
     ids = f"{first.draft_order_id} {second.draft_order_id}"
@@ -127,46 +123,50 @@ def test_a_group_is_retried_and_then_gone(org: Org, erp: ErpConnection, operator
 
 
 def test_only_the_latest_failure_of_an_order_counts(
-    org: Org, erp: ErpConnection, operator: User
+    org: Org, mounted: ErpConnection, oskar: User
 ) -> None:
-    (export,) = some_exports(org, operator)
+    (export,) = some_exports(org, oskar)
     fail(export)
     ErpExport.objects.update(created_at=timezone.now() - timedelta(hours=1))
-    fail(retry_order(export.draft_order_id, actor=operator), "GIVEN_UP")
-    page = text(logged_in(operator).get(FAILURES))
+    fail(retry_order(export.draft_order_id, actor=oskar), "GIVEN_UP")
+    page = text(logged_in(oskar).get(FAILURES))
     assert "GIVEN_UP" in page
     assert "ERP_REFUSED" not in page
 
 
-def test_failures_of_other_orgs_are_not_there(org: Org, erp: ErpConnection, operator: User) -> None:
-    (export,) = some_exports(org, operator)
+def test_failures_of_other_orgs_are_not_there(
+    org: Org, mounted: ErpConnection, oskar: User
+) -> None:
+    (export,) = some_exports(org, oskar)
     fail(export)
     other = an_org("umbrella")
     stranger = logged_in(a_member(other, "sue", "Operator"))
     assert "No failed export needs attention" in text(stranger.get(FAILURES))
-    url = f"/admin/orders/draftorder/decide/retry/?error=ERP_REFUSED&connection={erp.id}"
+    url = f"/admin/orders/draftorder/decide/retry/?error=ERP_REFUSED&connection={mounted.id}"
     assert stranger.get(url).status_code == 404
 
 
-def test_who_may_not_push_is_offered_no_retry(org: Org, erp: ErpConnection, operator: User) -> None:
-    (export,) = some_exports(org, operator)
+def test_who_may_not_push_is_offered_no_retry(
+    org: Org, mounted: ErpConnection, oskar: User
+) -> None:
+    (export,) = some_exports(org, oskar)
     fail(export)
     viewer = logged_in(a_member(org, "vera", "Viewer"))
     assert "decide/retry" not in text(viewer.get(FAILURES))
 
 
 @pytest.mark.parametrize("query", ["error=X", "error=X&connection=1", "batch=1", "batch="])
-def test_a_group_that_is_none_is_not_found(operator: User, query: str) -> None:
-    client = logged_in(operator)
+def test_a_group_that_is_none_is_not_found(oskar: User, query: str) -> None:
+    client = logged_in(oskar)
     assert client.get(f"/admin/orders/draftorder/decide/retry/?{query}").status_code == 404
 
 
 # The list and the page of exports.
-def test_exports_are_found_by_error_and_time(org: Org, erp: ErpConnection, operator: User) -> None:
-    old, new = some_exports(org, operator, 2)
+def test_exports_are_found_by_error_and_time(org: Org, mounted: ErpConnection, oskar: User) -> None:
+    old, new = some_exports(org, oskar, 2)
     fail(old)
     ErpExport.objects.filter(id=old.id).update(created_at="2020-01-01T00:00Z")
-    client = logged_in(operator)
+    client = logged_in(oskar)
     page = text(client.get(EXPORTS, {"error": "ERP_REFUSED"}))
     assert old.filename in page
     assert new.filename not in page
@@ -175,28 +175,26 @@ def test_exports_are_found_by_error_and_time(org: Org, erp: ErpConnection, opera
     assert old.filename not in page
 
 
-def test_the_list_reads_no_payload(org: Org, erp: ErpConnection, operator: User) -> None:
-    some_exports(org, operator, 3)
+def test_the_list_reads_no_payload(org: Org, mounted: ErpConnection, oskar: User) -> None:
+    some_exports(org, oskar, 3)
     with CaptureQueriesContext(database) as queries:
-        logged_in(operator).get(EXPORTS)
+        logged_in(oskar).get(EXPORTS)
     assert queries.captured_queries
     assert not [q for q in queries.captured_queries if '"erp_export"."payload",' in q["sql"]]
 
 
 def test_the_timeline_says_when_what_who_and_why(
-    org: Org, erp: ErpConnection, operator: User
+    org: Org, mounted: ErpConnection, oskar: User
 ) -> None:
-    (export,) = some_exports(org, operator)
+    (export,) = some_exports(org, oskar)
     fail(export, public="The ERP refused the order: <b>no price</b>.")
     ErpExportEvent.objects.filter(kind="CREATED").update(at=timezone.now() - timedelta(minutes=3))
     ErpAck.objects.create(
-        org=org, erp_connection=erp, export=export, filename=f"error_{export.filename}",
+        org=org, erp_connection=mounted, export=export, filename=f"error_{export.filename}",
         sha256="0", raw='{"message": "<b>no price</b>"}', is_accepted=False,
         classification="APPLIED",
     )  # fmt: skip
-    page = text(
-        logged_in(operator).get(reverse("admin:exports_erpexport_change", args=[export.pk]))
-    )
+    page = text(logged_in(oskar).get(reverse("admin:exports_erpexport_change", args=[export.pk])))
     timeline = page[page.index('class="module timeline"') :]
     assert "oskar" in timeline
     assert "3 min later" in timeline
@@ -206,7 +204,7 @@ def test_the_timeline_says_when_what_who_and_why(
 
 
 # The list of orders.
-def test_what_orders_are_worth_is_exact(org: Org, operator: User) -> None:
+def test_what_orders_are_worth_is_exact(org: Org, oskar: User) -> None:
     order = an_order(org, "PO-1", lines=0)
     DraftOrderLine.objects.bulk_create(
         DraftOrderLine(order=order, line_no=n, qty=qty, unit_price=price)
@@ -221,7 +219,7 @@ def test_what_orders_are_worth_is_exact(org: Org, operator: User) -> None:
     foreign.lines.filter(line_no=1).update(currency="USD")
     an_order(org, "PO-4", lines=2).lines.update(currency="EUR")
     an_order(org, "PO-5", lines=0)
-    page = logged_in(operator).get(ORDERS)
+    page = logged_in(oskar).get(ORDERS)
     totals = {str(o): o.total for o in page.context["cl"].result_list}
     assert totals == {
         "PO-1": exact, "PO-2": None, "PO-3": None, "PO-4": Decimal("6.75"), "PO-5": None
@@ -230,24 +228,24 @@ def test_what_orders_are_worth_is_exact(org: Org, operator: User) -> None:
     assert "999,999,999,999,998,000.000000000002 EUR" in text(page)
 
 
-def test_the_list_says_what_blocks_an_order(org: Org, operator: User) -> None:
+def test_the_list_says_what_blocks_an_order(org: Org, oskar: User) -> None:
     order = an_order(org, "PO-1", lines=40, customer=Customer.objects.create(org=org, name="New"))
     order.lines.filter(line_no=33).update(uom="")
     order.lines.filter(line_no=34).update(internal_sku="")
-    page = text(logged_in(operator).get(ORDERS))
+    page = text(logged_in(oskar).get(ORDERS))
     assert (
         "Customer New has no ERP customer number. Line 33: the unit of measure is missing. …"
         in page
     )
 
 
-def test_the_list_leads_to_the_latest_export(org: Org, erp: ErpConnection, operator: User) -> None:
-    (export,) = some_exports(org, operator)
+def test_the_list_leads_to_the_latest_export(org: Org, mounted: ErpConnection, oskar: User) -> None:
+    (export,) = some_exports(org, oskar)
     fail(export)
     ErpExport.objects.update(created_at=timezone.now() - timedelta(hours=1))
-    again = retry_order(export.draft_order_id, actor=operator)
+    again = retry_order(export.draft_order_id, actor=oskar)
     untouched = an_order(org, "PO-untouched")
-    client = logged_in(operator)
+    client = logged_in(oskar)
     page = text(client.get(ORDERS))
     assert reverse("admin:exports_erpexport_change", args=[again.pk]) in page
     assert reverse("admin:exports_erpexport_change", args=[export.pk]) not in page
@@ -256,8 +254,8 @@ def test_the_list_leads_to_the_latest_export(org: Org, erp: ErpConnection, opera
     assert str(untouched) not in page
 
 
-def test_lists_take_as_many_queries_for_many(org: Org, erp: ErpConnection, operator: User) -> None:
-    client = logged_in(operator)
+def test_lists_take_as_many_queries_for_many(org: Org, mounted: ErpConnection, oskar: User) -> None:
+    client = logged_in(oskar)
 
     def queries(url: str) -> int:
         with CaptureQueriesContext(database) as captured:
@@ -265,7 +263,7 @@ def test_lists_take_as_many_queries_for_many(org: Org, erp: ErpConnection, opera
         return len(captured)
 
     def one_more(n: int) -> None:
-        first, second = some_exports(org, operator, 2, first=2 * n)
+        first, second = some_exports(org, oskar, 2, first=2 * n)
         fail(first)
         doubt(second)
         an_order(org, f"PO-lacking-{n}", customer=None)
@@ -279,10 +277,10 @@ def test_lists_take_as_many_queries_for_many(org: Org, erp: ErpConnection, opera
 
 
 def test_the_preview_is_what_the_export_will_be(
-    org: Org, erp: ErpConnection, operator: User
+    org: Org, mounted: ErpConnection, oskar: User
 ) -> None:
-    order = an_approved_order(org, operator, "PO-<b>")
-    client = logged_in(operator)
+    order = an_approved_order(org, oskar, "PO-<b>")
+    client = logged_in(oskar)
     url = reverse("admin:orders_draftorder_preview", args=[order.pk])
     assert url in text(client.get(reverse("admin:orders_draftorder_change", args=[order.pk])))
     page = text(client.get(url))

@@ -70,7 +70,7 @@ def test_another_request_under_the_same_key_is_refused(owner: APIClient) -> None
     refusal(post(owner, path, idempotency_key="shop-1"), 422, "idempotency_key_reused")
 
 
-def test_a_repeated_push_answers_as_the_first(owner: APIClient, dropzone: ErpConnection) -> None:
+def test_a_repeated_push_answers_as_the_first(owner: APIClient, connection: ErpConnection) -> None:
     path = create_approved(owner)
     first = post(owner, f"{path}/push", idempotency_key="push-1")
     assert (first.status_code, first["Retry-After"]) == (202, "1")
@@ -85,7 +85,7 @@ def test_a_repeated_push_answers_as_the_first(owner: APIClient, dropzone: ErpCon
     assert ErpExport.objects.count() == 2
 
 
-def test_what_was_refused_may_succeed_later(owner: APIClient, dropzone: ErpConnection) -> None:
+def test_what_was_refused_may_succeed_later(owner: APIClient, connection: ErpConnection) -> None:
     path = f"{ORDERS}/{create(owner)['id']}"
     refusal(post(owner, f"{path}/push", idempotency_key="k"), 409, "NOT_APPROVED")
     refusal(post(owner, ORDERS, {"lines": 7}, idempotency_key="k"), 400, "invalid")
@@ -154,15 +154,15 @@ def at_once(count: int, ask: Callable[[int], Response]) -> Counter[int]:
     ids=["the same key", "different keys", "no key"],
 )
 def test_many_pushes_of_an_order_at_once_make_one_export(
-    acme: Org,
+    org: Org,
     owner: APIClient,
-    dropzone: ErpConnection,
+    connection: ErpConnection,
     headers: Callable[[int], dict[str, Any]],
     expected: dict[int, int],
 ) -> None:
     path = f"{create_approved(owner)}/push"
-    service = person("otto", acme, "Integration")
-    clients = [client(service, acme) for _ in range(PARALLEL)]
+    service = person("otto", org, "Integration")
+    clients = [client(service, org) for _ in range(PARALLEL)]
     assert at_once(PARALLEL, lambda n: post(clients[n], path, **headers(n))) == expected
     assert ErpExport.objects.count() == 1
 

@@ -19,14 +19,14 @@ pytestmark = [pytest.mark.django_db, pytest.mark.ledger]
 
 
 @pytest.fixture
-def superuser(tmp_path: Path, settings: Any) -> User:
+def full_house(tmp_path: Path, settings: Any) -> User:
     settings.DROPZONE_ROOTS = [str(tmp_path)]
     return a_full_house(tmp_path)
 
 
-def listed(superuser: User, model_admin: Any, **query: str) -> QuerySet[Any]:
+def listed(full_house: User, model_admin: Any, **query: str) -> QuerySet[Any]:
     request = RequestFactory().get("/", query)
-    request.user = superuser
+    request.user = full_house
     return model_admin.get_changelist_instance(request).queryset
 
 
@@ -34,14 +34,14 @@ def keys(rows: Any) -> list[Any]:
     return [row.pk for row in rows]
 
 
-def test_every_file_has_the_rows_of_its_list_in_every_order(superuser: User) -> None:
+def test_every_file_has_the_rows_of_its_list_in_every_order(full_house: User) -> None:
     admins = [a for a in admin.site._registry.values() if getattr(a, "csv_columns", None)]
     assert len(admins) >= 4
     for model_admin in admins:
         columns = range(1, len(model_admin.list_display) + 1)
         pairs = [f"{one}.-{other}" for one, other in pairwise(columns)]
         for order in ("", *(f"{sign}{n}" for n in columns for sign in ("", "-")), *pairs):
-            rows = listed(superuser, model_admin, o=order)
+            rows = listed(full_house, model_admin, o=order)
             assert len(rows) > 2
             assert keys(read_by_key(rows, size=3)) == keys(rows), (model_admin, order)
 

@@ -4,7 +4,7 @@ import csv
 import html
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -25,10 +25,10 @@ from kernel.db import db_now
 from kernel.errors import RuleViolation
 from orders import approval
 from orders.models import DraftOrder
-from tests.admins import a_member, logged_in, messages, page_url
+from tests.admins import messages, page_url
 from tests.api import ORDERS, client, person
-from tests.builders import a_connection, a_user, an_approved_order, an_org, some_exports
-from tests.dropzones import Dropzone, dropzone_of
+from tests.builders import an_approved_order
+from tests.dropzones import Dropzone
 from tests.invariants import assert_order_fits
 
 pytestmark = [pytest.mark.django_db, pytest.mark.ledger]
@@ -37,39 +37,6 @@ Status = DraftOrder.Status
 # What a person does with an order whose export the ERP has refused.
 EDITED = (Status.NEEDS_REVIEW, Status.READY, Status.APPROVED, Status.REJECTED)
 STALE = (Status.ERROR, *EDITED)
-
-
-@pytest.fixture
-def org() -> Org:
-    return an_org()
-
-
-@pytest.fixture
-def ann(org: Org) -> User:
-    return a_user(org)
-
-
-@pytest.fixture
-def dropzone(request: pytest.FixtureRequest) -> Iterator[Dropzone]:
-    with dropzone_of("filesystem", request) as dropzone:
-        yield dropzone
-
-
-@pytest.fixture
-def erp(org: Org, dropzone: Dropzone) -> ErpConnection:
-    return a_connection(org, dropzone.config)
-
-
-@pytest.fixture
-def operator(org: Org) -> Client:
-    return logged_in(a_member(org, "oskar", "Operator"))
-
-
-@pytest.fixture
-def sent(erp: ErpConnection, org: Org, ann: User) -> ErpExport:
-    (export,) = some_exports(org, ann)
-    assert deliver(erp.id).sent == 1
-    return export
 
 
 @pytest.fixture
@@ -168,11 +135,11 @@ def assert_not_pushed_again(export: ErpExport, actor: User) -> None:
 @pytest.mark.parametrize("kind", ["ack", "error"])
 @pytest.mark.parametrize("status", Status.values)
 def test_an_ack_by_itself(
-    sent: ErpExport, answer: Answer, ann: User, operator: Client, status: str, kind: str
+    sent: ErpExport, answer: Answer, ann: User, operator_client: Client, status: str, kind: str
 ) -> None:
     bring(status, sent, answer, ann)
     ack = answer(kind, sent, number="X-2")
-    look_around(operator, sent, ack)
+    look_around(operator_client, sent, ack)
     expected = {
         ("PUSHED", "ack"): ("APPLIED", "ACKED", "PUSHED"),
         ("PUSHED", "error"): ("APPLIED", "FAILED", "ERROR"),
@@ -188,15 +155,15 @@ def test_an_ack_by_itself(
 @pytest.mark.parametrize("kind", ["ack", "error"])
 @pytest.mark.parametrize("status", Status.values)
 def test_an_ack_that_a_person_accepts(
-    sent: ErpExport, answer: Answer, ann: User, operator: Client, status: str, kind: str
+    sent: ErpExport, answer: Answer, ann: User, operator_client: Client, status: str, kind: str
 ) -> None:
     if status == Status.PUSHED:
         answer("ack", sent, number="SO-0")
     bring(status, sent, answer, ann)
     ack = answer(kind, sent, number="X-2")
-    told = take(operator, ack)
+    told = take(operator_client, ack)
     ack.refresh_from_db()
-    look_around(operator, sent, ack)
+    look_around(operator_client, sent, ack)
     recorded = ["The decision was recorded."]
     if status == Status.PUSHING:
         newer = sent.draft_order.exports.get(status="PENDING")
@@ -220,16 +187,16 @@ def test_an_ack_that_a_person_accepts(
 @pytest.mark.parametrize("kind", ["ack", "error"])
 @pytest.mark.parametrize("status", Status.values)
 def test_an_ack_that_a_person_assigns(
-    sent: ErpExport, answer: Answer, ann: User, operator: Client, status: str, kind: str
+    sent: ErpExport, answer: Answer, ann: User, operator_client: Client, status: str, kind: str
 ) -> None:
     bring(status, sent, answer, ann)
     ack = answer(kind, sent, name="sales_order_typo.json", number="X-2")
-    assign(operator, ack, sent)
+    assign(operator_client, ack, sent)
     ack.refresh_from_db()
     if ack.classification == "CONFLICT":
-        take(operator, ack)
+        take(operator_client, ack)
         ack.refresh_from_db()
-    look_around(operator, sent, ack)
+    look_around(operator_client, sent, ack)
     expected = {
         ("PUSHED", "error"): ("APPLIED", "FAILED", "ERROR"),
         ("PUSHING", "ack"): ("LATE", "FAILED", "PUSHING"),
@@ -255,11 +222,11 @@ def test_rows_that_do_not_fit_each_other_are_put_right(
 
 @pytest.mark.parametrize("status", Status.values)
 def test_a_refusal_leaves_what_a_person_has_decided(
-    sent: ErpExport, answer: Answer, operator: Client, status: str
+    sent: ErpExport, answer: Answer, operator_client: Client, status: str
 ) -> None:
     answer("ack", sent)
     DraftOrder.objects.filter(id=sent.draft_order_id).update(status=status)
-    assert take(operator, answer("error", sent)) == ["The decision was recorded."]
+    assert take(operator_client, answer("error", sent)) == ["The decision was recorded."]
     is_out = status in (Status.PUSHING, Status.PUSHED)
     assert state(sent) == ("FAILED", "ERROR" if is_out else status)
 
@@ -267,13 +234,13 @@ def test_a_refusal_leaves_what_a_person_has_decided(
 # What is kept, and what is told.
 @pytest.mark.parametrize("status", STALE)
 def test_what_was_sent_keeps_its_approval(
-    sent: ErpExport, answer: Answer, ann: User, operator: Client, org: Org, status: str
+    sent: ErpExport, answer: Answer, ann: User, operator_client: Client, org: Org, status: str
 ) -> None:
     before = DraftOrder.objects.get(id=sent.draft_order_id)
     bring(status, sent, answer, ann)
     edited = DraftOrder.objects.get(id=sent.draft_order_id)
     ack = answer("ack", sent)
-    take(operator, ack)
+    take(operator_client, ack)
     export = ErpExport.objects.get(id=sent.id)
     order = DraftOrder.objects.get(id=sent.draft_order_id)
     assert (export.approved_by, export.approved_hash) == (ann, before.approved_hash)
@@ -282,23 +249,23 @@ def test_what_was_sent_keeps_its_approval(
     (entry,) = AuditEntry.objects.filter(action="order.accepted_late")
     assert (entry.object_id, entry.before) == (str(order.id), {"status": status})
     assert entry.after["filename"] == sent.filename
-    shown = page(operator, "orders_draftorder_change", order)
+    shown = page(operator_client, "orders_draftorder_change", order)
     assert f"Its status before was “{edited.get_status_display()}”." in shown
     assert ("The ERP has the content of the export" in shown) is (status in EDITED)
     assert f"Order until then</dt><dd>{edited.get_status_display()}" in re.sub(
-        r">\s+<", "><", page(operator, "exports_erpexport_change", export)
+        r">\s+<", "><", page(operator_client, "exports_erpexport_change", export)
     )
 
 
 def test_an_edited_order_can_be_refused_and_corrected_after_all(
-    sent: ErpExport, answer: Answer, ann: User, operator: Client
+    sent: ErpExport, answer: Answer, ann: User, operator_client: Client
 ) -> None:
     bring(Status.READY, sent, answer, ann)
-    take(operator, answer("ack", sent))
+    take(operator_client, answer("ack", sent))
     order = DraftOrder.objects.get(id=sent.draft_order_id)
-    preview = operator.get(page_url("orders_draftorder_preview", order.id), follow=True)
+    preview = operator_client.get(page_url("orders_draftorder_preview", order.id), follow=True)
     assert "no approval" in messages(preview)[0]
-    take(operator, answer("error", sent, number="E2"))
+    take(operator_client, answer("error", sent, number="E2"))
     assert state(sent) == ("FAILED", "ERROR")
     with pytest.raises(RuleViolation) as refused:
         retry_order(order.id, actor=ann)
@@ -322,7 +289,7 @@ def newer(export: ErpExport) -> ErpExport:
 
 
 def test_a_late_acceptance_counts_once_the_newer_export_is_cancelled(
-    sent: ErpExport, late: ErpAck, ann: User, operator: Client
+    sent: ErpExport, late: ErpAck, ann: User, operator_client: Client
 ) -> None:
     cancel_export(newer(sent).id, actor=ann)
     assert state(sent) == ("FAILED", "APPROVED")
@@ -331,10 +298,10 @@ def test_a_late_acceptance_counts_once_the_newer_export_is_cancelled(
             again(sent.draft_order_id, actor=ann)
         assert refused.value.code == "OPEN_CONFLICT"
         assert refused.value.extra == {"ack": late.id}
-    assert take(operator, late) == ["The decision was recorded."]
+    assert take(operator_client, late) == ["The decision was recorded."]
     assert state(sent) == ("ACKED", "PUSHED")
     assert_not_pushed_again(sent, ann)
-    shown = page(operator, "orders_draftorder_change", sent.draft_order)
+    shown = page(operator_client, "orders_draftorder_change", sent.draft_order)
     assert sent.filename in shown and newer(sent).filename not in shown
 
 
@@ -348,8 +315,10 @@ def cancelled(sent: ErpExport, late: ErpAck, ann: User) -> ErpExport:
 
 
 @pytest.fixture
-def accepted(cancelled: ErpExport, sent: ErpExport, late: ErpAck, operator: Client) -> ErpExport:
-    assert take(operator, late) == ["The decision was recorded."]
+def accepted(
+    cancelled: ErpExport, sent: ErpExport, late: ErpAck, operator_client: Client
+) -> ErpExport:
+    assert take(operator_client, late) == ["The decision was recorded."]
     assert state(sent) == ("ACKED", "PUSHED")
     return sent
 
@@ -368,9 +337,9 @@ def test_the_api_shows_the_export_that_was_accepted_late(org: Org, accepted: Erp
 
 
 def test_the_list_leads_to_the_export_that_was_accepted_late(
-    operator: Client, accepted: ErpExport
+    operator_client: Client, accepted: ErpExport
 ) -> None:
-    shown = operator.get(reverse("admin:orders_draftorder_changelist")).content.decode()
+    shown = operator_client.get(reverse("admin:orders_draftorder_changelist")).content.decode()
     assert page_url("exports_erpexport_change", accepted.id) in shown
     assert page_url("exports_erpexport_change", newer(accepted).id) not in shown
     (cell,) = re.findall(r'class="field-latest_export">(.*?)</td>', shown)
@@ -378,27 +347,27 @@ def test_the_list_leads_to_the_export_that_was_accepted_late(
 
 
 def test_the_csv_has_the_export_that_was_accepted_late(
-    operator: Client, accepted: ErpExport
+    operator_client: Client, accepted: ErpExport
 ) -> None:
-    file = operator.get(reverse("admin:orders_draftorder_csv"))
+    file = operator_client.get(reverse("admin:orders_draftorder_csv"))
     lines = b"".join(file.streaming_content).decode("utf-8-sig").splitlines()
     (row,) = csv.DictReader(lines)
     assert row["latest export"] == "ACKED"
 
 
 def test_the_search_finds_the_export_that_was_accepted_late(
-    operator: Client, accepted: ErpExport
+    operator_client: Client, accepted: ErpExport
 ) -> None:
     # By the beginning of the number: the whole number leads straight to the order.
     number = accepted.draft_order.external_order_number[:-1]
-    shown = operator.get("/admin/search/", {"q": number}).content.decode()
+    shown = operator_client.get("/admin/search/", {"q": number}).content.decode()
     assert "In the ERP as SO-1." in shown and "Not in the ERP" not in shown
 
 
 def test_the_page_of_the_order_shows_the_export_that_was_accepted_late(
-    operator: Client, accepted: ErpExport
+    operator_client: Client, accepted: ErpExport
 ) -> None:
-    shown = page(operator, "orders_draftorder_change", accepted.draft_order)
+    shown = page(operator_client, "orders_draftorder_change", accepted.draft_order)
     assert accepted.filename in shown and newer(accepted).filename not in shown
     assert "SO-1" in shown
 
@@ -411,13 +380,13 @@ def test_a_push_names_the_export_that_was_accepted_late(ann: User, accepted: Erp
 
 
 def test_of_failed_exports_the_newest_is_shown(
-    org: Org, operator: Client, sent: ErpExport, cancelled: ErpExport
+    org: Org, operator_client: Client, sent: ErpExport, cancelled: ErpExport
 ) -> None:
     shown = latest_exports(org, sent.draft_order_id)
     assert [export["id"] for export in shown] == [str(cancelled.id)] * 2
-    listed = operator.get(reverse("admin:orders_draftorder_changelist")).content.decode()
+    listed = operator_client.get(reverse("admin:orders_draftorder_changelist")).content.decode()
     assert page_url("exports_erpexport_change", cancelled.id) in listed
-    opened = page(operator, "orders_draftorder_change", sent.draft_order)
+    opened = page(operator_client, "orders_draftorder_change", sent.draft_order)
     assert cancelled.filename in opened and sent.filename not in opened
 
 
@@ -427,35 +396,35 @@ def test_a_late_acceptance_counts_once_the_newer_export_is_given_up(
     sent: ErpExport,
     late: ErpAck,
     ann: User,
-    operator: Client,
+    operator_client: Client,
 ) -> None:
     deliver(erp.id)
     assert state(newer(sent)) == ("SENT", "PUSHED")
-    (told,) = take(operator, late)
+    (told,) = take(operator_client, late)
     assert newer(sent).filename in told and "Resolve that export manually first" in told
     (dropzone.exports / newer(sent).filename).unlink()
     with pytest.raises(RuleViolation):
         resolve(newer(sent).id, Resolution.GIVEN_UP, actor=ann, reason="Lost", push_again=True)
     resolve(newer(sent).id, Resolution.GIVEN_UP, actor=ann, reason="Removed there")
-    assert take(operator, late) == ["The decision was recorded."]
+    assert take(operator_client, late) == ["The decision was recorded."]
     assert state(sent) == ("ACKED", "PUSHED")
 
 
 def test_the_newer_one_is_refused_as_the_duplicate_that_it_is(
-    erp: ErpConnection, sent: ErpExport, late: ErpAck, answer: Answer, operator: Client
+    erp: ErpConnection, sent: ErpExport, late: ErpAck, answer: Answer, operator_client: Client
 ) -> None:
     deliver(erp.id)
     answer("error", newer(sent), number="DUPLICATE_ORDER")
-    assert take(operator, late) == ["The decision was recorded."]
+    assert take(operator_client, late) == ["The decision was recorded."]
     assert state(sent) == ("ACKED", "PUSHED")
 
 
 def test_when_the_erp_has_accepted_both_a_person_is_told(
-    erp: ErpConnection, sent: ErpExport, late: ErpAck, answer: Answer, operator: Client
+    erp: ErpConnection, sent: ErpExport, late: ErpAck, answer: Answer, operator_client: Client
 ) -> None:
     deliver(erp.id)
     answer("ack", newer(sent), number="SO-2")
-    (told,) = take(operator, late)
+    (told,) = take(operator_client, late)
     assert newer(sent).filename in told and "may have the order twice" in told
     assert state(sent) == ("FAILED", "PUSHED")
     late.refresh_from_db()
@@ -463,7 +432,7 @@ def test_when_the_erp_has_accepted_both_a_person_is_told(
 
 
 def test_a_failed_newer_export_makes_no_ack_late(
-    sent: ErpExport, answer: Answer, ann: User, operator: Client
+    sent: ErpExport, answer: Answer, ann: User, operator_client: Client
 ) -> None:
     bring(Status.PUSHING, sent, answer, ann)
     cancel_export(newer(sent).id, actor=ann)
@@ -471,18 +440,18 @@ def test_a_failed_newer_export_makes_no_ack_late(
     ErpExport.objects.filter(id=sent.id).update(created_at="2026-01-01T00:00Z")
     ack = answer("ack", sent)
     assert ack.classification == "CONFLICT"
-    take(operator, ack)
+    take(operator_client, ack)
     assert state(sent) == ("ACKED", "PUSHED")
     assert answer("ack", sent, number="SO-9").classification == "CONFLICT"
 
 
 def test_a_late_refusal_is_only_dismissed(
-    sent: ErpExport, answer: Answer, ann: User, operator: Client
+    sent: ErpExport, answer: Answer, ann: User, operator_client: Client
 ) -> None:
     bring(Status.PUSHING, sent, answer, ann)
     ack = answer("error", sent, number="E2")
     assert page_url("exports_erpack_accept", ack.id) not in page(
-        operator, "exports_erpack_change", ack
+        operator_client, "exports_erpack_change", ack
     )
     with pytest.raises(RuleViolation) as refused:
         review.accept(ack.id, actor=ann, reason="?")

@@ -88,28 +88,28 @@ def test_a_visitor_is_named_only_when_known(client: Client, log: Log) -> None:
 
 @pytest.mark.django_db(transaction=True)
 def test_what_becomes_of_an_export_is_logged_with_its_ids(
-    dropzone_root: Path, log: Log, acme: Org
+    dropzone_root: Path, log: Log, org: Org
 ) -> None:
-    ann = a_user(acme)
-    erp = a_connection(acme, {"mode": "filesystem", "export_path": str(dropzone_root)})
-    (export,) = some_exports(acme, ann)
+    ann = a_user(org)
+    erp = a_connection(org, {"mode": "filesystem", "export_path": str(dropzone_root)})
+    (export,) = some_exports(org, ann)
     deliver(erp.id)
     lines = log.of("exports.lifecycle")
     assert [line["message"] for line in lines] == [
         f"export {export.id}: CREATED",
         f"export {export.id}: SENT",
     ]
-    ids = {"export_id": str(export.id), "connection_id": str(erp.id), "org_id": str(acme.id)}
+    ids = {"export_id": str(export.id), "connection_id": str(erp.id), "org_id": str(org.id)}
     assert all(ids.items() <= line.items() for line in lines)
 
 
 @pytest.mark.django_db(transaction=True)
 def test_an_error_that_nothing_raised_is_found_by_its_correlation_id(
-    dropzone_root: Path, log: Log, acme: Org
+    dropzone_root: Path, log: Log, org: Org
 ) -> None:
-    ann = a_user(acme)
-    a_connection(acme, {"mode": "filesystem", "export_path": str(dropzone_root)})
-    (export,) = some_exports(acme, ann)
+    ann = a_user(org)
+    a_connection(org, {"mode": "filesystem", "export_path": str(dropzone_root)})
+    (export,) = some_exports(org, ann)
     cancel_export(export.id, actor=ann)
     export.refresh_from_db()
     correlation_id = export.error_json["correlation_id"]
@@ -118,10 +118,10 @@ def test_an_error_that_nothing_raised_is_found_by_its_correlation_id(
 
 
 @pytest.mark.django_db(transaction=True)
-def test_what_is_taken_back_is_not_logged(log: Log, acme: Org, dropzone_root: Path) -> None:
-    ann = a_user(acme)
-    a_connection(acme, {"mode": "filesystem", "export_path": str(dropzone_root)})
-    order = an_approved_order(acme, ann)
+def test_what_is_taken_back_is_not_logged(log: Log, org: Org, dropzone_root: Path) -> None:
+    ann = a_user(org)
+    a_connection(org, {"mode": "filesystem", "export_path": str(dropzone_root)})
+    order = an_approved_order(org, ann)
     with transaction.atomic():
         push_order(order.id, actor=ann)
         transaction.set_rollback(True)
@@ -130,7 +130,7 @@ def test_what_is_taken_back_is_not_logged(log: Log, acme: Org, dropzone_root: Pa
 
 @pytest.mark.django_db(transaction=True)
 def test_a_push_by_a_service_leads_to_its_export(
-    owner: APIClient, dropzone: ErpConnection, log: Log
+    owner: APIClient, connection: ErpConnection, log: Log
 ) -> None:
     response = post(owner, f"{create_approved(owner)}/push")
     (line,) = log.of("exports.lifecycle")

@@ -1,6 +1,6 @@
 """Settling by hand: what a person says counts, unless the dropzone says otherwise."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -22,26 +22,14 @@ from exports.resolution import manual
 from exports.resolution.manual import Resolution, resolve
 from kernel.db import db_now
 from kernel.errors import RuleViolation
-from tests.builders import a_connection, a_user, an_org, pause_by_system, some_exports
-from tests.dropzones import Dropzone, dropzone_of
+from tests.builders import a_connection, pause_by_system, some_exports
+from tests.dropzones import Dropzone
 
-pytestmark = [pytest.mark.django_db, pytest.mark.ledger]
-
-
-@pytest.fixture
-def org() -> Org:
-    return an_org()
-
-
-@pytest.fixture
-def ann(org: Org) -> User:
-    return a_user(org)
-
-
-@pytest.fixture(params=["filesystem", "openssh"])
-def dropzone(request: pytest.FixtureRequest) -> Iterator[Dropzone]:
-    with dropzone_of(request.param, request) as dropzone:
-        yield dropzone
+pytestmark = [
+    pytest.mark.django_db,
+    pytest.mark.ledger,
+    pytest.mark.dropzones("filesystem", "openssh"),
+]
 
 
 def a_staged_export(dropzone: Dropzone, org: Org, ann: User) -> ErpExport:

@@ -18,14 +18,13 @@ from exports.delivery import heartbeat
 from exports.models import ErpAck, ErpExport, ErpExportEvent, Worker
 from exports.reporting import counters
 from exports.reporting.metrics import REGISTRY
-from kernel import db
 from kernel.db import db_now
 from notifications.models import EventType, Notification, Webhook
 from notifications.webhooks import create_webhook
 from tests.builders import a_connection, a_user, an_org, pause_by_system, some_exports
 from tests.processes import ROOT
 
-pytestmark = [pytest.mark.django_db, pytest.mark.ledger]
+pytestmark = [pytest.mark.django_db, pytest.mark.ledger, pytest.mark.usefixtures("without_lag")]
 
 TOKEN = "t" * 32
 CONFIG = {"mode": "sftp", "host": "erp.example", "username": "u", "password": "canary-4711"}
@@ -38,27 +37,16 @@ def _token(settings: Any) -> None:
     settings.METRICS_TOKEN = TOKEN
 
 
-@pytest.fixture(autouse=True)
-def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is committed is settled."""
-    monkeypatch.setattr(db, "_LAG_SECONDS", 0)
-
-
-@pytest.fixture
-def erp() -> ErpConnection:
-    return a_connection(an_org(), CONFIG)
-
-
-def some(erp: ErpConnection, count: int, **fields: Any) -> list[ErpExport]:
+def some(remote: ErpConnection, count: int, **fields: Any) -> list[ErpExport]:
     """Exports that came as far as the fields say."""
     first = ErpExport.objects.count()
-    exports = some_exports(erp.org, a_user(erp.org, f"ann-{first}"), count, first=first)
+    exports = some_exports(remote.org, a_user(remote.org, f"ann-{first}"), count, first=first)
     ErpExport.objects.filter(id__in=[e.id for e in exports]).update(**fields)
     return exports
 
 
-def sent(erp: ErpConnection, count: int, **fields: Any) -> list[ErpExport]:
-    return some(erp, count, status="SENT", sent_at=db_now(), sent_evidence="OBSERVED", **fields)
+def sent(remote: ErpConnection, count: int, **fields: Any) -> list[ErpExport]:
+    return some(remote, count, status="SENT", sent_at=db_now(), sent_evidence="OBSERVED", **fields)
 
 
 def note(exports: list[ErpExport], kind: str, status: str, **fields: Any) -> None:
@@ -72,10 +60,10 @@ def scrape() -> str:
     return response.content.decode()
 
 
-def value(name: str, erp: ErpConnection | None = None, **labels: str) -> float | None:
+def value(name: str, remote: ErpConnection | None = None, **labels: str) -> float | None:
     """The one value that a scrape gives; None if there is none."""
-    if erp:
-        labels |= {"connection": str(erp.id), "org": erp.org.name}
+    if remote:
+        labels |= {"connection": str(remote.id), "org": remote.org.name}
     found = [
         sample.value
         for family in parse(scrape())
@@ -109,8 +97,8 @@ def test_a_token_that_could_be_guessed_is_refused(settings: Any) -> None:
     assert [error.id for error in check_metrics_token()] == ["exports.E003"]
 
 
-def test_it_is_given_in_the_format_that_is_asked_for(erp: ErpConnection) -> None:
-    some(erp, 1)
+def test_it_is_given_in_the_format_that_is_asked_for(remote: ErpConnection) -> None:
+    some(remote, 1)
     accept = "application/openmetrics-text; version=1.0.0"
     response = Client(headers={"Authorization": f"Bearer {TOKEN}", "Accept": accept}).get(
         "/metrics"
@@ -123,57 +111,57 @@ def test_it_is_given_in_the_format_that_is_asked_for(erp: ErpConnection) -> None
 # What it says.
 
 
-def test_what_waits_is_counted_by_connection(erp: ErpConnection) -> None:
+def test_what_waits_is_counted_by_connection(remote: ErpConnection) -> None:
     other = a_connection(an_org("rival"), CONFIG)
-    some(erp, 2, created_at=db_now() - HOUR)
-    some(erp, 1, next_attempt_at=None)
-    sent(erp, 1)
-    sent(erp, 2, ack_due_at=db_now() + HOUR)
-    sent(erp, 3, ack_due_at=db_now() - HOUR)
+    some(remote, 2, created_at=db_now() - HOUR)
+    some(remote, 1, next_attempt_at=None)
+    sent(remote, 1)
+    sent(remote, 2, ack_due_at=db_now() + HOUR)
+    sent(remote, 3, ack_due_at=db_now() - HOUR)
     ErpConnection.objects.update(last_poll_at=db_now())
     for name, mine in {"pending": 3, "undecided": 1, "awaited": 5, "overdue": 3}.items():
-        assert value(f"orderflow_exports_{name}", erp) == mine, name
+        assert value(f"orderflow_exports_{name}", remote) == mine, name
         assert value(f"orderflow_exports_{name}", other) == 0, name
-    age = value("orderflow_oldest_pending_age_seconds", erp)
+    age = value("orderflow_oldest_pending_age_seconds", remote)
     assert age and 3600 <= age < 3700
     assert value("orderflow_oldest_pending_age_seconds", other) == 0
 
 
-def test_answers_that_wait_for_a_person_are_counted(erp: ErpConnection) -> None:
+def test_answers_that_wait_for_a_person_are_counted(remote: ErpConnection) -> None:
     for number, (classification, fields) in enumerate(
         [("CONFLICT", {}), ("CONFLICT", {}), ("LATE", {"decided_at": db_now()}), ("APPLIED", {})]
     ):
         ErpAck.objects.create(
-            org=erp.org,
-            erp_connection=erp,
+            org=remote.org,
+            erp_connection=remote,
             filename=f"ack_{number}.json",
             sha256="0",
             raw="{}",
             classification=classification,
             **fields,
         )
-    assert value("orderflow_acks_open", erp, classification="CONFLICT") == 2
-    assert value("orderflow_acks_open", erp, classification="LATE") == 0
-    assert value("orderflow_acks_open", erp, classification="APPLIED") is None
+    assert value("orderflow_acks_open", remote, classification="CONFLICT") == 2
+    assert value("orderflow_acks_open", remote, classification="LATE") == 0
+    assert value("orderflow_acks_open", remote, classification="APPLIED") is None
 
 
-def test_connections_in_use_say_how_they_do(erp: ErpConnection) -> None:
-    assert value("orderflow_connection_paused", erp, reason="") == 0
-    assert value("orderflow_connection_poll_age_seconds", erp) is None
+def test_connections_in_use_say_how_they_do(remote: ErpConnection) -> None:
+    assert value("orderflow_connection_paused", remote, reason="") == 0
+    assert value("orderflow_connection_poll_age_seconds", remote) is None
     ErpConnection.objects.update(failures=4, last_poll_at=db_now() - HOUR)
-    assert value("orderflow_connection_failures", erp) == 4
-    assert (value("orderflow_connection_poll_age_seconds", erp) or 0) >= 3600
-    pause_by_system(erp, "AUTH_FAILED")
-    assert value("orderflow_connection_paused", erp, reason="AUTH_FAILED") == 1
-    circuit_breaker.pause(erp.id, reason="Ms Private is ill", actor=a_user(erp.org))
-    assert value("orderflow_connection_paused", erp, reason="PERSON") == 1
+    assert value("orderflow_connection_failures", remote) == 4
+    assert (value("orderflow_connection_poll_age_seconds", remote) or 0) >= 3600
+    pause_by_system(remote, "AUTH_FAILED")
+    assert value("orderflow_connection_paused", remote, reason="AUTH_FAILED") == 1
+    circuit_breaker.pause(remote.id, reason="Ms Private is ill", actor=a_user(remote.org))
+    assert value("orderflow_connection_paused", remote, reason="PERSON") == 1
     assert "Private" not in scrape()
     ErpConnection.objects.update(active=False)
-    assert value("orderflow_connection_paused", erp, reason="PERSON") is None
+    assert value("orderflow_connection_paused", remote, reason="PERSON") is None
 
 
-def test_what_was_done_is_counted_for_ever(erp: ErpConnection) -> None:
-    exports = some(erp, 3, created_at=db_now() - HOUR)
+def test_what_was_done_is_counted_for_ever(remote: ErpConnection) -> None:
+    exports = some(remote, 3, created_at=db_now() - HOUR)
     ErpExport.objects.update(sent_at=db_now())
     note(exports, "ATTEMPT_FAILED", "PENDING", detail={"code": "DNS"})
     for export, seconds in zip(exports, (1, 7, 10_000), strict=True):
@@ -182,35 +170,35 @@ def test_what_was_done_is_counted_for_ever(erp: ErpConnection) -> None:
         note([export], "SENT", "SENT", at=export.created_at + timedelta(seconds=seconds))
         note([export], "ACKED", "ACKED", at=export.sent_at + timedelta(minutes=2))
     note(exports[:1], "REFUSED", "FAILED")
-    assert value("orderflow_exports_total", erp, outcome="sent") == 0
+    assert value("orderflow_exports_total", remote, outcome="sent") == 0
     assert value("orderflow_events_uncounted") == ErpExportEvent.objects.latest("id").id
     for _ in range(2):
         counters.count_events()
     ErpExportEvent.objects.all().delete()
     for outcome, count in {"created": 3, "sent": 3, "acked": 3, "failed": 1}.items():
-        assert value("orderflow_exports_total", erp, outcome=outcome) == count, outcome
-    assert value("orderflow_export_failures_total", erp, code="ERP_REFUSED") == 1
-    assert value("orderflow_attempt_failures_total", erp, code="DNS") == 3
+        assert value("orderflow_exports_total", remote, outcome=outcome) == count, outcome
+    assert value("orderflow_export_failures_total", remote, code="ERP_REFUSED") == 1
+    assert value("orderflow_attempt_failures_total", remote, code="DNS") == 3
     for bound, count in {"1": 1, "5": 1, "10": 2, "3600": 2, "14400": 3, "+Inf": 3}.items():
-        assert value("orderflow_send_duration_seconds_bucket", erp, le=bound) == count, bound
-    assert value("orderflow_send_duration_seconds_count", erp) == 3
-    assert value("orderflow_send_duration_seconds_sum", erp) == 10_008
-    assert value("orderflow_ack_duration_seconds_sum", erp) == pytest.approx(360)
+        assert value("orderflow_send_duration_seconds_bucket", remote, le=bound) == count, bound
+    assert value("orderflow_send_duration_seconds_count", remote) == 3
+    assert value("orderflow_send_duration_seconds_sum", remote) == 10_008
+    assert value("orderflow_ack_duration_seconds_sum", remote) == pytest.approx(360)
     assert value("orderflow_events_uncounted") == 0
 
 
-def a_webhook(erp: ErpConnection, name: str) -> dict[str, str]:
+def a_webhook(remote: ErpConnection, name: str) -> dict[str, str]:
     """The labels by which a new webhook is known."""
     webhook, _ = create_webhook(
-        erp.org, url="http://localhost:9/", event_types=[], actor=a_user(erp.org, name)
+        remote.org, url="http://localhost:9/", event_types=[], actor=a_user(remote.org, name)
     )
-    return {"webhook": str(webhook.id), "org": erp.org.name}
+    return {"webhook": str(webhook.id), "org": remote.org.name}
 
 
-def told(erp: ErpConnection, count: int, **fields: Any) -> None:
+def told(remote: ErpConnection, count: int, **fields: Any) -> None:
     Notification.objects.bulk_create(
         Notification(
-            org=erp.org,
+            org=remote.org,
             event_type=EventType.EXPORT_SENT,
             data={},
             **{"created_at": db_now(), **fields},
@@ -219,21 +207,21 @@ def told(erp: ErpConnection, count: int, **fields: Any) -> None:
     )
 
 
-def test_webhooks_say_what_waits_for_them(erp: ErpConnection) -> None:
+def test_webhooks_say_what_waits_for_them(remote: ErpConnection) -> None:
     other = a_connection(an_org("rival"), CONFIG)
-    mine = a_webhook(erp, "ann")
+    mine = a_webhook(remote, "ann")
     theirs = a_webhook(other, "bob")
-    told(erp, 2, created_at=db_now() - HOUR, webhook_due_at=db_now() + HOUR, attempts=3)
-    told(erp, 1, webhook_due_at=db_now())
-    told(erp, 4, created_at=db_now() - 2 * HOUR)  # given up
+    told(remote, 2, created_at=db_now() - HOUR, webhook_due_at=db_now() + HOUR, attempts=3)
+    told(remote, 1, webhook_due_at=db_now())
+    told(remote, 4, created_at=db_now() - 2 * HOUR)  # given up
     assert value("orderflow_webhook_backlog", **mine) == 3
     assert value("orderflow_webhook_backlog", **theirs) == 0
     assert 3600 <= (value("orderflow_webhook_oldest_age_seconds", **mine) or 0) < 3700
     assert value("orderflow_webhook_oldest_age_seconds", **theirs) == 0
 
 
-def test_webhooks_in_use_say_how_they_do(erp: ErpConnection) -> None:
-    labels = a_webhook(erp, "ann")
+def test_webhooks_in_use_say_how_they_do(remote: ErpConnection) -> None:
+    labels = a_webhook(remote, "ann")
     assert value("orderflow_webhook_failures", **labels) == 0
     assert value("orderflow_webhook_disabled", **labels) == 0
     Webhook.objects.update(
@@ -245,10 +233,10 @@ def test_webhooks_in_use_say_how_they_do(erp: ErpConnection) -> None:
     assert value("orderflow_webhook_disabled", **labels) is None, "a person has switched it off"
 
 
-def test_mails_that_wait_are_counted(erp: ErpConnection) -> None:
+def test_mails_that_wait_are_counted(remote: ErpConnection) -> None:
     assert value("orderflow_mail_oldest_age_seconds") == 0
-    told(erp, 2, created_at=db_now() - HOUR, mail_due_at=db_now() + HOUR)
-    told(erp, 1, created_at=db_now() - 2 * HOUR)  # given up
+    told(remote, 2, created_at=db_now() - HOUR, mail_due_at=db_now() + HOUR)
+    told(remote, 1, created_at=db_now() - 2 * HOUR)  # given up
     assert value("orderflow_mail_backlog") == 2
     assert 3600 <= (value("orderflow_mail_oldest_age_seconds") or 0) < 3700
 
@@ -259,27 +247,27 @@ def test_an_installation_that_must_not_deliver_says_so() -> None:
     assert value("orderflow_delivery_barred") == 1
 
 
-def test_the_machinery_says_how_it_does(erp: ErpConnection) -> None:
+def test_the_machinery_says_how_it_does(remote: ErpConnection) -> None:
     assert value("orderflow_workers") == 0
     worker, died = heartbeat.register(), heartbeat.register()
     labels = {"host": worker.host, "pid": str(worker.pid)}
     Worker.objects.filter(id=died.id).update(beat_at=db_now() - HOUR)
     assert value("orderflow_workers") == 1
     assert (value("orderflow_worker_heartbeat_age_seconds", **labels) or 0) < 60
-    some(erp, 2, created_at=db_now() - HOUR)
-    some(erp, 1, archived_at=db_now(), created_at=db_now() - 2 * HOUR)
+    some(remote, 2, created_at=db_now() - HOUR)
+    some(remote, 1, archived_at=db_now(), created_at=db_now() - 2 * HOUR)
     assert value("orderflow_archive_backlog") == 2
     assert 3600 <= (value("orderflow_archive_oldest_age_seconds") or 0) < 3700
 
 
-def test_an_org_may_be_called_anything(erp: ErpConnection) -> None:
-    erp.org.name = 'Müller "&" Söhne\\\n} 1'
-    erp.org.save()
-    assert value("orderflow_exports_pending", erp) == 0
+def test_an_org_may_be_called_anything(remote: ErpConnection) -> None:
+    remote.org.name = 'Müller "&" Söhne\\\n} 1'
+    remote.org.save()
+    assert value("orderflow_exports_pending", remote) == 0
 
 
-def test_no_secret_is_told(erp: ErpConnection) -> None:
-    some(erp, 1)
+def test_no_secret_is_told(remote: ErpConnection) -> None:
+    some(remote, 1)
     text = scrape()
     assert "canary" not in text and "erp.example" not in text and TOKEN not in text
 
@@ -288,14 +276,14 @@ def test_no_secret_is_told(erp: ErpConnection) -> None:
 
 
 def test_a_scrape_takes_the_same_few_queries_for_any_number_of_connections(
-    erp: ErpConnection,
+    remote: ErpConnection,
 ) -> None:
     def queries() -> int:
         with CaptureQueriesContext(database) as captured:
             scrape()
         return len(captured)
 
-    some(erp, 1)
+    some(remote, 1)
     few = queries()
     for number in range(5):
         another = a_connection(an_org(f"org-{number}"), CONFIG)
@@ -308,9 +296,9 @@ def test_a_scrape_takes_the_same_few_queries_for_any_number_of_connections(
 
 
 @pytest.mark.skipif(database.vendor != "postgresql", reason="asks PostgreSQL's planner")
-def test_what_waits_is_found_beside_all_that_was_told(erp: ErpConnection) -> None:
-    told(erp, 5000)
-    told(erp, 3, webhook_due_at=db_now(), mail_due_at=db_now())
+def test_what_waits_is_found_beside_all_that_was_told(remote: ErpConnection) -> None:
+    told(remote, 5000)
+    told(remote, 3, webhook_due_at=db_now(), mail_due_at=db_now())
     with CaptureQueriesContext(database) as captured:
         scrape()
     asked = [query["sql"] for query in captured if 'FROM "notification"' in query["sql"]]

@@ -9,16 +9,15 @@ from django.core.management import call_command
 from django.test import Client
 from django.urls import reverse
 
-from accounts.models import Org
+from accounts.models import Org, User
 from connectors.dropzone import naming
 from connectors.models import ErpConnection
 from exports.acks import review, unmatched
 from exports.acks.poller import poll
 from exports.delivery.protocol import deliver
 from exports.models import ErpAck, ErpExport
-from tests.admins import a_member, logged_in
 from tests.builders import a_connection, a_user, an_org, some_exports
-from tests.dropzones import Dropzone, dropzone_of
+from tests.dropzones import Dropzone
 
 NAME = "sales_order_550e8400_20251227_100000_abc12345.json"
 STEM = NAME.removesuffix(".json")
@@ -120,29 +119,6 @@ def test_names_that_are_no_near_misses(listed: str) -> None:
 # In a real folder.
 
 
-@pytest.fixture
-def dropzone(request: pytest.FixtureRequest) -> Any:
-    with dropzone_of("filesystem", request) as dropzone:
-        yield dropzone
-
-
-@pytest.fixture
-def erp(org: Org, dropzone: Dropzone) -> ErpConnection:
-    return a_connection(org, dropzone.config)
-
-
-@pytest.fixture
-def sent(erp: ErpConnection, org: Org) -> list[ErpExport]:
-    exports = some_exports(org, a_user(org), 3)
-    assert deliver(erp.id).sent == 3
-    return exports
-
-
-@pytest.fixture
-def operator(org: Org) -> Client:
-    return logged_in(a_member(org, "oskar", "Operator"))
-
-
 def page(client: Client, name: str, *args: UUID) -> str:
     response = client.get(reverse(f"admin:{name}", args=args))
     assert response.status_code == 200
@@ -160,37 +136,36 @@ def misspelt(export: ErpExport) -> str:
 @pytest.mark.django_db
 @pytest.mark.ledger
 def test_a_near_miss_is_recorded_once_and_left_alone(
-    dropzone: Dropzone, erp: ErpConnection, sent: list[ErpExport]
+    dropzone: Dropzone, erp: ErpConnection, three_sent: list[ErpExport]
 ) -> None:
-    write(dropzone, misspelt(sent[1]), "SO-7")
+    write(dropzone, misspelt(three_sent[1]), "SO-7")
     for _ in range(3):
         assert poll(erp.id).near_misses == 1
     (ack,) = ErpAck.objects.all()
     assert (ack.classification, ack.export, ack.erp_order_id) == ("UNMATCHED", None, "SO-7")
-    assert f"Expected: ack_{sent[1].filename}." in ack.reason
-    assert (dropzone.acks / misspelt(sent[1])).exists()
+    assert f"Expected: ack_{three_sent[1].filename}." in ack.reason
+    assert (dropzone.acks / misspelt(three_sent[1])).exists()
     assert {export.status for export in ErpExport.objects.all()} == {"SENT"}
-    assert review.candidates(ack)[0] == sent[1]
+    assert review.candidates(ack)[0] == three_sent[1]
 
 
 @pytest.mark.django_db
 @pytest.mark.ledger
 @pytest.mark.parametrize("decision", ["assign", "dismiss"])
 def test_what_a_person_decides_about_a_near_miss(
-    dropzone: Dropzone, erp: ErpConnection, sent: list[ErpExport], org: Org, decision: str
+    dropzone: Dropzone, erp: ErpConnection, three_sent: list[ErpExport], oskar: User, decision: str
 ) -> None:
-    name = f"ACK_{sent[2].filename}".upper()
+    name = f"ACK_{three_sent[2].filename}".upper()
     write(dropzone, name, "SO-7")
     poll(erp.id)
     ack = ErpAck.objects.get()
-    assert review.candidates(ack)[0] == sent[2]
-    operator = a_user(org, "oskar")
+    assert review.candidates(ack)[0] == three_sent[2]
     if decision == "assign":
-        review.assign(ack.id, sent[2].id, actor=operator, reason="It is theirs")
-        sent[2].refresh_from_db()
-        assert (sent[2].status, sent[2].erp_order_id) == ("ACKED", "SO-7")
+        review.assign(ack.id, three_sent[2].id, actor=oskar, reason="It is theirs")
+        three_sent[2].refresh_from_db()
+        assert (three_sent[2].status, three_sent[2].erp_order_id) == ("ACKED", "SO-7")
     else:
-        review.dismiss(ack.id, actor=operator, reason="A test of theirs")
+        review.dismiss(ack.id, actor=oskar, reason="A test of theirs")
     assert poll(erp.id).moved == 1
     assert [path.name for path in dropzone.acks.iterdir() if path.is_file()] == []
     assert (dropzone.acks / "processed" / name).exists()
@@ -198,33 +173,33 @@ def test_what_a_person_decides_about_a_near_miss(
 
 @pytest.mark.django_db
 def test_pages_count_and_name_near_misses(
-    dropzone: Dropzone, erp: ErpConnection, sent: list[ErpExport], operator: Client
+    dropzone: Dropzone, erp: ErpConnection, three_sent: list[ErpExport], operator_client: Client
 ) -> None:
-    names = [misspelt(sent[0]), f"Ack_{sent[1].filename}", "ack_PO-4711.json"]
+    names = [misspelt(three_sent[0]), f"Ack_{three_sent[1].filename}", "ack_PO-4711.json"]
     for name in names:
         write(dropzone, name)
     poll(erp.id)
-    connection = page(operator, "connectors_erpconnection_change", erp.id)
-    listed = page(operator, "exports_erpack_changelist")
+    connection = page(operator_client, "connectors_erpconnection_change", erp.id)
+    listed = page(operator_client, "exports_erpack_changelist")
     assert "3 files in the ack folder" in connection
     assert "3 acks to review." in listed
-    start = page(operator, "index")
+    start = page(operator_client, "index")
     assert "acks match no export" in start
     for name in names:
         assert name in start
         assert name in connection
         assert name in listed
     ack = ErpAck.objects.get(filename="ack_PO-4711.json")
-    shown = page(operator, "exports_erpack_change", ack.id)
+    shown = page(operator_client, "exports_erpack_change", ack.id)
     assert "Expected: ack_ or error_ and the name of the order" in shown
     assert reverse("admin:exports_erpack_assign", args=[ack.id]) in shown
 
 
 @pytest.mark.django_db
 def test_the_command_counts_them_in_each_round(
-    dropzone: Dropzone, erp: ErpConnection, sent: list[ErpExport], capsys: Any
+    dropzone: Dropzone, erp: ErpConnection, three_sent: list[ErpExport], capsys: Any
 ) -> None:
-    write(dropzone, misspelt(sent[0]))
+    write(dropzone, misspelt(three_sent[0]))
     write(dropzone, "readme.txt")
     for told in (
         "1 unmatched, 1 named almost like an ack, 1 not ours",
@@ -238,33 +213,33 @@ def test_the_command_counts_them_in_each_round(
 def test_a_folder_full_of_them_does_not_fill_the_table(
     dropzone: Dropzone,
     erp: ErpConnection,
-    sent: list[ErpExport],
-    operator: Client,
+    three_sent: list[ErpExport],
+    operator_client: Client,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(unmatched, "NEAR_MISSES_KEPT", 12)
     for number in range(40):
         write(dropzone, f"ack_PO-{number}.json")
-    write(dropzone, f"ack_{sent[0].filename}", "SO-1")
+    write(dropzone, f"ack_{three_sent[0].filename}", "SO-1")
     write(dropzone, "ack_sales_order_typo.json")
     for _ in range(3):
         assert poll(erp.id).near_misses == 40
     # Answers, and those that only match no export, are read whatever else is there.
-    sent[0].refresh_from_db()
-    assert sent[0].status == "ACKED"
+    three_sent[0].refresh_from_db()
+    assert three_sent[0].status == "ACKED"
     assert ErpAck.objects.filter(filename="ack_sales_order_typo.json").exists()
     assert ErpAck.objects.filter(classification="UNMATCHED").count() <= 13
-    connection = page(operator, "connectors_erpconnection_change", erp.id)
+    connection = page(operator_client, "connectors_erpconnection_change", erp.id)
     assert connection.count("Expected: ack_ or error_") <= 10
     assert "the latest:" in connection
 
 
 @pytest.mark.django_db
 def test_a_near_miss_of_another_connection_is_not_read(
-    dropzone: Dropzone, erp: ErpConnection, sent: list[ErpExport]
+    dropzone: Dropzone, erp: ErpConnection, three_sent: list[ErpExport]
 ) -> None:
     rival = a_connection(an_org("rival"), dropzone.config)
-    write(dropzone, misspelt(sent[0]))
+    write(dropzone, misspelt(three_sent[0]))
     summary = poll(rival.id)
     assert (summary.near_misses, summary.foreign) == (0, 1)
     assert not ErpAck.objects.exists()

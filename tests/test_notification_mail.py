@@ -8,7 +8,6 @@ from datetime import timedelta
 from email.message import EmailMessage
 from email.parser import BytesParser
 from email.policy import default
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -79,21 +78,10 @@ def smtp(settings: Any) -> Iterator[MailServer]:
     server.stop()
 
 
-@pytest.fixture
-def org(transactional_db: None) -> Org:
-    return an_org()
-
-
-@pytest.fixture
-def oskar(org: Org) -> User:
-    return a_member(org, "oskar", "Operator")
-
-
-@pytest.fixture
-def erp(org: Org, oskar: User, dropzone_root: Path) -> ErpConnection:
-    connection = a_connection(org, {"mode": "filesystem", "export_path": str(dropzone_root)})
+@pytest.fixture(autouse=True)
+def _connected(erp: ErpConnection, oskar: User) -> None:
+    """There is a connection with an operator, and nothing is noted yet."""
     Notification.objects.all().delete()
-    return connection
 
 
 def let_pass(minutes: float) -> None:

@@ -2,7 +2,6 @@
 
 import json
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,21 +23,18 @@ from kernel.dry_run import dry_run
 from notifications.models import EventType, Notification, Webhook
 from notifications.webhooks import change_webhook, create_webhook, prune
 from tests.admins import a_member
-from tests.builders import a_connection, a_user, an_org, some_exports
+from tests.builders import an_org, some_exports
+from tests.dropzones import Dropzone
 
 pytestmark = [pytest.mark.django_db, pytest.mark.ledger]
 
 NOWHERE = "http://localhost:9/"
 
 
-@pytest.fixture
-def org() -> Org:
-    return an_org()
-
-
-@pytest.fixture
-def ann(org: Org) -> User:
-    return a_user(org)
+@pytest.fixture(autouse=True)
+def _connected(erp: ErpConnection) -> None:
+    """There is a connection, and nothing is noted yet."""
+    Notification.objects.all().delete()
 
 
 @pytest.fixture
@@ -46,24 +42,9 @@ def webhook(org: Org, ann: User) -> Webhook:
     return create_webhook(org, url=NOWHERE, event_types=Webhook.CHOOSABLE, actor=ann)[0]
 
 
-@pytest.fixture
-def folder(dropzone_root: Path) -> Path:
-    for name in ("exports", "acks"):
-        (dropzone_root / name).mkdir()
-    return dropzone_root
-
-
-@pytest.fixture
-def erp(org: Org, folder: Path) -> ErpConnection:
-    paths = {f"{name[:-1]}_path": str(folder / name) for name in ("exports", "acks")}
-    connection = a_connection(org, {"mode": "filesystem", **paths})
-    Notification.objects.all().delete()
-    return connection
-
-
-def answer(folder: Path, export: ErpExport, **said: Any) -> None:
+def answer(dropzone: Dropzone, export: ErpExport, **said: Any) -> None:
     kind = "ack" if said["status"] == "ACKED" else "error"
-    (folder / "acks" / f"{kind}_{export.filename}").write_text(json.dumps(said))
+    (dropzone.acks / f"{kind}_{export.filename}").write_text(json.dumps(said))
 
 
 def noted() -> list[tuple[str, dict[str, Any]]]:
@@ -78,7 +59,7 @@ def types() -> list[str]:
 
 
 def test_what_becomes_of_an_export(
-    webhook: Webhook, erp: ErpConnection, folder: Path, org: Org, ann: User
+    webhook: Webhook, erp: ErpConnection, dropzone: Dropzone, org: Org, ann: User
 ) -> None:
     good, bad, late = some_exports(org, ann, 3)
     assert types() == []
@@ -100,8 +81,8 @@ def test_what_becomes_of_an_export(
         "ack_due_at": data["ack_due_at"],
         "error": None,
     }
-    answer(folder, good, status="ACKED", erp_order_id="SO-1")
-    answer(folder, bad, status="FAILED", error_code="NO_CUSTOMER", message="Who is that?")
+    answer(dropzone, good, status="ACKED", erp_order_id="SO-1")
+    answer(dropzone, bad, status="FAILED", error_code="NO_CUSTOMER", message="Who is that?")
     poll(erp.id)
     acked, failed = noted()
     assert (acked[0], acked[1]["erp_order_id"]) == ("export.acked", "SO-1")
@@ -112,7 +93,7 @@ def test_what_becomes_of_an_export(
     assert (overdue[0], overdue[1]["export_id"]) == ("export.overdue", str(late.id))
     # It stays overdue, which is no news.
     poll(erp.id)
-    answer(folder, good, status="FAILED", error_code="OOPS", message="Rather not")
+    answer(dropzone, good, status="FAILED", error_code="OOPS", message="Rather not")
     poll(erp.id)
     [conflict] = noted()
     assert (conflict[0], conflict[1]["export_id"]) == ("ack.conflict", str(good.id))
@@ -123,18 +104,18 @@ def test_what_becomes_of_an_export(
 
 
 def test_what_a_person_makes_of_exports(
-    webhook: Webhook, erp: ErpConnection, folder: Path, org: Org, ann: User
+    webhook: Webhook, erp: ErpConnection, dropzone: Dropzone, org: Org, ann: User
 ) -> None:
     cancelled, given_up, _ = some_exports(org, ann, 3)
     cancel_export(cancelled.id, actor=ann, reason="no")
     [(event_type, data)] = noted()
     assert (event_type, data["error"]["code"]) == ("export.failed", "CANCELLED")
     deliver(erp.id)
-    (folder / "exports" / given_up.filename).unlink()
+    (dropzone.exports / given_up.filename).unlink()
     noted()
     resolve(given_up.id, Resolution.GIVEN_UP, actor=ann, reason="lost")
     assert types() == ["export.failed"]
-    (folder / "acks" / "ack_sales_order_typo.json").write_text('{"status": "ACKED"}')
+    (dropzone.acks / "ack_sales_order_typo.json").write_text('{"status": "ACKED"}')
     poll(erp.id)
     ack = ErpAck.objects.get()
     review.assign(ack.id, given_up.id, actor=ann, reason="I know")

@@ -17,9 +17,9 @@ from exports.delivery import heartbeat
 from exports.models import ErpExport
 from exports.reporting.outlook import Circumstances, Code, Outlook, outlook
 from kernel.db import db_now
-from tests.admins import a_member, logged_in, page_url, text
+from tests.admins import logged_in, page_url, text
 from tests.api import EXPORTS, client
-from tests.builders import a_connection, an_org, some_exports
+from tests.builders import a_connection, some_exports
 
 CONFIG = {
     "mode": "sftp",
@@ -219,26 +219,16 @@ def test_a_pause_by_a_person_names_the_person() -> None:
 
 # The doors.
 @pytest.fixture
-def acme() -> Org:
-    return an_org()
-
-
-@pytest.fixture
-def vera(acme: Org) -> User:
-    return a_member(acme, "vera", "Viewer")
-
-
-@pytest.fixture
 def browser(vera: User) -> Client:
     return logged_in(vera)
 
 
 @pytest.mark.django_db
 @each_case
-def test_every_door_says_the_same(case: Case, acme: Org, vera: User, browser: Client) -> None:
+def test_every_door_says_the_same(case: Case, org: Org, vera: User, browser: Client) -> None:
     config = CONFIG | ({"ack_path": "/acks"} if case.reads_acks else {})
-    erp = a_connection(acme, config)
-    (export,) = some_exports(acme, vera)
+    erp = a_connection(org, config)
+    (export,) = some_exports(org, vera)
     now = db_now()
     ErpExport.objects.update(**at(case.export, now))
     if case.connection:
@@ -248,8 +238,8 @@ def test_every_door_says_the_same(case: Case, acme: Org, vera: User, browser: Cl
     if case.is_elsewhere:
         DeliveryInstance.objects.update(name="staging")
 
-    waiting_for = client(vera, acme).get(f"{EXPORTS}/{export.id}").json()["waiting_for"]
-    (listed,) = client(vera, acme).get(EXPORTS).json()["results"]
+    waiting_for = client(vera, org).get(f"{EXPORTS}/{export.id}").json()["waiting_for"]
+    (listed,) = client(vera, org).get(EXPORTS).json()["results"]
     assert listed["waiting_for"] == waiting_for
     if "status" in case.export or case.code is Code.DUE:
         assert waiting_for is None
@@ -277,21 +267,21 @@ def test_every_door_says_the_same(case: Case, acme: Org, vera: User, browser: Cl
 
 
 @pytest.mark.django_db
-def test_an_error_of_the_connection_is_told_while_it_is_tried_again(acme: Org, vera: User) -> None:
-    a_connection(acme, CONFIG)
-    some_exports(acme, vera)
+def test_an_error_of_the_connection_is_told_while_it_is_tried_again(org: Org, vera: User) -> None:
+    a_connection(org, CONFIG)
+    some_exports(org, vera)
     heartbeat.register()
     ErpConnection.objects.update(failures=1, retry_at=db_now() - HOUR, last_error=ERROR)
-    (listed,) = client(vera, acme).get(EXPORTS).json()["results"]
+    (listed,) = client(vera, org).get(EXPORTS).json()["results"]
     assert (listed["waiting_for"]["code"], listed["waiting_for"]["error"]) == ("DUE", ERROR)
 
 
 @pytest.mark.django_db
 def test_it_takes_two_queries_for_any_number_of_exports(
-    acme: Org, vera: User, browser: Client
+    org: Org, vera: User, browser: Client
 ) -> None:
-    api = client(vera, acme)
-    a_connection(acme, CONFIG | {"ack_path": "/acks"})
+    api = client(vera, org)
+    a_connection(org, CONFIG | {"ack_path": "/acks"})
     heartbeat.register()
 
     def queries() -> list[int]:
@@ -306,13 +296,13 @@ def test_it_takes_two_queries_for_any_number_of_exports(
             counts.append(len(captured))
         return counts
 
-    some_exports(acme, vera, 2)
+    some_exports(org, vera, 2)
     ErpExport.objects.update(**at(SENT, db_now()))
     queries()
     before = queries()
-    some_exports(acme, vera, 1, first=10)
+    some_exports(org, vera, 1, first=10)
     one = queries()
-    some_exports(acme, vera, 4, first=20)
+    some_exports(org, vera, 4, first=20)
     assert [after - count for after, count in zip(one, before, strict=True)] == [2, 2, 2]
     assert queries() == one
     ErpConnection.objects.update(

@@ -17,7 +17,7 @@ REASON = "Moving to another server"
 
 
 @pytest.fixture
-def ann() -> User:
+def staff() -> User:
     return a_user(an_org("staff"))
 
 
@@ -35,12 +35,12 @@ def pause(*which: str) -> None:
 
 
 def test_nothing_is_delivered_until_they_are_resumed(
-    ann: User, dropzone_root: Path, capsys: pytest.CaptureFixture[str]
+    staff: User, dropzone_root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     acme, other = connection("acme", dropzone_root), connection("other", dropzone_root)
     pause("--all")
     assert capsys.readouterr().out == f"{acme}: paused\n{other}: paused\n"
-    some_exports(acme.org, ann)
+    some_exports(acme.org, staff)
     assert deliver(acme.id).sent == 0
     # No test lifts what a person has paused.
     assert circuit_breaker.run_test(acme).success
@@ -51,7 +51,7 @@ def test_nothing_is_delivered_until_they_are_resumed(
     assert deliver(acme.id).sent == 1
 
 
-def test_a_pause_by_the_system_is_taken_over(ann: User, dropzone_root: Path) -> None:
+def test_a_pause_by_the_system_is_taken_over(staff: User, dropzone_root: Path) -> None:
     erp = connection("acme", dropzone_root)
     pause_by_system(erp, "DIR_MISSING")
     pause("--all")
@@ -60,11 +60,11 @@ def test_a_pause_by_the_system_is_taken_over(ann: User, dropzone_root: Path) -> 
 
 
 def test_what_a_person_had_paused_stays_paused(
-    ann: User, dropzone_root: Path, capsys: pytest.CaptureFixture[str]
+    staff: User, dropzone_root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     theirs = connection("acme", dropzone_root)
     connection("other", dropzone_root)
-    circuit_breaker.pause(theirs.id, reason="The ERP is being upgraded", actor=ann)
+    circuit_breaker.pause(theirs.id, reason="The ERP is being upgraded", actor=staff)
     pause("--all")
     assert f"{theirs}: a person had paused it already" in capsys.readouterr().out
     call_command("resume_connections", "--reason", REASON)
@@ -72,7 +72,7 @@ def test_what_a_person_had_paused_stays_paused(
 
 
 def test_what_was_never_tested_waits_for_its_test(
-    ann: User, dropzone_root: Path, capsys: pytest.CaptureFixture[str]
+    staff: User, dropzone_root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     connection("acme", dropzone_root, paused=True)
     pause("--all")
@@ -81,7 +81,7 @@ def test_what_was_never_tested_waits_for_its_test(
     assert reasons() == {"acme": NEVER_TESTED}
 
 
-def test_one_org_alone(ann: User, dropzone_root: Path) -> None:
+def test_one_org_alone(staff: User, dropzone_root: Path) -> None:
     for slug in ("acme", "other"):
         connection(slug, dropzone_root)
     pause("--org", "acme")
@@ -97,7 +97,7 @@ def test_one_org_alone(ann: User, dropzone_root: Path) -> None:
         (["--org", "none", "--reason", "x", "--user", "ann"], "none has no connections"),
     ],
 )
-def test_what_is_missing_is_said(ann: User, arguments: list[str], said: str) -> None:
+def test_what_is_missing_is_said(staff: User, arguments: list[str], said: str) -> None:
     with pytest.raises(CommandError, match=said):
         call_command("pause_connections", *arguments)
 

@@ -10,7 +10,7 @@ from django.db.models import Value
 from accounts.models import User
 from connectors.models import ErpConnection
 from kernel.db import Now
-from tests.builders import a_user, an_org
+from tests.builders import an_org
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.ledger]
 
@@ -23,11 +23,6 @@ SPLIT = {
     "holiday-no-folder": ("BY_PERSON", "Holiday"),
     "holiday-refused": ("AUTH_FAILED", "NEVER_TESTED, she says"),
 }
-
-
-@pytest.fixture
-def ann() -> User:
-    return a_user(an_org("staff"))
 
 
 def tables_before() -> Apps:

@@ -2,7 +2,6 @@
 
 import threading
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 from django.db import IntegrityError, connection, transaction
@@ -19,26 +18,10 @@ from kernel.db import db_now
 from kernel.errors import RuleViolation
 from orders import approval
 from orders.models import DraftOrder
-from tests.builders import a_connection, a_user, an_approved_order, an_order, an_org
+from tests.builders import an_approved_order, an_order
 
 pytestmark = [pytest.mark.django_db, pytest.mark.ledger]
 Status = DraftOrder.Status
-
-
-@pytest.fixture
-def org() -> Org:
-    return an_org()
-
-
-@pytest.fixture
-def ann(org: Org) -> User:
-    return a_user(org)
-
-
-@pytest.fixture
-def dropzone(org: Org, dropzone_root: Path) -> ErpConnection:
-    (dropzone_root / "exports").mkdir(exist_ok=True)
-    return a_connection(org, {"mode": "filesystem", "export_path": str(dropzone_root / "exports")})
 
 
 def refusal(call: Callable[..., object], *args: object, **kwargs: object) -> RuleViolation:
@@ -47,7 +30,7 @@ def refusal(call: Callable[..., object], *args: object, **kwargs: object) -> Rul
     return raised.value
 
 
-def test_a_push_freezes_the_order(org: Org, ann: User, dropzone: ErpConnection) -> None:
+def test_a_push_freezes_the_order(org: Org, ann: User, mounted: ErpConnection) -> None:
     order = an_approved_order(org, ann)
     export = push_order(order.id, actor=ann)
     order.refresh_from_db()
@@ -59,14 +42,14 @@ def test_a_push_freezes_the_order(org: Org, ann: User, dropzone: ErpConnection) 
     assert [e.kind for e in export.events.all()] == [ErpExportEvent.Kind.CREATED]
 
 
-def test_a_second_push_names_the_live_export(org: Org, ann: User, dropzone: ErpConnection) -> None:
+def test_a_second_push_names_the_live_export(org: Org, ann: User, mounted: ErpConnection) -> None:
     order = an_approved_order(org, ann)
     export = push_order(order.id, actor=ann)
     refused = refusal(push_order, order.id, actor=ann)
     assert (refused.code, refused.extra) == ("LIVE_EXPORT", {"export": export.id})
 
 
-def test_only_approved_orders_are_pushed(org: Org, ann: User, dropzone: ErpConnection) -> None:
+def test_only_approved_orders_are_pushed(org: Org, ann: User, mounted: ErpConnection) -> None:
     assert refusal(push_order, an_order(org).id, actor=ann).code == "NOT_APPROVED"
 
 
@@ -78,7 +61,7 @@ def test_a_push_needs_an_active_connection(org: Org, ann: User) -> None:
 
 
 def test_a_change_after_the_approval_is_noticed(
-    org: Org, ann: User, dropzone: ErpConnection
+    org: Org, ann: User, mounted: ErpConnection
 ) -> None:
     order = an_approved_order(org, ann)
     assert order.customer
@@ -89,7 +72,7 @@ def test_a_change_after_the_approval_is_noticed(
     assert push_order(order.id, actor=ann).content
 
 
-def test_an_edit_takes_back_the_approval(org: Org, ann: User, dropzone: ErpConnection) -> None:
+def test_an_edit_takes_back_the_approval(org: Org, ann: User, mounted: ErpConnection) -> None:
     order = an_approved_order(org, ann)
     with approval.editing(order.id, actor=ann) as edited:
         edited.notes = "urgent"
@@ -98,7 +81,7 @@ def test_an_edit_takes_back_the_approval(org: Org, ann: User, dropzone: ErpConne
     assert (order.status, order.approved_by, order.approved_hash) == (Status.READY, None, "")
 
 
-def test_a_pushed_order_cannot_be_edited(org: Org, ann: User, dropzone: ErpConnection) -> None:
+def test_a_pushed_order_cannot_be_edited(org: Org, ann: User, mounted: ErpConnection) -> None:
     order = an_approved_order(org, ann)
     push_order(order.id, actor=ann)
     with pytest.raises(RuleViolation) as raised, approval.editing(order.id, actor=ann):
@@ -146,7 +129,7 @@ def test_a_rejected_order_stays_rejected(org: Org, ann: User) -> None:
     assert refusal(approval.approve, order.id, actor=ann).code == "NOT_READY"
 
 
-def test_cancel_before_anything_is_staged(org: Org, ann: User, dropzone: ErpConnection) -> None:
+def test_cancel_before_anything_is_staged(org: Org, ann: User, mounted: ErpConnection) -> None:
     order = an_approved_order(org, ann)
     export = push_order(order.id, actor=ann)
     cancel_export(export.id, actor=ann, reason="typo")
@@ -159,7 +142,7 @@ def test_cancel_before_anything_is_staged(org: Org, ann: User, dropzone: ErpConn
     assert push_order(order.id, actor=ann) != export
 
 
-def test_no_cancel_after_the_claim(org: Org, ann: User, dropzone: ErpConnection) -> None:
+def test_no_cancel_after_the_claim(org: Org, ann: User, mounted: ErpConnection) -> None:
     export = push_order(an_approved_order(org, ann).id, actor=ann)
     ErpExport.objects.filter(id=export.id).update(
         staged_path="/x.tmp", staged_at=db_now(), destination={}
@@ -169,7 +152,7 @@ def test_no_cancel_after_the_claim(org: Org, ann: User, dropzone: ErpConnection)
 
 
 def test_retry_makes_a_new_export_with_a_new_name(
-    org: Org, ann: User, dropzone: ErpConnection
+    org: Org, ann: User, mounted: ErpConnection
 ) -> None:
     order = an_approved_order(org, ann)
     first = push_order(order.id, actor=ann)
@@ -184,7 +167,7 @@ def test_retry_makes_a_new_export_with_a_new_name(
     assert order.status == Status.PUSHING
 
 
-def test_an_edited_order_is_not_retried(org: Org, ann: User, dropzone: ErpConnection) -> None:
+def test_an_edited_order_is_not_retried(org: Org, ann: User, mounted: ErpConnection) -> None:
     order = an_approved_order(org, ann)
     fail(push_order(order.id, actor=ann), {"code": "GIVEN_UP"})
     with approval.editing(order.id, actor=ann):
@@ -195,7 +178,7 @@ def test_an_edited_order_is_not_retried(org: Org, ann: User, dropzone: ErpConnec
 
 
 def test_the_database_refuses_a_second_live_export(
-    org: Org, ann: User, dropzone: ErpConnection
+    org: Org, ann: User, mounted: ErpConnection
 ) -> None:
     export = push_order(an_approved_order(org, ann).id, actor=ann)
     export.pk = None
@@ -205,7 +188,7 @@ def test_the_database_refuses_a_second_live_export(
 
 
 def test_each_order_of_many_gets_its_own_answer(
-    org: Org, ann: User, dropzone: ErpConnection
+    org: Org, ann: User, mounted: ErpConnection
 ) -> None:
     pushed, approved, edited = (an_approved_order(org, ann, f"PO-{n}") for n in range(3))
     live = push_order(pushed.id, actor=ann)
@@ -227,7 +210,7 @@ def test_each_order_of_many_gets_its_own_answer(
 
 @pytest.mark.skipif(connection.vendor == "sqlite", reason="SQLite takes few values a statement")
 def test_many_orders_are_pushed_by_as_many_statements_as_few(
-    org: Org, ann: User, dropzone: ErpConnection
+    org: Org, ann: User, mounted: ErpConnection
 ) -> None:
     def statements(count: int) -> int:
         numbers = range(count)
@@ -241,13 +224,13 @@ def test_many_orders_are_pushed_by_as_many_statements_as_few(
 
 
 @pytest.mark.django_db(transaction=True)
-def test_many_pushes_enqueue_once(org: Org, ann: User, dropzone: ErpConnection) -> None:
+def test_many_pushes_enqueue_once(org: Org, ann: User, mounted: ErpConnection) -> None:
     push_orders([an_approved_order(org, ann, f"PO-{n}").id for n in range(3)], actor=ann)
     assert OrmQ.objects.count() == 1
 
 
 @pytest.mark.django_db(transaction=True)
-def test_simultaneous_pushes_make_one_export(org: Org, ann: User, dropzone: ErpConnection) -> None:
+def test_simultaneous_pushes_make_one_export(org: Org, ann: User, mounted: ErpConnection) -> None:
     order = an_approved_order(org, ann)
     outcomes: list[str] = []
     barrier = threading.Barrier(8)
@@ -271,7 +254,7 @@ def test_simultaneous_pushes_make_one_export(org: Org, ann: User, dropzone: ErpC
     assert order.exports.count() == 1
 
 
-def test_an_inactive_connection_takes_no_push(org: Org, ann: User, dropzone: ErpConnection) -> None:
+def test_an_inactive_connection_takes_no_push(org: Org, ann: User, mounted: ErpConnection) -> None:
     export = push_order(an_approved_order(org, ann).id, actor=ann)
     ErpConnection.objects.update(active=False)
     order = an_approved_order(org, ann, "PO-2")

@@ -25,7 +25,7 @@ from exports.delivery.dispatch import wake_due_connections
 from exports.delivery.protocol import deliver
 from exports.models import ErpExport
 from kernel.db import db_now
-from tests.builders import a_connection, a_user, an_org, some_exports
+from tests.builders import a_connection, some_exports
 from tests.dropzones import asyncssh_config
 from tests.processes import ROOT, worker
 from tests.servers import AsyncSSHServer, TcpProxy
@@ -36,25 +36,14 @@ from worker.schedules import create_schedules
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-@pytest.fixture
-def ann(transactional_db: None) -> User:
-    return a_user(an_org())
-
-
-@pytest.fixture
-def connection(ann: User, dropzone_root: Path) -> ErpConnection:
-    org = ann.memberships.get().org
-    return a_connection(org, {"mode": "filesystem", "export_path": str(dropzone_root)})
-
-
 def test_a_task_that_is_handed_out_ten_times_delivers_once(
-    ann: User, connection: ErpConnection, dropzone_root: Path
+    ann: User, mounted: ErpConnection, dropzone_root: Path
 ) -> None:
-    exports = some_exports(connection.org, ann, 5)
+    exports = some_exports(mounted.org, ann, 5)
 
     def work() -> None:
         try:
-            tasks.deliver(str(connection.id))
+            tasks.deliver(str(mounted.id))
         finally:
             database.close()
 
@@ -68,8 +57,8 @@ def test_a_task_that_is_handed_out_ten_times_delivers_once(
     assert {e.events.filter(kind="STAGING").count() for e in exports} == {1}
 
 
-def test_an_export_whose_task_was_lost_is_found(ann: User, connection: ErpConnection) -> None:
-    some_exports(connection.org, ann)
+def test_an_export_whose_task_was_lost_is_found(ann: User, mounted: ErpConnection) -> None:
+    some_exports(mounted.org, ann)
     assert OrmQ.objects.count() == 1
     OrmQ.objects.all().delete()
     assert wake_due_connections() == 0
@@ -78,23 +67,23 @@ def test_an_export_whose_task_was_lost_is_found(ann: User, connection: ErpConnec
     assert OrmQ.objects.count() == 1
 
 
-def test_tasks_carry_nothing_but_names_and_ids(ann: User, connection: ErpConnection) -> None:
+def test_tasks_carry_nothing_but_names_and_ids(ann: User, mounted: ErpConnection) -> None:
     """So no release of this service fails to read what another one has enqueued."""
-    some_exports(connection.org, ann)
+    some_exports(mounted.org, ann)
     task = SignedPackage.loads(OrmQ.objects.get().payload)
     assert task["func"] == "worker.tasks.deliver"
-    assert task["args"] == (str(connection.id),)
+    assert task["args"] == (str(mounted.id),)
     assert {type(value).__module__ for value in task.values()} <= {"builtins", "datetime"}
 
 
 def test_a_task_of_another_release_stops_nobody(
-    ann: User, connection: ErpConnection, child_env: dict[str, str]
+    ann: User, mounted: ErpConnection, child_env: dict[str, str]
 ) -> None:
     for _ in range(3):
         async_task("worker.tasks.of_another_release", "x")
     OrmQ.objects.create(key=settings.Q_CLUSTER["name"], payload="garbage", lock=db_now())
     with worker(child_env):
-        some_exports(connection.org, ann)
+        some_exports(mounted.org, ann)
         until(ErpExport.objects.filter(status="SENT").exists)
 
 
@@ -119,20 +108,20 @@ def test_the_time_limit_of_a_task_leaves_nothing_open(
     threads = threading.active_count()
     with TcpProxy(asyncssh_server.host, asyncssh_server.port) as proxy:
         config = asyncssh_config(asyncssh_server, port=proxy.port)
-        connection = a_connection(ann.memberships.get().org, config)
-        some_exports(connection.org, ann)
+        mounted = a_connection(ann.memberships.get().org, config)
+        some_exports(mounted.org, ann)
         # Where it waits longest: for the answer to a request.
         proxy.stall("to_client", after=4_000)
         with pytest.raises(SystemExit), TimeoutHandler(1):
-            tasks.deliver(str(connection.id))
-    connection.refresh_from_db()
-    assert connection.lease_until is None
-    assert connection.last_error and connection.last_error["code"] == "CONNECT_TIMEOUT"
+            tasks.deliver(str(mounted.id))
+    mounted.refresh_from_db()
+    assert mounted.lease_until is None
+    assert mounted.last_error and mounted.last_error["code"] == "CONNECT_TIMEOUT"
     until(lambda: threading.active_count() <= threads, seconds=5)
 
 
 def test_a_worker_with_a_wrong_clock_does_no_harm(
-    ann: User, connection: ErpConnection, child_env: dict[str, str], faketime: str
+    ann: User, mounted: ErpConnection, child_env: dict[str, str], faketime: str
 ) -> None:
     def deliver(clock: str) -> str:
         return subprocess.run(
@@ -144,8 +133,8 @@ def test_a_worker_with_a_wrong_clock_does_no_harm(
             check=False,
         ).stdout
 
-    some_exports(connection.org, ann)
-    held = lease.acquire(connection.id)
+    some_exports(mounted.org, ann)
+    held = lease.acquire(mounted.id)
     assert held
     deliver("+1h")
     assert not ErpExport.objects.filter(status="SENT").exists(), "it took another worker's lease"
@@ -160,11 +149,11 @@ def test_a_worker_with_a_wrong_clock_does_no_harm(
 
 
 def test_a_push_counts_though_no_task_is_enqueued(
-    ann: User, connection: ErpConnection, monkeypatch: pytest.MonkeyPatch
+    ann: User, mounted: ErpConnection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def away(*args: object) -> None:
         raise OperationalError("the database went away after the commit")
 
     monkeypatch.setattr("exports.delivery.dispatch.async_task", away)
-    some_exports(connection.org, ann)
-    assert deliver(connection.id).sent == 1
+    some_exports(mounted.org, ann)
+    assert deliver(mounted.id).sent == 1

@@ -1,7 +1,6 @@
 """After a restore the ledger learns from the dropzones what it has forgotten, and nothing wrong."""
 
 import os
-from collections.abc import Iterator
 
 import pytest
 from django.core.management import CommandError, call_command
@@ -17,25 +16,9 @@ from exports.pushing.push import retry_order
 from exports.resolution.manual import Resolution, resolve
 from kernel.errors import RuleViolation
 from tests.builders import a_connection, a_user, an_org, some_exports
-from tests.dropzones import KINDS, Dropzone, dropzone_of
+from tests.dropzones import KINDS, Dropzone
 
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture(params=["filesystem"])
-def dropzone(request: pytest.FixtureRequest) -> Iterator[Dropzone]:
-    with dropzone_of(request.param, request) as dropzone:
-        yield dropzone
-
-
-@pytest.fixture
-def ann() -> User:
-    return a_user(an_org())
-
-
-@pytest.fixture
-def erp(ann: User, dropzone: Dropzone) -> ErpConnection:
-    return a_connection(ann.orgs.get(), dropzone.config)
 
 
 def restore() -> None:

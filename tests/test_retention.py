@@ -1,6 +1,5 @@
 """What is finished and old enough is forgotten, as its organisation wants it; nothing else is."""
 
-from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
@@ -19,34 +18,13 @@ from exports.delivery.protocol import deliver
 from exports.models import ErpAck, ErpExport, ErpExportEvent
 from kernel.db import db_now
 from tests.admins import logged_in, text
-from tests.builders import a_connection, a_user, an_org, some_exports
-from tests.dropzones import Dropzone, dropzone_of
+from tests.builders import a_connection, an_org, some_exports
+from tests.dropzones import Dropzone
 from worker import tasks
 
 pytestmark = [pytest.mark.django_db, pytest.mark.ledger]
 
 EVERYTHING = ("keep_payloads_days", "keep_archive_days", "keep_events_days", "keep_acks_days")
-
-
-@pytest.fixture
-def dropzone(request: pytest.FixtureRequest) -> Iterator[Dropzone]:
-    with dropzone_of("filesystem", request) as dropzone:
-        yield dropzone
-
-
-@pytest.fixture
-def org() -> Org:
-    return an_org()
-
-
-@pytest.fixture
-def ann(org: Org) -> User:
-    return a_user(org)
-
-
-@pytest.fixture
-def erp(org: Org, dropzone: Dropzone) -> ErpConnection:
-    return a_connection(org, dropzone.config)
 
 
 def keep(org: Org, *names: str, days: int = 100) -> None:

@@ -31,7 +31,7 @@ from kernel.db import db_now
 from kernel.errors import RuleViolation
 from tests.api import client as api_client
 from tests.api import error_at, person, post
-from tests.builders import a_user, an_approved_order, an_org, some_exports
+from tests.builders import an_approved_order, some_exports
 from tests.processes import ROOT
 from tests.s3_dropzone import S3Session
 from tests.servers import S3Server
@@ -62,17 +62,7 @@ def config(s3: S3Server, bucket: str) -> dict[str, str]:
 
 
 @pytest.fixture
-def org() -> Org:
-    return an_org()
-
-
-@pytest.fixture
-def ann(org: Org) -> User:
-    return a_user(org)
-
-
-@pytest.fixture
-def connection(org: Org, config: dict[str, str]) -> ErpConnection:
+def on_s3(org: Org, config: dict[str, str]) -> ErpConnection:
     made = create_connection(org, connector_type=TYPE, config=config)
     report = circuit_breaker.run_test(made)
     assert report.success, report.error
@@ -121,7 +111,7 @@ class Erp:
 
 
 @pytest.fixture
-def erp(s3: S3Server, bucket: str) -> Erp:
+def s3_erp(s3: S3Server, bucket: str) -> Erp:
     return Erp(s3, bucket)
 
 
@@ -158,30 +148,30 @@ def test_the_registry_line_passes_the_system_check() -> None:
 
 
 def test_an_order_goes_out_as_csv_and_its_answer_counts(
-    connection: ErpConnection, org: Org, ann: User, erp: Erp
+    on_s3: ErpConnection, org: Org, ann: User, s3_erp: Erp
 ) -> None:
     accepted, refused = some_exports(org, ann, 2)
     assert accepted.content == (
         b"customer,order,line,sku,quantity,unit\r\n4711,PO-0,1,INT-1,1.5,M\r\n"
     )
     assert accepted.export_storage_key.endswith(".csv")
-    assert deliver(connection.id).sent == 2
+    assert deliver(on_s3.id).sent == 2
     assert reloaded(accepted).sent_evidence == "OBSERVED"
     assert reloaded(accepted).dropzone_path == f"orders/{accepted.filename}"
-    assert not erp.keys("orders.staging/")
-    erp.take()
-    assert erp.taken == once([accepted, refused])
+    assert not s3_erp.keys("orders.staging/")
+    s3_erp.take()
+    assert s3_erp.taken == once([accepted, refused])
 
-    erp.answer(f"ack_{accepted.filename}", b"ACKED,SO-1\n")
-    erp.answer(f"error_{refused.filename}", b"FAILED,CREDIT,owes too much\n")
-    erp.answer("readme.txt", b"not ours")
-    summary = poll(connection.id)
+    s3_erp.answer(f"ack_{accepted.filename}", b"ACKED,SO-1\n")
+    s3_erp.answer(f"error_{refused.filename}", b"FAILED,CREDIT,owes too much\n")
+    s3_erp.answer("readme.txt", b"not ours")
+    summary = poll(on_s3.id)
     assert (summary.classifications, summary.picked_up) == ({"APPLIED": 2}, 0)
     assert summary.moved == 2
     assert (reloaded(accepted).status, reloaded(accepted).erp_order_id) == ("ACKED", "SO-1")
     error = reloaded(refused).error_json
     assert error and (error["code"], error["erp_code"]) == ("ERP_REFUSED", "CREDIT")
-    assert erp.keys("acks/") == [
+    assert s3_erp.keys("acks/") == [
         f"acks/processed/ack_{accepted.filename}",
         f"acks/processed/error_{refused.filename}",
         "acks/readme.txt",
@@ -189,26 +179,24 @@ def test_an_order_goes_out_as_csv_and_its_answer_counts(
 
 
 def test_an_answer_that_is_none_is_put_aside(
-    connection: ErpConnection, org: Org, ann: User, erp: Erp
+    on_s3: ErpConnection, org: Org, ann: User, s3_erp: Erp
 ) -> None:
     (export,) = some_exports(org, ann)
-    deliver(connection.id)
-    erp.answer(f"ack_{export.filename}", b"accepted")
-    poll(connection.id)
+    deliver(on_s3.id)
+    s3_erp.answer(f"ack_{export.filename}", b"accepted")
+    poll(on_s3.id)
     ErpAck.objects.update(seen_at=db_now() - 2 * cleanup.MINIMUM_AGE)
-    assert poll(connection.id).classifications == {"MALFORMED": 1}
-    assert erp.keys("acks/") == [f"acks/error/ack_{export.filename}"]
+    assert poll(on_s3.id).classifications == {"MALFORMED": 1}
+    assert s3_erp.keys("acks/") == [f"acks/error/ack_{export.filename}"]
     assert reloaded(export).status == "SENT"
 
 
-def test_what_the_erp_took_is_noted(
-    connection: ErpConnection, org: Org, ann: User, erp: Erp
-) -> None:
+def test_what_the_erp_took_is_noted(on_s3: ErpConnection, org: Org, ann: User, s3_erp: Erp) -> None:
     (export,) = some_exports(org, ann)
-    deliver(connection.id)
-    assert poll(connection.id).picked_up == 0
-    erp.take()
-    assert poll(connection.id).picked_up == 1
+    deliver(on_s3.id)
+    assert poll(on_s3.id).picked_up == 0
+    s3_erp.take()
+    assert poll(on_s3.id).picked_up == 1
     assert reloaded(export).picked_up_at
 
 
@@ -217,32 +205,32 @@ def test_what_the_erp_took_is_noted(
 
 @pytest.mark.parametrize("step", ["noted", "staged", "claimed", "published", "recorded"])
 def test_a_crash_between_two_steps_with_an_eager_erp(
-    connection: ErpConnection, org: Org, ann: User, erp: Erp, step: str
+    on_s3: ErpConnection, org: Org, ann: User, s3_erp: Erp, step: str
 ) -> None:
     exports = some_exports(org, ann, 3)
     with crash_after(step):
-        deliver(connection.id)
-    erp.take()
-    deliver(connection.id)
-    erp.take()
-    assert erp.taken == once(exports)
+        deliver(on_s3.id)
+    s3_erp.take()
+    deliver(on_s3.id)
+    s3_erp.take()
+    assert s3_erp.taken == once(exports)
     assert {reloaded(export).status for export in exports} == {"SENT"}
     cleanup.clean_up(minimum_age=-cleanup.MINIMUM_AGE)
-    assert erp.keys() == []
+    assert s3_erp.keys() == []
 
 
 def test_an_erp_that_takes_files_at_once(
-    connection: ErpConnection, org: Org, ann: User, erp: Erp
+    on_s3: ErpConnection, org: Org, ann: User, s3_erp: Erp
 ) -> None:
     exports = some_exports(org, ann, 10)
-    with erp.taking_at_once():
-        assert deliver(connection.id).sent == 10
-    assert erp.taken == once(exports)
+    with s3_erp.taking_at_once():
+        assert deliver(on_s3.id).sent == 10
+    assert s3_erp.taken == once(exports)
 
 
 @pytest.mark.parametrize("is_eager", [False, True])
 def test_a_crash_in_the_midst_of_publishing_doubles_nothing(
-    connection: ErpConnection, org: Org, ann: User, erp: Erp, is_eager: bool
+    on_s3: ErpConnection, org: Org, ann: User, s3_erp: Erp, is_eager: bool
 ) -> None:
     """Between the copy and what tells of it: where the ERP is quicker, only a person can know."""
     (export,) = some_exports(org, ann)
@@ -250,12 +238,12 @@ def test_a_crash_in_the_midst_of_publishing_doubles_nothing(
         mock.patch.object(S3Session, "_discard", autospec=True, side_effect=Crash),
         pytest.raises(Crash),
     ):
-        deliver(connection.id)
+        deliver(on_s3.id)
     if is_eager:
-        erp.take()
-    deliver(connection.id)
-    erp.take()
-    assert erp.taken == once([export])
+        s3_erp.take()
+    deliver(on_s3.id)
+    s3_erp.take()
+    assert s3_erp.taken == once([export])
     if is_eager:
         assert reloaded(export).needs_decision
         resolve(export.id, Resolution.DELIVERED, actor=ann, reason="It is in the ERP.")
@@ -264,7 +252,7 @@ def test_a_crash_in_the_midst_of_publishing_doubles_nothing(
 
 
 def test_a_worker_that_wakes_up_late_publishes_nothing_again(
-    connection: ErpConnection, org: Org, ann: User, erp: Erp
+    on_s3: ErpConnection, org: Org, ann: User, s3_erp: Erp
 ) -> None:
     """Another worker publishes, and the ERP takes, between this one's claim and its copy."""
     (export,) = some_exports(org, ann)
@@ -273,30 +261,30 @@ def test_a_worker_that_wakes_up_late_publishes_nothing_again(
     def sleep(name: str) -> None:
         if name == "claimed" and next(moves, None):
             ErpConnection.objects.update(lease_until=None)
-            assert deliver(connection.id).sent == 1
-            erp.take()
+            assert deliver(on_s3.id).sent == 1
+            s3_erp.take()
 
     with mock.patch.object(protocol, "failpoint", autospec=True, side_effect=sleep):
-        deliver(connection.id)
-    erp.take()
-    assert erp.taken == once([export])
+        deliver(on_s3.id)
+    s3_erp.take()
+    assert s3_erp.taken == once([export])
 
 
 def test_a_name_that_is_taken_is_not_overwritten(
-    connection: ErpConnection, org: Org, ann: User, s3: S3Server, bucket: str
+    on_s3: ErpConnection, org: Org, ann: User, s3: S3Server, bucket: str
 ) -> None:
     (export,) = some_exports(org, ann)
     key = f"orders/{export.filename}"
     with crash_after("claimed"):
-        deliver(connection.id)
+        deliver(on_s3.id)
     s3.client().put_object(Bucket=bucket, Key=key, Body=b"somebody else's")
-    deliver(connection.id)
+    deliver(on_s3.id)
     error = reloaded(export).error_json
     assert error and error["code"] == "NAME_CONFLICT"
     assert s3.client().get_object(Bucket=bucket, Key=key)["Body"].read() == b"somebody else's"
     s3.client().delete_object(Bucket=bucket, Key=key)
     ErpExport.objects.update(next_attempt_at=db_now())
-    assert deliver(connection.id).sent == 1
+    assert deliver(on_s3.id).sent == 1
 
 
 # What is drawn from the fields that it declares.
@@ -340,12 +328,12 @@ def test_the_api_sets_it_up_and_a_worker_tests_it(org: Org, config: dict[str, st
     ],
 )
 def test_a_failing_test_says_who_must_mend_what(
-    org: Org, config: dict[str, str], erp: Erp, changes: dict[str, str], code: str
+    org: Org, config: dict[str, str], s3_erp: Erp, changes: dict[str, str], code: str
 ) -> None:
     made = create_connection(org, connector_type=TYPE, config=config | changes)
     report = circuit_breaker.run_test(made)
     assert report.error and report.error.code == code
-    assert erp.keys() == []
+    assert s3_erp.keys() == []
 
 
 def test_the_admin_draws_its_form(org: Org, config: dict[str, str], ann: User) -> None:
@@ -362,19 +350,19 @@ def test_the_admin_draws_its_form(org: Org, config: dict[str, str], ann: User) -
     refused = admin.post(add, {**own, **form, "config_bucket": ""})
     assert refused.context["adminform"].form.errors.keys() == {"config_bucket"}
     made = admin.post(add, {**own, **form}, follow=True)
-    connection = ErpConnection.objects.get()
-    assert connection.config == config
+    on_s3 = ErpConnection.objects.get()
+    assert on_s3.config == config
     assert config["secret_key"] not in made.content.decode()
 
-    change = reverse("admin:connectors_erpconnection_change", args=[connection.pk])
+    change = reverse("admin:connectors_erpconnection_change", args=[on_s3.pk])
     kept = form | {"config_secret_key": "", "config_ack_prefix": "answers"}
     admin.post(change, {**own, **kept})
-    connection.refresh_from_db()
-    assert connection.config == config | {"ack_prefix": "answers"}
+    on_s3.refresh_from_db()
+    assert on_s3.config == config | {"ack_prefix": "answers"}
 
 
 def test_its_documents_are_shown_and_given_out_as_they_are(
-    connection: ErpConnection, org: Org, ann: User
+    on_s3: ErpConnection, org: Org, ann: User
 ) -> None:
     order = an_approved_order(org, ann, "PO-<b>")
     viewer = api_client(person("vera", org, "Viewer"), org)
@@ -397,49 +385,49 @@ def test_its_documents_are_shown_and_given_out_as_they_are(
 
 
 def test_its_secret_does_not_follow_to_another_server(
-    connection: ErpConnection, config: dict[str, str]
+    on_s3: ErpConnection, config: dict[str, str]
 ) -> None:
     moved = config | {"endpoint_url": "https://evil.example", "secret_key": MASK}
     with pytest.raises(ConfigError) as raised:
-        change_config(connection, moved)
+        change_config(on_s3, moved)
     assert raised.value.errors.keys() == {"secret_key"}
 
 
 def test_its_dropzone_stays_while_exports_are_staged_there(
-    connection: ErpConnection, config: dict[str, str], org: Org, ann: User
+    on_s3: ErpConnection, config: dict[str, str], org: Org, ann: User
 ) -> None:
     some_exports(org, ann)
     with crash_after("claimed"):
-        deliver(connection.id)
+        deliver(on_s3.id)
     with pytest.raises(ConfigError) as raised:
-        change_config(connection, config | {"bucket": "another"})
+        change_config(on_s3, config | {"bucket": "another"})
     assert raised.value.errors.keys() == {"bucket"}
 
 
 def test_giving_up_looks_where_the_file_was_put(
-    connection: ErpConnection, config: dict[str, str], org: Org, ann: User, s3: S3Server
+    on_s3: ErpConnection, config: dict[str, str], org: Org, ann: User, s3: S3Server
 ) -> None:
     first, second = some_exports(org, ann, 2)
-    deliver(connection.id)
+    deliver(on_s3.id)
     with pytest.raises(RuleViolation, match="is still in the export folder"):
         resolve(first.id, Resolution.GIVEN_UP, actor=ann, reason="It is not processed.")
     s3.create_bucket("elsewhere")
-    change_config(connection, config | {"bucket": "elsewhere"})
+    change_config(on_s3, config | {"bucket": "elsewhere"})
     resolve(second.id, Resolution.GIVEN_UP, actor=ann, reason="It is not processed.")
     seen = reloaded(second).events.get(kind="RESOLVED").detail["dropzone"]
     assert seen == "the connection leads to another dropzone by now"
 
 
 def test_a_restored_ledger_learns_what_was_sent_and_answered(
-    org: Org, ann: User, connection: ErpConnection, s3: S3Server, bucket: str
+    org: Org, ann: User, on_s3: ErpConnection, s3: S3Server, bucket: str
 ) -> None:
     exports = some_exports(org, ann, 3)
-    deliver(connection.id)
-    erp = Erp(s3, bucket)
+    deliver(on_s3.id)
+    s3_erp = Erp(s3, bucket)
     lying, read, unread = exports
-    erp.answer(f"ack_{read.filename}", b"ACKED,4711")
-    poll(connection.id)
-    erp.answer(f"ack_{unread.filename}", b"ACKED,4712")
+    s3_erp.answer(f"ack_{read.filename}", b"ACKED,4711")
+    poll(on_s3.id)
+    s3_erp.answer(f"ack_{unread.filename}", b"ACKED,4712")
     # The backup was made before all of this.
     ErpAck.objects.all().delete()
     ErpExport.objects.update(

@@ -20,7 +20,7 @@ from exports.delivery import cleanup, protocol
 from exports.delivery.protocol import deliver
 from exports.models import ErpExport
 from kernel.db import db_now
-from tests.builders import a_connection, a_user, an_org, some_exports
+from tests.builders import a_connection, some_exports
 from tests.dropzones import asyncssh_config, openssh_config
 from tests.processes import ROOT
 from tests.servers import AsyncSSHServer, OpenSSHServer, TcpProxy
@@ -29,16 +29,6 @@ from tests.waiting import until
 pytestmark = pytest.mark.django_db
 connector = DropzoneJsonV1Connector()
 breakable = pytest.mark.usefixtures("breakable")
-
-
-@pytest.fixture
-def org() -> Org:
-    return an_org()
-
-
-@pytest.fixture
-def ann(org: Org) -> User:
-    return a_user(org)
 
 
 def make_due() -> None:
@@ -216,7 +206,7 @@ def test_a_job_that_removes_staging_files_looks_like_an_erp(
 
 
 @pytest.fixture
-def mounted(dropzone_root: Path, tmp_path: Path) -> Iterator[Callable[[], None]]:
+def disk_mounted(dropzone_root: Path, tmp_path: Path) -> Iterator[Callable[[], None]]:
     """A folder mounted at `dropzone_root`; the function mounts it again."""
 
     def mount() -> None:
@@ -235,7 +225,7 @@ def test_a_mount_that_goes_away_is_no_evidence(
     org: Org,
     ann: User,
     dropzone_root: Path,
-    mounted: Callable[[], None],
+    disk_mounted: Callable[[], None],
     is_empty_folder_below: bool,
 ) -> None:
     config = {"mode": "filesystem", "export_path": str(dropzone_root / "exports")}
@@ -258,7 +248,7 @@ def test_a_mount_that_goes_away_is_no_evidence(
     if is_empty_folder_below:
         (dropzone_root / "exports").mkdir()
     assert deliver(connection.id).errors == {"FOLDER_CHANGED": 1}
-    mounted()
+    disk_mounted()
     make_due()
     assert deliver(connection.id).sent == 1
     assert [p.name for p in (dropzone_root / "exports").iterdir()] == [export.filename]

@@ -5,7 +5,6 @@ new combinations.
 """
 
 import json
-import logging
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -98,13 +97,6 @@ rounds = st.builds(
     is_eager=st.booleans(),
     acks=st.integers(0, 2),
 )
-
-
-@pytest.fixture
-def quiet() -> Iterator[None]:
-    logging.disable()
-    yield
-    logging.disable(logging.NOTSET)
 
 
 @pytest.mark.usefixtures("quiet")

@@ -154,46 +154,46 @@ def test_sshd_options_win_and_bad_ones_are_reported(sshd):
 
 
 @pytest.fixture
-def asyncssh_server() -> Iterator[AsyncSSHServer]:
+def new_asyncssh_server() -> Iterator[AsyncSSHServer]:
     with AsyncSSHServer() as server:
         yield server
 
 
-def test_asyncssh_takes_password_and_key_and_notes_what_it_sees(asyncssh_server):
-    with sftp(asyncssh_server) as client:
+def test_asyncssh_takes_password_and_key_and_notes_what_it_sees(new_asyncssh_server):
+    with sftp(new_asyncssh_server) as client:
         write(client, "/exports/a.tmp", b"{}")
         client.posix_rename("/exports/a.tmp", "/exports/a.json")
-    with sftp(asyncssh_server, password=asyncssh_server.password):
+    with sftp(new_asyncssh_server, password=new_asyncssh_server.password):
         pass
-    with pytest.raises(paramiko.AuthenticationException), sftp(asyncssh_server, password="x"):
+    with pytest.raises(paramiko.AuthenticationException), sftp(new_asyncssh_server, password="x"):
         pass
-    assert (asyncssh_server.root / "exports" / "a.json").read_bytes() == b"{}"
-    assert [tuple(seen) for seen in asyncssh_server.operations] == [
+    assert (new_asyncssh_server.root / "exports" / "a.json").read_bytes() == b"{}"
+    assert [tuple(seen) for seen in new_asyncssh_server.operations] == [
         ("open", "/exports/a.tmp", ""),
         ("write", "/exports/a.tmp", ""),
         ("close", "/exports/a.tmp", ""),
         ("posix_rename", "/exports/a.tmp", "/exports/a.json"),
     ]
-    attempts = [(seen.method, seen.accepted) for seen in asyncssh_server.auth_attempts]
+    attempts = [(seen.method, seen.accepted) for seen in new_asyncssh_server.auth_attempts]
     assert attempts[0] == ("publickey", True)
     assert attempts[-2:] == [("password", True), ("password", False)]
 
 
-def test_asyncssh_gets_no_password_after_its_host_key_changed(asyncssh_server):
-    known = asyncssh_server.host_key
-    asyncssh_server.restart(host_keys=[keys.new_key()])
+def test_asyncssh_gets_no_password_after_its_host_key_changed(new_asyncssh_server):
+    known = new_asyncssh_server.host_key
+    new_asyncssh_server.restart(host_keys=[keys.new_key()])
     with (
         pytest.raises(paramiko.BadHostKeyException),
-        sftp(asyncssh_server, password=asyncssh_server.password, host_key=known),
+        sftp(new_asyncssh_server, password=new_asyncssh_server.password, host_key=known),
     ):
         pass
-    assert asyncssh_server.auth_attempts == []
+    assert new_asyncssh_server.auth_attempts == []
 
 
-def test_asyncssh_disk_gets_full_in_one_file_only(asyncssh_server):
-    asyncssh_server.faults.disk_full_after = 1500
-    asyncssh_server.faults.only = "big"
-    with sftp(asyncssh_server) as client:
+def test_asyncssh_disk_gets_full_in_one_file_only(new_asyncssh_server):
+    new_asyncssh_server.faults.disk_full_after = 1500
+    new_asyncssh_server.faults.only = "big"
+    with sftp(new_asyncssh_server) as client:
         with pytest.raises(OSError, match="Failure"):
             write(client, "/exports/big", b"x" * 2000)
         assert client.stat("/exports/big").st_size == 1500
@@ -207,38 +207,38 @@ def test_asyncssh_disk_gets_full_in_one_file_only(asyncssh_server):
         ({"change_bytes": lambda data: data.replace(b"\n", b"\r\n")}, b"a\r\nb\r\n"),
     ],
 )
-def test_asyncssh_confirms_writes_that_it_damages(asyncssh_server, fault, found):
+def test_asyncssh_confirms_writes_that_it_damages(new_asyncssh_server, fault, found):
     for name, value in fault.items():
-        setattr(asyncssh_server.faults, name, value)
-    with sftp(asyncssh_server) as client:
+        setattr(new_asyncssh_server.faults, name, value)
+    with sftp(new_asyncssh_server) as client:
         write(client, "/exports/a", b"a\nb\n")
-    assert (asyncssh_server.root / "exports" / "a").read_bytes() == found
+    assert (new_asyncssh_server.root / "exports" / "a").read_bytes() == found
 
 
-def test_asyncssh_hides_extensions(asyncssh_server):
-    asyncssh_server.faults.hidden_extensions = frozenset({"posix-rename@openssh.com"})
-    with sftp(asyncssh_server) as client:
+def test_asyncssh_hides_extensions(new_asyncssh_server):
+    new_asyncssh_server.faults.hidden_extensions = frozenset({"posix-rename@openssh.com"})
+    with sftp(new_asyncssh_server) as client:
         write(client, "/exports/a", b"{}")
         with pytest.raises(OSError, match="Unsupported"):
             client.posix_rename("/exports/a", "/exports/b")
 
 
 @pytest.mark.parametrize(("moment", "moved"), [("before", False), ("after", True)])
-def test_asyncssh_loses_the_answer_to_one_rename(asyncssh_server, moment, moved):
-    asyncssh_server.faults.drop_at_rename = moment
-    with sftp(asyncssh_server) as client:
+def test_asyncssh_loses_the_answer_to_one_rename(new_asyncssh_server, moment, moved):
+    new_asyncssh_server.faults.drop_at_rename = moment
+    with sftp(new_asyncssh_server) as client:
         write(client, "/exports/a", b"{}")
         with pytest.raises((OSError, EOFError, paramiko.SSHException)):
             client.posix_rename("/exports/a", "/exports/b")
-    assert (asyncssh_server.root / "exports" / "b").exists() is moved
-    with sftp(asyncssh_server) as client:
+    assert (new_asyncssh_server.root / "exports" / "b").exists() is moved
+    with sftp(new_asyncssh_server) as client:
         client.rename("/exports/b" if moved else "/exports/a", "/exports/c")
 
 
-def test_asyncssh_refuses_renames_and_sizes(asyncssh_server):
-    asyncssh_server.faults.refuse_rename = True
-    asyncssh_server.faults.no_sizes = True
-    with sftp(asyncssh_server) as client:
+def test_asyncssh_refuses_renames_and_sizes(new_asyncssh_server):
+    new_asyncssh_server.faults.refuse_rename = True
+    new_asyncssh_server.faults.no_sizes = True
+    with sftp(new_asyncssh_server) as client:
         write(client, "/exports/a", b"{}")
         assert client.lstat("/exports/a").st_size is None
         with pytest.raises(PermissionError):

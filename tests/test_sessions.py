@@ -27,11 +27,6 @@ pytestmark = [pytest.mark.django_db, pytest.mark.ledger]
 COOKIE = settings.SESSION_COOKIE_NAME
 
 
-@pytest.fixture
-def root() -> User:
-    return User.objects.create_superuser("root", password="secret")
-
-
 def sign_in(client: Client) -> str:
     """Sign in as root by the form; return the cookie."""
     login = {"username": "root", "password": "secret"}
@@ -45,7 +40,7 @@ def is_signed_in(cookie: str) -> bool:
     return client.get(reverse("admin:index")).status_code == 200
 
 
-def test_nothing_in_the_database_is_a_login(root: User) -> None:
+def test_nothing_in_the_database_is_a_login(superuser: User) -> None:
     cookie = sign_in(Client())
     assert is_signed_in(cookie)
     stored = list(values())
@@ -56,17 +51,17 @@ def test_nothing_in_the_database_is_a_login(root: User) -> None:
         assert len(text) > 4000 or not is_signed_in(text), table
 
 
-def test_a_row_made_with_the_cookie_as_its_key_is_no_login(root: User) -> None:
+def test_a_row_made_with_the_cookie_as_its_key_is_no_login(superuser: User) -> None:
     """As Django's own store makes them, and so did this service once."""
     sign_in(Client())
     row = Session.objects.get()
     row.session_key = "k" * 32
     row.save(force_insert=True)
-    assert db.SessionStore(row.session_key)[SESSION_KEY] == str(root.pk), "it was one once"
+    assert db.SessionStore(row.session_key)[SESSION_KEY] == str(superuser.pk), "it was one once"
     assert not is_signed_in(row.session_key)
 
 
-def test_signing_in_and_out_leaves_no_row(root: User) -> None:
+def test_signing_in_and_out_leaves_no_row(superuser: User) -> None:
     client = Client()
     old = client.session
     old["seen"] = True
@@ -81,25 +76,25 @@ def test_signing_in_and_out_leaves_no_row(root: User) -> None:
     assert not is_signed_in(cookie)
 
 
-def test_a_client_cannot_choose_its_key(root: User) -> None:
+def test_a_client_cannot_choose_its_key(superuser: User) -> None:
     client = Client()
     client.cookies[COOKIE] = "chosen-by-the-client-0123456789a"
     assert sign_in(client) != "chosen-by-the-client-0123456789a"
 
 
 @pytest.mark.parametrize("cookie", ["", "short", "\x00" * 32, "ü" * 32, "x" * 5000])
-def test_a_cookie_that_is_none_is_refused(root: User, cookie: str) -> None:
+def test_a_cookie_that_is_none_is_refused(superuser: User, cookie: str) -> None:
     assert not is_signed_in(cookie)
 
 
 @pytest.mark.parametrize("change", ["password", "is_active"])
-def test_who_is_shut_out_or_has_a_new_password_is_signed_out(root: User, change: str) -> None:
+def test_who_is_shut_out_or_has_a_new_password_is_signed_out(superuser: User, change: str) -> None:
     cookie = sign_in(Client())
     if change == "password":
-        root.set_password("another")
+        superuser.set_password("another")
     else:
-        root.is_active = False
-    root.save()
+        superuser.is_active = False
+    superuser.save()
     assert not is_signed_in(cookie)
 
 
@@ -169,7 +164,7 @@ def test_sessions_that_have_ended_are_deleted_some_at_a_time(delete: Any) -> Non
     assert set(Session.objects.values_list("session_key", flat=True)) == {"0", "1", "2"}
 
 
-def test_a_claimed_database_has_no_sessions(root: User) -> None:
+def test_a_claimed_database_has_no_sessions(superuser: User) -> None:
     """A backup has sessions that ended after it was made."""
     cookie = sign_in(Client())
     ownership.claim()

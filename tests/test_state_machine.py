@@ -7,11 +7,10 @@ worker with the whole of a delivery. What the ERP could ever see is noted beside
 """
 
 import itertools
-import logging
 import posixpath
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from copy import copy
 from dataclasses import dataclass
@@ -699,14 +698,6 @@ class Watch:
             machine.expect(not path.endswith(".json"), f"{path} was removed by us")
         if machine.is_eager:
             machine.erp_takes()
-
-
-@pytest.fixture
-def quiet() -> Iterator[None]:
-    """Thousands of faults would be thousands of tracebacks."""
-    logging.disable()
-    yield
-    logging.disable(logging.NOTSET)
 
 
 @pytest.mark.usefixtures("quiet")

@@ -18,8 +18,8 @@ from django.test import Client
 from accounts.models import Org, User
 from accounts.tokens import create_token
 from orders.models import DraftOrder
-from tests.admins import a_member, logged_in
-from tests.builders import an_order, an_org
+from tests.admins import logged_in
+from tests.builders import an_order
 from tests.processes import run, web
 from tests.servers import PgBouncer, postgres
 from tests.servers.process import HOST, free_port, kill_tree
@@ -63,16 +63,6 @@ def make_role(owner: str, folder: Path) -> None:
 def as_role(url: str) -> str:
     parts = urlsplit(url)
     return urlunsplit(parts._replace(netloc=f"{ROLE}:{PASSWORD}@{parts.hostname}:{parts.port}"))
-
-
-@pytest.fixture
-def org(roles_env: dict[str, str]) -> Org:
-    return an_org()
-
-
-@pytest.fixture
-def approver(org: Org) -> User:
-    return a_member(org, "ann", "Approver")
 
 
 @contextmanager

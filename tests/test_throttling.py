@@ -22,7 +22,7 @@ from accounts.models import ApiToken, Org, RateWindow, User
 from accounts.tokens import create_token
 from exports import connection_tests
 from kernel.errors import RuleViolation
-from tests.builders import a_connection, a_user, an_org
+from tests.builders import a_connection, a_user
 from worker import tasks
 
 pytestmark = [pytest.mark.django_db, pytest.mark.ledger]
@@ -33,12 +33,7 @@ HERE, ELSEWHERE = "192.0.2.1", "198.51.100.7"
 
 
 @pytest.fixture
-def org() -> Org:
-    return an_org()
-
-
-@pytest.fixture
-def ann(org: Org) -> User:
+def ann_as_superuser(org: Org) -> User:
     user = a_user(org)
     User.objects.filter(id=user.id).update(is_staff=True, is_superuser=True)
     return user
@@ -158,8 +153,8 @@ def test_ended_windows_are_deleted_each_minute(monkeypatch: pytest.MonkeyPatch) 
 
 
 # The API.
-def test_a_token_that_asks_too_often_has_to_wait(ann: User) -> None:
-    token, other = new_token(ann), new_token(ann)
+def test_a_token_that_asks_too_often_has_to_wait(ann_as_superuser: User) -> None:
+    token, other = new_token(ann_as_superuser), new_token(ann_as_superuser)
     answers = [api(token).get(ORDERS) for _ in range(11)]
     assert {answer.status_code for answer in answers[:10]} == {200}
     refused = answers[10]
@@ -179,33 +174,33 @@ def test_forbidden_requests_count_too(org: Org) -> None:
     assert answers == [403] * 10 + [429]
 
 
-def test_without_a_limit_nothing_is_counted(ann: User, settings: Any) -> None:
+def test_without_a_limit_nothing_is_counted(ann_as_superuser: User, settings: Any) -> None:
     settings.API_REQUESTS_PER_MINUTE = 0
-    assert api(new_token(ann)).get(ORDERS).status_code == 200
+    assert api(new_token(ann_as_superuser)).get(ORDERS).status_code == 200
     assert not RateWindow.objects.exists()
 
 
 @pytest.mark.django_db(transaction=True)
-def test_simultaneous_requests_do_not_slip_through(ann: User) -> None:
-    token = new_token(ann)
+def test_simultaneous_requests_do_not_slip_through(ann_as_superuser: User) -> None:
+    token = new_token(ann_as_superuser)
     answers = at_once(50, lambda: api(token).get(ORDERS).status_code)
     assert answers.count(200) == 10
     assert answers.count(429) == 40
 
 
-def test_wrong_tokens_are_limited_by_address_and_right_ones_work(ann: User) -> None:
+def test_wrong_tokens_are_limited_by_address_and_right_ones_work(ann_as_superuser: User) -> None:
     answers = [api("oft_wrong").get(ORDERS) for _ in range(4)]
     assert [answer.status_code for answer in answers] == [401, 401, 401, 429]
     assert 0 < int(answers[3]["Retry-After"]) <= 60
     assert api("oft_wrong", ELSEWHERE).get(ORDERS).status_code == 401
-    token = new_token(ann)
+    token = new_token(ann_as_superuser)
     assert api(token).get(ORDERS).status_code == 200
     ApiToken.objects.update(revoked_at=F("created_at"))
     assert api(token).get(ORDERS).status_code == 429
 
 
 # The login.
-def test_failed_logins_hold_up_the_user_name_at_that_address(ann: User) -> None:
+def test_failed_logins_hold_up_the_user_name_at_that_address(ann_as_superuser: User) -> None:
     for _ in range(3):
         assert log_in().status_code == 200
     refused = log_in(password="secret")
@@ -218,7 +213,7 @@ def test_failed_logins_hold_up_the_user_name_at_that_address(ann: User) -> None:
     assert log_in(password="secret").status_code == 302
 
 
-def test_an_unknown_user_name_is_answered_like_a_known_one(ann: User) -> None:
+def test_an_unknown_user_name_is_answered_like_a_known_one(ann_as_superuser: User) -> None:
     def answers(name: str) -> list[tuple[int, str]]:
         got = [log_in(name, address=ELSEWHERE) for _ in range(4)]
         RateWindow.objects.all().delete()
@@ -234,14 +229,16 @@ def _lines_without_token(answer: HttpResponse) -> Iterator[str]:
     return (line for line in answer.content.decode().splitlines() if "csrfmiddleware" not in line)
 
 
-def test_a_login_takes_back_the_failures_of_its_user_name(ann: User, settings: Any) -> None:
+def test_a_login_takes_back_the_failures_of_its_user_name(
+    ann_as_superuser: User, settings: Any
+) -> None:
     settings.FAILED_LOGINS_PER_ADDRESS = 100
     for _ in range(3):
         assert [log_in().status_code for _ in range(2)] == [200, 200]
         assert log_in(password="secret").status_code == 302
 
 
-def test_logins_do_not_use_up_what_the_address_has(ann: User) -> None:
+def test_logins_do_not_use_up_what_the_address_has(ann_as_superuser: User) -> None:
     for number in range(4):
         log_in(f"user{number}")
     for _ in range(3):
@@ -249,7 +246,7 @@ def test_logins_do_not_use_up_what_the_address_has(ann: User) -> None:
     assert [log_in(f"another{number}").status_code for number in range(2)] == [200, 429]
 
 
-def test_many_user_names_hold_up_the_address(ann: User) -> None:
+def test_many_user_names_hold_up_the_address(ann_as_superuser: User) -> None:
     for number in range(5):
         assert log_in(f"user{number}").status_code == 200
     assert log_in("another").status_code == 429
@@ -257,13 +254,13 @@ def test_many_user_names_hold_up_the_address(ann: User) -> None:
     assert log_in(password="secret", address=ELSEWHERE).status_code == 302
 
 
-def test_one_stubborn_user_name_does_not_hold_up_the_address(ann: User) -> None:
+def test_one_stubborn_user_name_does_not_hold_up_the_address(ann_as_superuser: User) -> None:
     for _ in range(20):
         log_in("stubborn")
     assert log_in(password="secret").status_code == 302
 
 
-def test_an_empty_password_is_no_login(ann: User) -> None:
+def test_an_empty_password_is_no_login(ann_as_superuser: User) -> None:
     for _ in range(3):
         log_in()
     assert log_in(password="").status_code == 200
@@ -271,14 +268,14 @@ def test_an_empty_password_is_no_login(ann: User) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_simultaneous_guesses_do_not_slip_through(ann: User, settings: Any) -> None:
+def test_simultaneous_guesses_do_not_slip_through(ann_as_superuser: User, settings: Any) -> None:
     settings.FAILED_LOGINS_PER_ADDRESS = 100
     answers = at_once(20, lambda: log_in().status_code)
     assert answers.count(200) == 3
     assert answers.count(429) == 17
 
 
-def test_a_login_forged_by_another_site_does_not_count(ann: User) -> None:
+def test_a_login_forged_by_another_site_does_not_count(ann_as_superuser: User) -> None:
     forging = Client(enforce_csrf_checks=True, REMOTE_ADDR=HERE)
     answer = forging.post(LOGIN, {"username": "ann", "password": "wrong"})
     assert answer.status_code == HTTPStatus.FORBIDDEN
@@ -310,7 +307,7 @@ def test_only_proxies_are_believed(
     assert throttling.client_address(request) == address
 
 
-def test_a_forged_header_gains_no_guesses(ann: User, settings: Any) -> None:
+def test_a_forged_header_gains_no_guesses(ann_as_superuser: User, settings: Any) -> None:
     for proxies, heard in ((0, "10.0.0.{}"), (1, "10.0.0.{}, 203.0.113.5")):
         settings.TRUSTED_PROXIES = proxies
         answers = [
@@ -321,21 +318,21 @@ def test_a_forged_header_gains_no_guesses(ann: User, settings: Any) -> None:
 
 # Connection tests.
 def test_connection_tests_are_limited_by_user(
-    org: Org, ann: User, dropzone_root: Path, client: Client
+    org: Org, ann_as_superuser: User, dropzone_root: Path, client: Client
 ) -> None:
     config = {"mode": "filesystem", "export_path": str(dropzone_root)}
     erp = a_connection(org, config, paused=True)
     for _ in range(10):
-        connection_tests.request_test(erp, actor=ann)
+        connection_tests.request_test(erp, actor=ann_as_superuser)
     with pytest.raises(RuleViolation) as refusal:
-        connection_tests.request_test(erp, actor=ann)
+        connection_tests.request_test(erp, actor=ann_as_superuser)
     assert refusal.value.code == "TOO_MANY_TESTS"
     assert 0 < refusal.value.extra["retry_after"] <= 60
     connection_tests.request_test(erp, actor=a_user(org, "bob"))
-    client.force_login(User.objects.get(id=ann.id))
+    client.force_login(User.objects.get(id=ann_as_superuser.id))
     page = client.post(f"/admin/connectors/erpconnection/{erp.id}/test/", follow=True)
     assert "too many connection tests" in page.content.decode()
-    answer = api(new_token(ann)).post(f"/api/v1/erp-connections/{erp.id}/test")
+    answer = api(new_token(ann_as_superuser)).post(f"/api/v1/erp-connections/{erp.id}/test")
     assert answer.status_code == 429
     assert 0 < int(answer["Retry-After"]) == answer.json()["retry_after"] <= 60
 

@@ -23,21 +23,6 @@ pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture
-def org() -> Org:
-    return an_org()
-
-
-@pytest.fixture
-def oskar(org: Org) -> User:
-    return a_member(org, "oskar", "Operator")
-
-
-@pytest.fixture
-def operator(oskar: User) -> Client:
-    return logged_in(oskar)
-
-
-@pytest.fixture
 def webhook(org: Org, oskar: User) -> Webhook:
     url = "http://localhost:9/<b>"
     create_webhook(org, url=url, event_types=["export.failed"], actor=oskar)
@@ -79,16 +64,16 @@ def form(**changes: Any) -> dict[str, Any]:
 
 
 def test_a_webhook_is_set_up_and_its_secret_is_shown_once(
-    org: Org, operator: Client, oskar: User, caplog: pytest.LogCaptureFixture
+    org: Org, operator_client: Client, oskar: User, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
     with WebServer() as web:
-        page = text(operator.post(url("webhook_add"), form(org=org.pk, url=web.url)))
+        page = text(operator_client.post(url("webhook_add"), form(org=org.pk, url=web.url)))
         (secret,) = re.findall(r"whsec_[\w+/=]+", page)
         webhook = Webhook.objects.get()
         assert (webhook.org, webhook.url, webhook.secret_set_by) == (org, web.url, oskar)
         assert webhook.event_types == ["export.failed", "connection.paused"]
-        response = operator.post(url("webhook_test", webhook.pk), follow=True)
+        response = operator_client.post(url("webhook_test", webhook.pk), follow=True)
         assert "waiting" in text(response)
         send_due()
     (received,) = web.received
@@ -100,19 +85,19 @@ def test_a_webhook_is_set_up_and_its_secret_is_shown_once(
         url("notification_changelist"),
         url("notification_change", Notification.objects.get().pk),
     ]
-    for page in [*(text(operator.get(page)) for page in pages), caplog.text]:
+    for page in [*(text(operator_client.get(page)) for page in pages), caplog.text]:
         assert secret.removeprefix("whsec_") not in page
-    shown = text(operator.get(url("webhook_change", webhook.pk)))
+    shown = text(operator_client.get(url("webhook_change", webhook.pk)))
     assert "by oskar@acme.example. It is never shown again." in shown
-    assert "thank you" in text(operator.get(response.redirect_chain[-1][0]))
+    assert "thank you" in text(operator_client.get(response.redirect_chain[-1][0]))
 
 
-def test_a_new_secret_is_made_after_confirmation(operator: Client, webhook: Webhook) -> None:
+def test_a_new_secret_is_made_after_confirmation(operator_client: Client, webhook: Webhook) -> None:
     before = webhook.secrets
-    page = text(operator.get(url("webhook_secret", webhook.pk)))
+    page = text(operator_client.get(url("webhook_secret", webhook.pk)))
     assert "For 24 hours" in page
     assert Webhook.objects.get().secrets == before
-    page = text(operator.post(url("webhook_secret", webhook.pk)))
+    page = text(operator_client.post(url("webhook_secret", webhook.pk)))
     (secret,) = re.findall(r"whsec_[\w+/=]+", page)
     assert Webhook.objects.get().secrets == [Secret(secret), *before]
 
@@ -128,50 +113,50 @@ def test_a_new_secret_is_made_after_confirmation(operator: Client, webhook: Webh
     ],
 )
 def test_what_cannot_be_set_up_is_said(
-    org: Org, operator: Client, settings: Any, changes: dict[str, Any], error: str
+    org: Org, operator_client: Client, settings: Any, changes: dict[str, Any], error: str
 ) -> None:
     settings.WEBHOOK_ALLOW_HTTP = False
-    assert error in text(operator.post(url("webhook_add"), form(org=org.pk, **changes)))
+    assert error in text(operator_client.post(url("webhook_add"), form(org=org.pk, **changes)))
     assert not Webhook.objects.exists()
 
 
-def test_an_org_has_one_webhook(org: Org, operator: Client, webhook: Webhook) -> None:
-    page = text(operator.post(url("webhook_add"), form(org=org.pk)))
+def test_an_org_has_one_webhook(org: Org, operator_client: Client, webhook: Webhook) -> None:
+    page = text(operator_client.post(url("webhook_add"), form(org=org.pk)))
     assert "already exists" in page
     assert Webhook.objects.count() == 1
 
 
 def test_a_disabled_webhook_says_why_and_is_made_active_again(
-    operator: Client, webhook: Webhook
+    operator_client: Client, webhook: Webhook
 ) -> None:
     Webhook.objects.update(
         active=False, disabled_at=db_now(), disabled_reason="It is gone.", failures=9
     )
-    assert "It is gone." in text(operator.get(url("webhook_change", webhook.pk)))
-    assert "disabled" in text(operator.get(url("webhook_changelist")))
-    operator.post(url("webhook_change", webhook.pk), form())
+    assert "It is gone." in text(operator_client.get(url("webhook_change", webhook.pk)))
+    assert "disabled" in text(operator_client.get(url("webhook_changelist")))
+    operator_client.post(url("webhook_change", webhook.pk), form())
     webhook.refresh_from_db()
     assert (webhook.active, webhook.disabled_at, webhook.failures) == (True, None, 0)
 
 
 def test_a_notification_is_looked_at_and_delivered_again(
-    operator: Client, webhook: Webhook, notification: Notification
+    operator_client: Client, webhook: Webhook, notification: Notification
 ) -> None:
-    page = text(operator.get(url("notification_change", notification.pk)))
+    page = text(operator_client.get(url("notification_change", notification.pk)))
     assert "<script>alert" not in page
     assert page.count("&lt;script&gt;alert") == 2
     assert "The server answered with status 500." in page
-    operator.get(url("notification_redeliver", notification.pk))
+    operator_client.get(url("notification_redeliver", notification.pk))
     assert Notification.objects.get().webhook_due_at is None
-    response = operator.post(url("notification_redeliver", notification.pk), follow=True)
+    response = operator_client.post(url("notification_redeliver", notification.pk), follow=True)
     assert messages(response) == ["The message is sent again now."]
     assert Notification.objects.get().webhook_due_at
     assert "next try:" in text(response)
     Webhook.objects.update(active=False)
-    page = text(operator.get(url("notification_redeliver", notification.pk)))
+    page = text(operator_client.get(url("notification_redeliver", notification.pk)))
     assert "Make a webhook active first" in page
     assert 'type="submit" class="default"' not in page
-    response = operator.post(url("notification_redeliver", notification.pk), follow=True)
+    response = operator_client.post(url("notification_redeliver", notification.pk), follow=True)
     assert messages(response) == ["There is no active webhook. Make a webhook active first."]
     assert "until there is an active webhook" in text(response)
 

@@ -38,16 +38,6 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture
-def org(transactional_db: None) -> Org:
-    return an_org()
-
-
-@pytest.fixture
-def ann(org: Org) -> User:
-    return a_user(org)
-
-
-@pytest.fixture
 def web() -> Iterator[WebServer]:
     with WebServer() as server:
         yield server

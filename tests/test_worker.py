@@ -16,7 +16,7 @@ from exports.delivery import heartbeat
 from exports.delivery.protocol import deliver
 from exports.models import ErpExport
 from kernel.db import db_now
-from tests.builders import a_connection, a_user, an_org, some_exports
+from tests.builders import a_connection, some_exports
 from tests.dropzones import dropzone_of, openssh_config
 from tests.erp import Erp
 from tests.invariants import assert_kept
@@ -25,16 +25,6 @@ from tests.servers import OpenSSHServer, TcpProxy
 from tests.waiting import until
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-@pytest.fixture
-def org(transactional_db: None) -> Org:
-    return an_org()
-
-
-@pytest.fixture
-def ann(org: Org) -> User:
-    return a_user(org)
 
 
 def wait_until_sent(count: int) -> None:
