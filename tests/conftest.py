@@ -28,6 +28,7 @@ from tests.admins import CANARY, OLD_HOST_KEY, a_member, logged_in
 from tests.api import client, person
 from tests.builders import a_connection, a_user, an_org, some_exports
 from tests.dropzones import Dropzone, dropzone_of
+from tests.failing_worker import FailingWorkers
 from tests.pristine import Pristine, restore_after_tests
 
 # The same examples in each run; tests.explore looks for new ones. How long an example takes says
@@ -268,6 +269,18 @@ def _child_env(django_db_setup: None) -> dict[str, str]:
     if database.vendor == "postgresql":
         url = f"{os.environ['DATABASE_URL'].rpartition('/')[0]}/{name}"
     return {**os.environ, "DATABASE_URL": url, "DJANGO_SETTINGS_MODULE": "orderflow.settings"}
+
+
+@pytest.fixture(scope="session")
+def _failing_workers(_child_env: dict[str, str]) -> Iterator[FailingWorkers]:
+    with FailingWorkers(_child_env) as workers:
+        yield workers
+
+
+@pytest.fixture
+def failing_workers(transactional_db: None, _failing_workers: FailingWorkers) -> FailingWorkers:
+    """What starts workers of the service, on this test's database, that die where they are told."""
+    return _failing_workers
 
 
 @pytest.fixture

@@ -1,8 +1,8 @@
 """Workers that die, freeze or fail at a failpoint, forked off where everything is loaded.
 
-`python -m tests.failing_worker` reads a line for each: ORDERFLOW_FAILPOINT and the id of a
-connection. It answers with the process id, then with what becomes of it, a line each: "stopped", or
-the exit code, negative for a signal.
+`python -m tests.failing_worker` reads a line for each: ORDERFLOW_FAILPOINT, "deliver" or "poll",
+and the id of a connection. It answers with the process id, then with what becomes of it, a line
+each: "stopped", or the exit code, negative for a signal.
 """
 
 import ctypes
@@ -22,7 +22,10 @@ _PR_SET_PDEATHSIG = 1
 
 
 class FailingWorkers:
-    """One at a time: each delivers on a connection, archives and ends, if it is let."""
+    """One at a time: each does a task on a connection and ends, if it is let.
+
+    The tasks are "deliver", which archives too, and "poll".
+    """
 
     def __init__(self, env: dict[str, str]) -> None:
         self._env = {**env, "LOG_LEVEL": "CRITICAL"}
@@ -41,9 +44,9 @@ class FailingWorkers:
     def __exit__(self, *exc_info: object) -> None:
         self._nursery.communicate()
 
-    def start(self, failpoint: str, connection_id: UUID) -> None:
+    def start(self, failpoint: str, connection_id: UUID, task: str = "deliver") -> None:
         assert self._nursery.stdin
-        self._nursery.stdin.write(f"{failpoint} {connection_id}\n")
+        self._nursery.stdin.write(f"{failpoint} {task} {connection_id}\n")
         self._nursery.stdin.flush()
         self._pid = int(self.fate())
 
@@ -66,10 +69,11 @@ def _serve() -> None:
 
     django.setup()
     from connectors.dropzone import connector  # noqa: F401  it is found by name otherwise
+    from exports.acks.poller import poll
     from exports.delivery import archive, protocol
 
     for line in sys.stdin:
-        armed, connection_id = line.split()
+        armed, task, connection_id = line.split()
         pid = os.fork()
         if pid == 0:
             ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -77,8 +81,11 @@ def _serve() -> None:
             os.environ["ORDERFLOW_FAILPOINT"] = armed
             importlib.reload(sys.modules["kernel.failpoints"])
             try:
-                protocol.deliver(UUID(connection_id))
-                archive.archive_pending()
+                if task == "poll":
+                    poll(UUID(connection_id))
+                else:
+                    protocol.deliver(UUID(connection_id))
+                    archive.archive_pending()
             except Exception:
                 os._exit(1)
             os._exit(0)

@@ -29,7 +29,7 @@ from exports.acks.poller import PollSummary, poll
 from exports.models import ErpAck, ErpExport, ErpExportEvent
 from tests.builders import a_connection
 from tests.dropzones import Dropzone, dropzone_of, openssh_config
-from tests.processes import manage
+from tests.failing_worker import FailingWorkers
 from tests.servers import OpenSSHServer, TcpProxy
 from tests.servers.postgres import kill_backends
 from tests.test_acks import accept, classifications, places, refuse, some_sent, state, write
@@ -116,14 +116,18 @@ def before(
 # Processes that die.
 @pytest.mark.parametrize("step", ["ack_read", "ack_committed", "ack_moved"])
 def test_sigkill_between_two_steps(
-    dropzone: Dropzone, answered: list[ErpExport], child_env: dict[str, str], step: str
+    dropzone: Dropzone,
+    erp: ErpConnection,
+    answered: list[ErpExport],
+    failing_workers: FailingWorkers,
+    step: str,
 ) -> None:
-    killed = manage({**child_env, "ORDERFLOW_FAILPOINT": step}, "poll_acks")
-    assert killed.wait(30) == -signal.SIGKILL
+    failing_workers.start(step, erp.id, "poll")
+    assert failing_workers.fate() == str(-signal.SIGKILL)
     assert ErpAck.objects.count() == (0 if step == "ack_read" else len(answered))
     assert len(places(dropzone)["waiting"]) == (0 if step == "ack_moved" else len(answered))
     time_passes()
-    assert manage(child_env, "poll_acks").wait(30) == 0
+    assert not poll(erp.id).errors
     assert_all_counted_once(dropzone, answered)
 
 

@@ -3,7 +3,7 @@
 In a stall another worker finishes the delivery before the stalled one goes on.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import product
@@ -92,12 +92,6 @@ FAULTS: dict[str, Callable[[Scene, str], None]] = {
 }
 
 
-@pytest.fixture(scope="module")
-def workers(_child_env: dict[str, str]) -> Iterator[FailingWorkers]:
-    with FailingWorkers(_child_env) as workers:
-        yield workers
-
-
 # Each kind of dropzone and each fault once; make test-long has all pairs.
 PAIRS = {(kind, "kill") for kind in FAILPOINTS} | {("openssh", fault) for fault in FAULTS}
 
@@ -112,7 +106,7 @@ PAIRS = {(kind, "kill") for kind in FAILPOINTS} | {("openssh", fault) for fault 
     ],
 )
 def test_each_order_arrives_once_whatever_happens_at_any_step(
-    request: pytest.FixtureRequest, workers: FailingWorkers, kind: str, fault: str
+    request: pytest.FixtureRequest, failing_workers: FailingWorkers, kind: str, fault: str
 ) -> None:
     org = an_org()
     ann = a_user(org)
@@ -123,7 +117,7 @@ def test_each_order_arrives_once_whatever_happens_at_any_step(
             proxy = stack.enter_context(TcpProxy(config["host"], config["port"]))
             config = {**config, "port": proxy.port}
         connection = a_connection(org, config)
-        scene = Scene(workers, connection.id, proxy)
+        scene = Scene(failing_workers, connection.id, proxy)
         for number, failpoint in enumerate(FAILPOINTS[kind]):
             exports = some_exports(org, ann, 2, first=2 * number)
             erp = Erp(dropzone)
