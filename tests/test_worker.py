@@ -40,8 +40,8 @@ def test_an_eager_erp_never_sees_half_or_twice(
         erp = Erp(dropzone)
         with erp.taking_at_once():
             a_connection(org, dropzone.config)
-            exports = some_exports(org, ann, 60, lines=20)
-            wait_until_sent(60)
+            exports = some_exports(org, ann, 30, lines=20)
+            wait_until_sent(30)
         assert_kept(exports, erp.taken, dropzone.leftovers())
 
 
@@ -143,7 +143,7 @@ cluster.run(int(sys.argv[1]))
         until(ErpExport.objects.filter(attempts__gt=0).exists, "no delivery has begun")
         # As SIGTERM and SIGKILL of `manage.py worker` do.
         os.close(ours)
-        assert process.wait(15) == -signal.SIGKILL
+        assert process.wait(40) == -signal.SIGKILL
         assert ErpExport.objects.filter(status="PENDING").exists()
         proxy.resume()
         type(connection).objects.update(lease_until=None, retry_at=None)

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 
 
-def until(holds: Callable[[], object], why: str = "", *, seconds: float = 20) -> None:
+def until(holds: Callable[[], object], why: str = "", *, seconds: float = 60) -> None:
     """Return as soon as the condition holds. AssertionError with `why` if it takes longer."""
     ends = time.monotonic() + seconds
     while not holds():
