@@ -18,9 +18,9 @@ from exports.pushing import push
 from exports.pushing.push import push_order, retry_order
 from kernel.errors import RuleViolation
 from orders import approval
+from tests.acks import accept, refuse, some_sent, state
 from tests.dropzones import Dropzone
 from tests.invariants import assert_order_fits
-from tests.test_acks import accept, refuse, some_sent, state
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),

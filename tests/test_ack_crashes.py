@@ -27,12 +27,12 @@ from connectors.models import ErpConnection
 from exports.acks import poller, unmatched
 from exports.acks.poller import PollSummary, poll
 from exports.models import ErpAck, ErpExport, ErpExportEvent
+from tests.acks import accept, classifications, places, refuse, some_sent, state, write
 from tests.builders import a_connection
 from tests.dropzones import Dropzone, dropzone_of, openssh_config
 from tests.failing_worker import FailingWorkers
 from tests.servers import OpenSSHServer, TcpProxy
 from tests.servers.postgres import kill_backends
-from tests.test_acks import accept, classifications, places, refuse, some_sent, state, write
 from tests.test_cut_connections import held, settled
 
 pytestmark = [

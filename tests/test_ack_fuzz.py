@@ -19,9 +19,9 @@ from hypothesis import strategies as st
 
 from exports.acks.poller import poll
 from exports.models import ErpAck, ErpExport
+from tests.acks import some_sent
 from tests.builders import a_connection, a_user, an_org
 from tests.dropzones import Dropzone, dropzone_of
-from tests.test_acks import some_sent
 
 pytestmark = [pytest.mark.django_db, pytest.mark.ledger]
 
