@@ -103,7 +103,7 @@ openapi: .venv/installed .env ## Write openapi.yaml, the contract of the API
 
 .PHONY: pictures
 pictures: .venv/installed ## Take new pictures for the operator guide
-	@PICTURES=1 $(BIN)/pytest tests/test_operator_guide.py
+	@PICTURES=1 $(BIN)/pytest tests/pages/test_operator_guide.py
 
 .PHONY: format
 format: .venv/installed ## Format the code and fix what ruff can fix
@@ -131,7 +131,7 @@ image: .venv/installed ## Build the images and test them; ENGINE=podman, BASE=an
 	@export BUILDAH_FORMAT=docker IMAGE_ENGINE=$${ENGINE:-docker}
 	"$$IMAGE_ENGINE" build $(BASE:%=--build-arg=BASE=%) --tag orderflow .
 	"$$IMAGE_ENGINE" build $(BASE:%=--build-arg=BASE=%) --tag orderflow-sftp deploy/sftp
-	$(BIN)/pytest tests/test_image.py
+	$(BIN)/pytest tests/servers/test_image.py
 
 .PHONY: lock
 lock: .venv/installed ## Pin the newest packages that requirements*.in allow

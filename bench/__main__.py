@@ -12,8 +12,8 @@ from django.conf import settings
 from django.core.management import call_command
 from django.db import connections
 
-from tests.servers import Postgres
-from tests.servers.postgres import URL_VARIABLE
+from tests.support.servers import Postgres
+from tests.support.servers.postgres import URL_VARIABLE
 
 PARTS = "steps,engine,ledger,fairness,acks,api,dashboard,scale"
 

@@ -21,9 +21,9 @@ from django.db import connections
 from exports.acks.poller import poll
 from exports.delivery.protocol import deliver
 from exports.models import ErpExport
-from tests.builders import a_connection, a_user, an_org, some_exports
-from tests.dropzones import openssh_config
-from tests.servers import OpenSSHServer, TcpProxy
+from tests.support.builders import a_connection, a_user, an_org, some_exports
+from tests.support.dropzones import openssh_config
+from tests.support.servers import OpenSSHServer, TcpProxy
 
 from .copies import copy_acks, copy_exports, settle
 from .measuring import report

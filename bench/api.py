@@ -28,10 +28,10 @@ from connectors.models import ErpConnection
 from exports.models import ErpExport
 from kernel.db import Now
 from orders.models import Customer
-from tests.api import EXPORTS, ORDERS, person
-from tests.builders import a_connection, an_approved_order, an_org, some_exports
-from tests.processes import web
-from tests.servers.process import HOST, free_port, kill_tree
+from tests.support.api import EXPORTS, ORDERS, person
+from tests.support.builders import a_connection, an_approved_order, an_org, some_exports
+from tests.support.processes import web
+from tests.support.servers.process import HOST, free_port, kill_tree
 
 from .copies import copy_acks, copy_exports, settle
 from .measuring import report

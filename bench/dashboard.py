@@ -19,7 +19,7 @@ from exports.models import CounterProgress, ErpExport
 from exports.reporting import counters
 from kernel.db import Now, committed_before
 from orders.models import Customer
-from tests.builders import a_connection, a_user, an_org, some_exports
+from tests.support.builders import a_connection, a_user, an_org, some_exports
 
 from .copies import copy_acks, copy_exports, settle
 from .measuring import report, timed

@@ -8,9 +8,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tests.dropzones import openssh_config
-from tests.servers import OpenSSHServer, TcpProxy
-from tests.servers.process import scratch_folder
+from tests.support.dropzones import openssh_config
+from tests.support.servers import OpenSSHServer, TcpProxy
+from tests.support.servers.process import scratch_folder
 
 from .contenders import Contender, DjangoStorages, Engine, Lftp, Rclone, Sftp, SyncingSftp
 from .measuring import report, seconds_of

@@ -11,9 +11,9 @@ from bench.measuring import report
 from bench.workers import working
 from connectors.models import ErpConnection
 from exports.models import ErpExport
-from tests.builders import a_connection, a_user, an_org, some_exports
-from tests.dropzones import openssh_config
-from tests.servers import OpenSSHServer, TcpProxy
+from tests.support.builders import a_connection, a_user, an_org, some_exports
+from tests.support.dropzones import openssh_config
+from tests.support.servers import OpenSSHServer, TcpProxy
 
 CONNECTIONS = 20
 SECONDS = 40

@@ -16,9 +16,9 @@ from exports.models import ErpExport
 from exports.pushing.batches import create_batch
 from exports.pushing.push import push_order
 from orders.models import DraftOrder
-from tests.builders import a_connection, a_user, an_approved_order, an_org
-from tests.dropzones import openssh_config
-from tests.servers import OpenSSHServer
+from tests.support.builders import a_connection, a_user, an_approved_order, an_org
+from tests.support.dropzones import openssh_config
+from tests.support.servers import OpenSSHServer
 
 from .measuring import report
 from .plans import TABLES

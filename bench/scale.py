@@ -23,10 +23,10 @@ from exports.acks.poller import poll
 from exports.delivery.dispatch import due_connections, wake_due_connections
 from exports.delivery.protocol import deliver
 from exports.models import ErpExport
-from tests.api import EXPORTS, client, person
-from tests.builders import a_connection, a_user, an_org, some_exports
-from tests.dropzones import openssh_config
-from tests.servers import OpenSSHServer
+from tests.support.api import EXPORTS, client, person
+from tests.support.builders import a_connection, a_user, an_org, some_exports
+from tests.support.dropzones import openssh_config
+from tests.support.servers import OpenSSHServer
 
 from .copies import copy_acks, copy_exports, settle
 from .measuring import report, seconds_of

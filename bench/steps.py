@@ -4,10 +4,10 @@ from connectors.dropzone.connector import DropzoneJsonV1Connector
 from exports.delivery.protocol import deliver
 from exports.pushing.snapshots import order_snapshot, org_snapshot
 from orders.models import DraftOrder
-from tests.builders import a_connection, a_user, an_approved_order, an_org, some_exports
-from tests.dropzones import openssh_config
-from tests.servers import OpenSSHServer
-from tests.servers.process import scratch_folder
+from tests.support.builders import a_connection, a_user, an_approved_order, an_org, some_exports
+from tests.support.dropzones import openssh_config
+from tests.support.servers import OpenSSHServer
+from tests.support.servers.process import scratch_folder
 
 from .contenders import Engine
 from .measuring import report_cost, seconds_of, timed

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 from django.conf import settings
 
-from tests.processes import worker
+from tests.support.processes import worker
 
 
 @contextmanager

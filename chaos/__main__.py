@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 from chaos.plan import plans
-from tests.servers import Postgres
-from tests.servers.process import scratch_folder
+from tests.support.servers import Postgres
+from tests.support.servers.process import scratch_folder
 
 
 def main() -> int:

@@ -15,7 +15,7 @@ from exports.pushing.push import cancel_export, push_order
 from kernel.errors import RuleViolation
 from orders import approval
 from orders.models import DraftOrder
-from tests.builders import an_order
+from tests.support.builders import an_order
 
 _BACKLOG = 24  # pending exports: enough for every worker, and batches stay small
 

@@ -9,7 +9,7 @@ import psycopg
 
 from chaos.plan import Plan
 from chaos.site import Site
-from tests.servers import Postgres, TcpProxy
+from tests.support.servers import Postgres, TcpProxy
 
 _LONGEST = 1.5
 _PAUSE = 0.6  # seconds between two faults, on average

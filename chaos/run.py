@@ -23,9 +23,9 @@ from connectors import circuit_breaker
 from connectors.models import ErpConnection
 from exports.delivery import cleanup
 from exports.models import ErpExport
-from tests.builders import a_connection, a_user, an_org
-from tests.servers import Postgres
-from tests.servers.process import scratch_folder
+from tests.support.builders import a_connection, a_user, an_org
+from tests.support.servers import Postgres
+from tests.support.servers.process import scratch_folder
 
 _RECOVERY_SECONDS = 60
 _KILL_EVERY = 0.25

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from chaos.plan import Plan
-from tests.dropzones import openssh_config
-from tests.servers import OpenSSHServer, TcpProxy
-from tests.servers.process import scratch_folder
+from tests.support.dropzones import openssh_config
+from tests.support.servers import OpenSSHServer, TcpProxy
+from tests.support.servers.process import scratch_folder
 
 _DROPZONES = 4  # while the lease of a killed worker blocks one, workers use the others
 _TMPFS_BYTES = 16 * 1024 * 1024

@@ -12,8 +12,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.servers import Postgres
-from tests.servers.process import kill_tree
+from tests.support.servers import Postgres
+from tests.support.servers.process import kill_tree
 
 _LEFT_OUT = shutil.ignore_patterns(".*", "var", "__pycache__", "staticfiles", "secrets")
 # Results stay after a change of these.

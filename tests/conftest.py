@@ -1,4 +1,4 @@
-"""The people and objects of all tests, made once. The servers are in tests/real_parts.py."""
+"""The people and objects of all tests, made once; tests/support/real_parts.py has the servers."""
 
 import logging
 import os
@@ -24,12 +24,12 @@ from connectors.models import ErpConnection
 from exports.delivery.protocol import deliver
 from exports.models import ErpExport
 from kernel import db
-from tests.admins import CANARY, OLD_HOST_KEY, a_member, logged_in
-from tests.api import client, person
-from tests.builders import a_connection, a_user, an_org, some_exports
-from tests.dropzones import Dropzone, dropzone_of
-from tests.failing_worker import FailingWorkers
-from tests.pristine import Pristine, restore_after_tests
+from tests.support.admins import CANARY, OLD_HOST_KEY, a_member, logged_in
+from tests.support.api import client, person
+from tests.support.builders import a_connection, a_user, an_org, some_exports
+from tests.support.dropzones import Dropzone, dropzone_of
+from tests.support.failing_worker import FailingWorkers
+from tests.support.pristine import Pristine, restore_after_tests
 
 # The same examples in each run; tests.explore looks for new ones. How long an example takes says
 # more about the machine than about the code.
@@ -46,12 +46,12 @@ hypothesis.settings.register_profile(
 )
 hypothesis.settings.load_profile("repeatable")
 
-pytest_plugins = ["tests.real_parts", "tests.storages", "tests.web_server"]
+pytest_plugins = ["tests.support.real_parts", "tests.support.storages", "tests.support.web_server"]
 
 
 @pytest.fixture(scope="session")
 def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> None:
-    from tests.real_parts import exercised  # pytest loads that module, as a plugin
+    from tests.support.real_parts import exercised  # pytest loads that module, as a plugin
 
     if database.vendor == "postgresql":
         exercised("PostgreSQL")
@@ -247,8 +247,8 @@ def sftp(org: Org) -> ErpConnection:
 
 @pytest.fixture
 def world(db: None, dropzone_root: Path) -> Any:
-    """tests.lifecycle_rows.World: an org with a dropzone, people and an ERP."""
-    from tests.lifecycle_rows import World
+    """tests.support.lifecycle_rows.World: an org with a dropzone, people and an ERP."""
+    from tests.support.lifecycle_rows import World
 
     return World(dropzone_root)
 

@@ -20,29 +20,32 @@ from typing import Final
 
 import pytest
 
-from tests.servers import Postgres
-from tests.servers.postgres import URL_VARIABLE
+from tests.support.servers import Postgres
+from tests.support.servers.postgres import URL_VARIABLE
 
 ROOT: Final = Path(__file__).parent.parent
 
 # Its test, and the file for a named test of what it finds.
 PARTS: Final = {
     "state": (
-        "tests/test_state_machine.py::test_no_promise_is_broken_whatever_happens[20]",
-        "tests/test_delivery.py",
+        "tests/ledger/test_state_machine.py::test_no_promise_is_broken_whatever_happens[20]",
+        "tests/ledger/test_delivery.py",
     ),
     "acks": (
-        "tests/test_ack_fuzz.py::test_nothing_is_lost_whatever_is_written[12]",
-        "tests/test_acks.py",
+        "tests/ledger/test_ack_fuzz.py::test_nothing_is_lost_whatever_is_written[12]",
+        "tests/ledger/test_acks.py",
     ),
-    "contract": ("tests/test_contract.py::test_every_answer_is_as_described", "tests/test_api.py"),
+    "contract": (
+        "tests/doors/test_contract.py::test_every_answer_is_as_described",
+        "tests/doors/test_api.py",
+    ),
     "servers": (
-        "tests/test_server_quirks.py::test_no_order_is_lost_or_doubled_by_any_server[6]",
-        "tests/test_server_faults.py",
+        "tests/servers/test_server_quirks.py::test_no_order_is_lost_or_doubled_by_any_server[6]",
+        "tests/servers/test_server_faults.py",
     ),
     "people": (
-        "tests/test_interleavings.py::test_each_order_is_exported_once[25]",
-        "tests/test_acceptance_races.py",
+        "tests/ledger/test_interleavings.py::test_each_order_is_exported_once[25]",
+        "tests/ledger/test_acceptance_races.py",
     ),
 }
 

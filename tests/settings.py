@@ -3,8 +3,8 @@
 import os
 import secrets
 
-from tests.servers import postgres
-from tests.servers.process import scratch_folder
+from tests.support.servers import postgres
+from tests.support.servers.process import scratch_folder
 
 _IS_SQLITE = os.environ.get("TEST_DATABASE") == "sqlite"
 _FOLDER = scratch_folder("project")

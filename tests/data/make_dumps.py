@@ -1,4 +1,4 @@
-"""Make the dumps of an existing installation that tests/test_upgrade.py migrates.
+"""Make the dumps of an existing installation that tests/servers/test_upgrade.py migrates.
 
     .venv/bin/python -m tests.data.make_dumps
 
@@ -23,7 +23,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from tests.servers import postgres
+from tests.support.servers import postgres
 
 COMMIT = "bb765c3"
 DATA = Path(__file__).parent
