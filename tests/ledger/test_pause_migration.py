@@ -7,7 +7,7 @@ from django.db import IntegrityError, connection, transaction
 from django.db.migrations.executor import MigrationExecutor
 from django.db.models import Value
 
-from accounts.models import User
+from accounts.models import Org, User
 from connectors.models import ErpConnection
 from kernel.db import Now
 from tests.support.builders import an_org
@@ -72,8 +72,10 @@ def test_a_reason_becomes_a_code_and_a_text_and_back(ann: User) -> None:
     ],
     ids=str,
 )
-def test_a_pause_has_a_code_and_that_of_a_person_a_text(ann: User, wrong: dict[str, None]) -> None:
-    row = ErpConnection(org=an_org(), connector_type="DROPZONE_JSON_V1")
+def test_a_pause_has_a_code_and_that_of_a_person_a_text(
+    org: Org, ann: User, wrong: dict[str, None]
+) -> None:
+    row = ErpConnection(org=org, connector_type="DROPZONE_JSON_V1")
     row.seal({})
     row.save(force_insert=True)
     by_person = {"paused_by": ann, "pause_code": "BY_PERSON", "pause_text": "Holiday"}
