@@ -13,9 +13,9 @@ from django.test import Client
 from accounts.models import Org, User
 from backoffice.actions import ObjectAction
 from backoffice.pages import url_of
-from tests.admin_pages import a_full_house
-from tests.admins import a_member, logged_in, text
-from tests.tables import tables
+from tests.support.admin_pages import a_full_house
+from tests.support.admins import a_member, logged_in, text
+from tests.support.tables import tables
 
 pytestmark = pytest.mark.django_db
 ROLES = ("Viewer", "Approver", "Operator")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 # Migrations and the changelog tell the past; dumps and their makers come from former releases.
 PAST = (
     "/migrations/",

@@ -10,7 +10,7 @@ from django.db.migrations.executor import MigrationExecutor
 
 from connectors.models import ErpConnection
 from exports.models import Counter, CounterProgress, ErpAck, ErpExport, ErpExportEvent
-from tests.builders import a_connection, a_user, an_org, some_exports
+from tests.support.builders import a_connection, a_user, an_org, some_exports
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.ledger]
 
