@@ -54,7 +54,7 @@ def test_failures_are_grouped_and_led_to(org: Org, mounted: ErpConnection, oskar
     client = logged_in(oskar)
     page = text(client.get(FAILURES))
     for code in ("ERP_REFUSED", "GIVEN_UP", "OUTCOME_UNKNOWN"):
-        assert CATALOGUE[code].hint.split(",")[0] in page
+        assert CATALOGUE[code].action.split(",")[0] in page
     for count, query in (
         (1, f"?failure=open&error=ERP_REFUSED%3A&erp_connection__id__exact={mounted.id}"),
         (
@@ -198,7 +198,7 @@ def test_the_timeline_says_when_what_who_and_why(
     timeline = page[page.index('class="module timeline"') :]
     assert "oskar" in timeline
     assert "3 min later" in timeline
-    assert CATALOGUE["ERP_REFUSED"].hint in timeline
+    assert CATALOGUE["ERP_REFUSED"].action in timeline
     assert "{&quot;message&quot;: &quot;&lt;b&gt;no price&lt;/b&gt;&quot;}" in page
     assert "<b>no price" not in page
 

@@ -89,7 +89,7 @@ def test_push_and_retry_from_the_page_of_an_order(
     fail(export, ConnectorError("NOT_EXPORTABLE").as_json())
     page = text(client.get(page_url("orders_draftorder_change", order.id)))
     assert "The order cannot be written as a document." in page
-    assert "order data" in page
+    assert "order team" in page
     response = client.post(
         decide_url("retry"), {"orders": str(order.id), "back": back}, follow=True
     )

@@ -414,7 +414,7 @@ def test_the_command_prints_each_step_and_what_to_do(dropzone_root: Path) -> Non
     config = {"mode": "filesystem", "export_path": str(dropzone_root / "exports")}
     connection = a_connection(an_org(), config, paused=True)
     printed = StringIO()
-    with pytest.raises(CommandError, match=r"DIR_MISSING: Create the folder .* \(ERP admin\)"):
+    with pytest.raises(CommandError, match=r"DIR_MISSING: Create the folder .* \(ERP team\)"):
         call_command("test_connection", str(connection.id), stdout=printed)
     assert "does not exist" in printed.getvalue()
     (dropzone_root / "exports").mkdir()

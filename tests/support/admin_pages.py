@@ -122,7 +122,7 @@ def _exports(org: Org, actor: User, erp: ErpConnection) -> list[ErpExport]:
         {"status": "ACKED", "acked_at": Now(), "erp_order_id": "SO-1"},
         {
             "status": "FAILED",
-            "error_json": {"code": "E17", "message": "No such item.", "owner": "order data"},
+            "error_json": {"code": "E17", "message": "No such item.", "owner": "order team"},
         },
     ]
     for export, change in zip(sent, changes, strict=False):

@@ -30,7 +30,7 @@ class Command(BaseCommand):
             self.stdout.write(line.rstrip())
         if report.error:
             spec = report.error.spec
-            raise CommandError(f"{report.error.code}: {spec.hint} ({spec.owner})")
+            raise CommandError(f"{report.error.code}: {spec.action} ({spec.owner})")
         connection.refresh_from_db()
         if connection.is_paused:
             self.stdout.write(f"The connection stays paused: {connection.pause_reason}")
