@@ -1,4 +1,4 @@
-"""The audit log: writes what people did, to what and from where. docs/audit.md lists the actions.
+"""The audit log: who did what, to what and from where. docs/security.md lists the actions.
 
 Services record what they do within the transaction that does it: so there is an entry if and only
 if the change was committed, from the admin, the API or a command.

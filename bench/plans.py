@@ -6,12 +6,12 @@ from pathlib import Path
 
 from django.db import connection as database
 
-_PAGE = Path("docs/query-plans.md")
+_PAGE = Path("var/query-plans.md")
 _PREFACE = """\
 # How the database finds things
 
 Each query of what a service does all day that asks one of the tables which grow, with the plan of PostgreSQL beside {exports:,}
-exports. Most columns and the values are left out. Written by `PLANS=1 ONLY=scale make bench`; [scaling](scaling.md) has the times.
+exports. Most columns and the values are left out. Written by `PLANS=1 ONLY=scale make bench`; docs/performance.md has the times.
 """  # noqa: E501
 
 # The tables that grow with every export.
@@ -42,6 +42,7 @@ def found_by(queries: Iterable[str]) -> dict[str, list[str]]:
 
 def write_page(queries: Mapping[str, Iterable[str]], *, exports: int) -> None:
     """Write the page of plans; `queries`: by what they are done for."""
+    _PAGE.parent.mkdir(exist_ok=True)
     with _PAGE.open("w") as page:
         page.write(_PREFACE.format(exports=exports))
         for purpose, asked in queries.items():

@@ -2,7 +2,7 @@
 
 First deliveries by 1, 2 and 4 workers to eight dropzones on one OpenSSH. Then, beside ten thousand,
 a hundred thousand and a million exports, what the ledger does all day, and the indexes by which the
-database finds what it needs for that; PLANS=1 writes the plans into docs/query-plans.md.
+database finds what it needs for that; PLANS=1 writes the plans into var/query-plans.md.
 """
 
 import json

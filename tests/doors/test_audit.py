@@ -439,16 +439,16 @@ def test_the_list_is_found_by_what_whom_and_when(office: World, auditor: Client)
 
 # Its page.
 def test_an_entry_of_a_former_release_is_found_under_its_present_action(
-    world: World, auditor: Client
+    office: World, auditor: Client
 ) -> None:
     entry = AuditEntry.objects.create(
-        org=world.org,
+        org=office.org,
         action="export.settled",
         object_type="exports.erpexport",
         object_id="1",
         object_label="PO-1",
     )
-    audit.record(Action.EXPORT_RESOLVED, None, actor=world.ann)
+    audit.record(Action.EXPORT_RESOLVED, None, actor=office.ann)
     found = text(auditor.get(LIST, {"action": "export.resolved"}))
     assert "PO-1" in found
     assert "settled" not in found
@@ -460,6 +460,6 @@ def test_an_entry_of_a_former_release_is_found_under_its_present_action(
 
 
 def test_the_page_names_every_action() -> None:
-    page = (Path(__file__).parents[2] / "docs" / "audit.md").read_text()
+    page = (Path(__file__).parents[2] / "docs" / "security.md").read_text()
     rows = re.findall(r"^\| `([a-z_.]+)` \| (.+?) \|$", page, re.MULTILINE)
     assert rows == list(Action.choices)

@@ -17,7 +17,7 @@ from tests.support.erp import Erp
 from tests.support.processes import ROOT, run
 from tests.support.servers import S3Server, postgres
 
-PAGE = (ROOT / "docs/backup-and-restore.md").read_text()
+_, PAGE = (ROOT / "docs/keys-and-data.md").read_text().split("\n## Backup and restore\n")
 BACKUP, *RESTORE = re.findall(r"^ *```bash\n(.*?)```", PAGE, re.DOTALL | re.MULTILINE)
 STATES = "SELECT filename, status, erp_order_id, error_json->>'code' FROM erp_export"
 

@@ -37,3 +37,8 @@ def test_anchors_are_headings(page: Path) -> None:
 def test_every_page_is_linked(folder: Path) -> None:
     linked = targets(README) | targets(ROOT / "docs/adr/README.md")
     assert set(folder.glob("*.md")) - linked == set()
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "docs").glob("*.md")), ids=lambda page: page.stem)
+def test_every_page_says_whom_it_is_for(page: Path) -> None:
+    assert re.match(r"# .+\n\nFor [^\n:]+(: [^\n]+)?\.\n\n", page.read_text())
