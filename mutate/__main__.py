@@ -1,6 +1,6 @@
-"""`make mutate`: ends with 1 if too many changes, or a named one, go unnoticed by the tests.
+"""`make mutate`: ends with 1 if the tests miss a named change, or too many of the others.
 
-SEED chooses the sample; the same SEED goes on where an earlier run of the same tree has stopped.
+SEED chooses the sample. The same SEED continues an earlier run of the same tree.
 SAMPLE=300, DEADLINE_MINUTES=60, WORKERS=2.
 """
 

@@ -1,4 +1,4 @@
-"""Baseline: how long each test takes without a change, and which lines it runs."""
+"""The baseline: the time and the covered lines of each test in the unchanged tree."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -8,18 +8,19 @@ from typing import Any
 from mutate.journal import append, records
 from mutate.mutants import Mutant, Plan, statement_lines
 
-# Tests are taken while their sum is below: what only slower ones notice counts as survived.
+# The limits for the sums of the tests of a round. A mutant that only slower tests would notice
+# counts as survived.
 _OWN_SECONDS = 30
 _OTHER_SECONDS = 20
 
 
-# The first test in a process may also start a server.
+# Added to the limit of each test, because the first test in a process may have to start a server.
 START_LIMIT = 30
 
 
 @dataclass(frozen=True, slots=True)
 class Baseline:
-    """`seconds` by test; by module and line the tests that run it; `failed`: not to be used."""
+    """`seconds`: by test. `lines`: by module and line, its tests. `failed`: tests not to use."""
 
     seconds: dict[str, float]
     lines: dict[str, dict[str, list[str]]]
@@ -32,7 +33,7 @@ class Baseline:
         plan: Plan,
         do_all: Callable[[list[dict[str, Any]]], Iterable[dict[str, Any]]],
     ) -> "Baseline":
-        """What `file` has of each file of tests, after what is missing was run and added."""
+        """Read the baseline from `file`, after running and adding the test files it lacks."""
         known = records(file)
         recorded = {answer["file"] for answer in known}
         paths = sorted(plan.own)
@@ -55,7 +56,7 @@ class Baseline:
                 self.lines.setdefault(path, {}).setdefault(line, []).extend(tests)
 
     def rounds(self, mutant: Mutant, plan: Plan, source: str) -> list[dict[str, float]]:
-        """The tests to run against a mutant, each with its limit: its own first, the fast first."""
+        """Return the tests to run against a mutant, with their limits: own and fast ones first."""
         wanted = statement_lines(source, mutant.line)
         lines = self.lines.get(mutant.path, {})
         covering = {
@@ -67,7 +68,7 @@ class Baseline:
         files = plan.own[mutant.path]
         own = [test for test in self.seconds if test.partition("::")[0] in files]
         others = covering.difference(own)
-        # A line that only other processes run: then each of its own tests may notice.
+        # No test covers a line that only other processes run. Any of its own tests may notice it.
         own = [test for test in own if test in covering] if covering else own
         rounds = (self._fastest(own, _OWN_SECONDS), self._fastest(others, _OTHER_SECONDS))
         return [tests for tests in rounds if tests]

@@ -1,4 +1,4 @@
-"""Copies of the tree, each with a worker and a PostgreSQL; the checkout itself stays as it is."""
+"""Copies of the tree, each with a worker and a PostgreSQL, so that the checkout is not changed."""
 
 import hashlib
 import json
@@ -16,28 +16,28 @@ from tests.support.servers import Postgres
 from tests.support.servers.process import kill_tree
 
 _LEFT_OUT = shutil.ignore_patterns(".*", "var", "__pycache__", "staticfiles", "secrets")
-# Results stay after a change of these.
+# A change of these files does not make earlier results invalid.
 _NOT_TRIED = ("bench/", "chaos/", "deploy/", "docs/", "mutate/plan.toml")
 _OF_TESTS = ("PYTEST", "DJANGO", "DATABASE_URL", "TEST_")
-# Where `mutate` itself is, for a tree that has none.
+# The folder of `mutate` itself, for a tree without it.
 _HERE = Path(__file__).parent.parent
 
 
 class Copy:
-    """One copy and its worker, which does one job after the other."""
+    """One copy and its worker, which does one job at a time."""
 
     def __init__(self, worker: "subprocess.Popen[bytes]") -> None:
         self._worker = worker
 
     def do(self, job: dict[str, Any]) -> dict[str, Any]:
-        """Hand a job to the worker and wait for its answer. Raises RuntimeError."""
+        """Send a job to the worker and return its result. Raises RuntimeError."""
         assert self._worker.stdin and self._worker.stdout
         self._worker.stdin.write(json.dumps(job).encode() + b"\n")
         self._worker.stdin.flush()
-        answer = self._worker.stdout.readline()
-        if not answer:
+        line = self._worker.stdout.readline()
+        if not line:
             raise RuntimeError("the worker of a copy has ended")
-        result = dict(json.loads(answer))
+        result = dict(json.loads(line))
         if "error" in result:
             raise RuntimeError(f"pytest could not run: {result['error']}")
         return result
@@ -45,7 +45,7 @@ class Copy:
 
 @contextmanager
 def copies(root: Path, count: int) -> Iterator[Sequence[Copy]]:
-    """Make copies of a tree; whatever was started ends, and the copies go, with the block."""
+    """Make copies of a tree. Their processes end and they are deleted with the block."""
     with ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="mutate-"))
         yield [stack.enter_context(_copy(root, Path(folder, str(n)))) for n in range(count)]
@@ -54,7 +54,7 @@ def copies(root: Path, count: int) -> Iterator[Sequence[Copy]]:
 @contextmanager
 def _copy(root: Path, folder: Path) -> Iterator[Copy]:
     shutil.copytree(root, folder, ignore=_LEFT_OUT)
-    # A test that starts a run has settings and a database of its own.
+    # Remove the settings of a test that starts this run: the copy has its own.
     env = {name: value for name, value in os.environ.items() if not name.startswith(_OF_TESTS)}
     env["PYTHONPATH"] = os.pathsep.join([str(folder), str(_HERE)])
     with ExitStack() as stack:
@@ -66,7 +66,7 @@ def _copy(root: Path, folder: Path) -> Iterator[Copy]:
             env=env,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            # Ctrl-C is for the process that records results.
+            # Ctrl-C must reach only the process that records the results.
             start_new_session=True,
         )
         try:
@@ -79,7 +79,7 @@ def _copy(root: Path, folder: Path) -> Iterator[Copy]:
 
 
 def tree_hash(root: Path, test_files: Collection[str]) -> str:
-    """What identifies the code of a tree and these tests: results count for them only."""
+    """Return a hash of the code and these tests. Results are valid only for the same hash."""
     digest = hashlib.sha256()
     for path in sorted(_files(root)):
         name = path.relative_to(root).as_posix()

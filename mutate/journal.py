@@ -1,4 +1,4 @@
-"""Journals: JSON lines in a file, each written at once, so that a run can go on later."""
+"""Journals: JSON lines in a file, each written at once, so that a later run can continue."""
 
 import json
 from contextlib import suppress
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def records(file: Path) -> list[dict[str, Any]]:
-    """All records of a journal; a run that was killed may have left half a line."""
+    """Return all records of a journal. Half a line, left by a killed run, is skipped."""
     if not file.exists():
         return []
     found = []
@@ -20,5 +20,5 @@ def records(file: Path) -> list[dict[str, Any]]:
 def append(file: Path, record: dict[str, Any]) -> None:
     """Add a record."""
     with file.open("a") as journal:
-        # The line break first: half a line of a killed run must not spoil this one.
+        # Begin with a line break, because a killed run may have left half a line.
         journal.write("\n" + json.dumps(record))

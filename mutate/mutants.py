@@ -20,7 +20,7 @@ _ALWAYS_AN_ERROR = m.Call(func=m.Name("isinstance") | m.Name("len"))
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mutant:
-    """A module with one change. `line`: the first that differs; `name`: if the plan names it."""
+    """A module with one change. `line`: the first changed line; `name`: of a named change."""
 
     path: str
     line: int
@@ -35,7 +35,7 @@ class Mutant:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is changed, which tests are a module's own, and the changes that are always made."""
+    """`own`: the modules to change and their own tests; `named`: changes made in every run."""
 
     own: Mapping[str, list[str]]
     named: list[dict[str, str]]
@@ -51,11 +51,11 @@ class Plan:
 
 
 class FragmentNotFound(Exception):
-    """A named change does not fit the source any more: the plan has to follow the code."""
+    """A named change no longer fits the source. Update the plan."""
 
 
 def named_mutants(root: Path, plan: Plan) -> list[Mutant]:
-    """The mutants that the plan names. Raises FragmentNotFound."""
+    """Return the mutants that the plan names. Raises FragmentNotFound."""
     found = []
     for entry in plan.named:
         before = (root / entry["path"]).read_text()
@@ -66,13 +66,13 @@ def named_mutants(root: Path, plan: Plan) -> list[Mutant]:
             )
         after = before.replace(entry["find"], entry["replace"])
         mutant = _mutant(entry["path"], before, after, entry["name"])
-        assert mutant, f"the change “{entry['name']}” is none"
+        assert mutant, f"the change “{entry['name']}” changes nothing"
         found.append(mutant)
     return found
 
 
 def sample(root: Path, plan: Plan, *, size: int, seed: int) -> list[Mutant]:
-    """The named mutants, and random others up to `size`: the same ones for the same seed."""
+    """Return the named mutants and random others, `size` in all; the seed determines them."""
     chosen = {mutant.key: mutant for mutant in named_mutants(root, plan)}
     changes = [
         (path, module, old, new)
@@ -92,7 +92,7 @@ def sample(root: Path, plan: Plan, *, size: int, seed: int) -> list[Mutant]:
 
 
 def statement_lines(source: str, line: int) -> range | None:
-    """The lines of the statement at a line; None if it runs when the module is imported."""
+    """Return the lines of the statement at a line; None if it runs at the import of the module."""
     innermost: ast.stmt | None = None
     is_within_function = False
     nodes: list[tuple[ast.AST, bool]] = [(ast.parse(source), False)]
@@ -114,7 +114,7 @@ def statement_lines(source: str, line: int) -> range | None:
 
 
 def _mutant(path: str, before: str, after: str, name: str = "") -> Mutant | None:
-    """None for a change that is no Python, or means the same."""
+    """Return the mutant; None if the changed source is not valid Python or has the same AST."""
     try:
         if ast.dump(ast.parse(after)) == ast.dump(ast.parse(before)):
             return None
@@ -131,35 +131,35 @@ def _mutant(path: str, before: str, after: str, name: str = "") -> Mutant | None
 
 
 def _changes(module: cst.Module) -> Iterator[tuple[cst.CSTNode, cst.CSTNode]]:
-    """Each node that can be changed, with what it is changed into."""
+    """Yield each node that can be changed with its replacement."""
     visitor = _Visitor()
     module.visit(visitor)
     yield from visitor.changes
 
 
 class _Visitor(cst.CSTVisitor):
-    """Collects changes. What it leaves out cannot matter to a test, each for a reason given."""
+    """Collects changes, except of nodes whose change no test can notice."""
 
     def __init__(self) -> None:
         super().__init__()
         self.changes: list[tuple[cst.CSTNode, cst.CSTNode]] = []
 
     def on_visit(self, node: cst.CSTNode) -> bool:
-        # Annotations say types, asserts what cannot happen: mypy reads both. The arguments of the
-        # decorators here say how dataclasses are stored.
+        # Annotations and asserts are for mypy. The decorators here only configure how dataclasses
+        # are stored.
         if isinstance(node, cst.Annotation | cst.Assert | cst.Decorator):
             return False
         # The name of the logger.
         if m.matches(node, _LOGGER):
             return False
-        # The text of a log line; its `extra`, the ids, is changed.
+        # The text of a log line. The ids in its `extra` are changed.
         if m.matches(node, _LOG_CALL):
             assert isinstance(node, cst.Call)
             for arg in node.args:
                 if arg.keyword:
                     arg.value.visit(self)
             return False
-        # Without one of their arguments they always raise: any test would notice.
+        # A call that lacks an argument always raises, so that any test would notice.
         if not m.matches(node, _ALWAYS_AN_ERROR):
             self.changes += ((node, new) for new in _mutations(node))
         return True
@@ -171,7 +171,7 @@ def _mutations(node: cst.CSTNode) -> Iterable[cst.CSTNode]:
             continue
         if operator is not operator_string:
             yield from operator(node)
-        # A sentence for a person means the same in capitals. Of a name or a code one change is
-        # enough: who notices it notices the others.
+        # A sentence (with a space) means the same in capitals, so it is not changed. A name or a
+        # code is changed once: a test that notices one change notices the others.
         elif isinstance(node, cst.SimpleString) and " " not in node.value:
             yield from list(operator(node))[:1]

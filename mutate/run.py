@@ -1,4 +1,4 @@
-"""A run: try a sample of mutants on two copies of the tree, record each result at once, sum up."""
+"""A run: try a sample of mutants on copies of the tree, record each result, print a summary."""
 
 import sys
 import time
@@ -24,7 +24,7 @@ _Result = TypeVar("_Result")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """`minutes`: after that no further mutant is begun."""
+    """`minutes`: after this time no new mutant is tried."""
 
     seed: int
     sample: int = 300
@@ -33,7 +33,7 @@ class Settings:
 
 
 def run(root: Path, settings: Settings) -> bool:
-    """Whether all of the sample was tried, the goal is reached and each named change noticed."""
+    """Return whether the sample is complete, the goal reached and each named change noticed."""
     deadline = time.monotonic() + settings.minutes * 60
     plan = Plan.read(root / "mutate" / "plan.toml")
     mutants = sample(root, plan, size=settings.sample, seed=settings.seed)
@@ -41,7 +41,7 @@ def run(root: Path, settings: Settings) -> bool:
     folder.mkdir(parents=True, exist_ok=True)
     tree = tree_hash(root, plan.test_files)
     log = folder / f"{tree}-results.jsonl"
-    # A change that another seed has chosen too is not tried again.
+    # Results of other seeds count as well: the same change is not tried again.
     results = {result["key"]: result for result in records(log)}
     _say(f"SEED={settings.seed}: {len(mutants)} mutants of tree {tree}, results in {log}")
     todo = [mutant for mutant in mutants if mutant.key not in results]
@@ -51,7 +51,7 @@ def run(root: Path, settings: Settings) -> bool:
             pool = _Pool(made)
             baseline = Baseline.read_or_record(folder / f"{tree}-baseline.jsonl", plan, pool.do_all)
             for test in baseline.failed:
-                _say(f"not used, for it fails without any change: {test}")
+                _say(f"not used, because it fails without any change: {test}")
             for mutant, result in pool.map(_tried(root, plan, baseline, deadline), todo):
                 if result is None:
                     continue
@@ -66,7 +66,7 @@ def run(root: Path, settings: Settings) -> bool:
 
 
 class _Pool:
-    """As many jobs at a time as there are copies."""
+    """Runs jobs on the copies, one at a time on each."""
 
     def __init__(self, made: Sequence[Copy]) -> None:
         self._size = len(made)
@@ -75,14 +75,14 @@ class _Pool:
             self._free.put(copy)
 
     def do_all(self, jobs: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-        """Yield the answer of each job, in the order in which they are ready."""
-        for _, answer in self.map(Copy.do, jobs):
-            yield answer
+        """Yield the result of each job as soon as it is ready."""
+        for _, result in self.map(Copy.do, jobs):
+            yield result
 
     def map(
         self, work: Callable[[Copy, _Item], _Result], items: Sequence[_Item]
     ) -> Iterator[tuple[_Item, _Result]]:
-        """Yield each item with its result, in the order in which they are ready."""
+        """Yield each item with its result as soon as it is ready."""
 
         def on_a_copy(item: _Item) -> _Result:
             copy = self._free.get()
@@ -97,14 +97,14 @@ class _Pool:
                 for future in as_completed(futures):
                     yield futures[future], future.result()
             finally:
-                # After Ctrl-C or an error no further one is begun.
+                # After Ctrl-C or an error, begin no other job.
                 threads.shutdown(wait=False, cancel_futures=True)
 
 
 def _tried(
     root: Path, plan: Plan, baseline: Baseline, deadline: float
 ) -> Callable[[Copy, Mutant], dict[str, Any] | None]:
-    """What tries a mutant; it answers None after the deadline."""
+    """Return a function that tries a mutant and returns its result, None after the deadline."""
 
     def work(copy: Copy, mutant: Mutant) -> dict[str, Any] | None:
         if time.monotonic() > deadline:
@@ -124,8 +124,9 @@ def _tried(
 def _notice(copy: Copy, mutant: Mutant, unchanged: str, limits: dict[str, float]) -> dict[str, Any]:
     """Run tests against a mutant.
 
-    A failure counts if that test, alone, fails again; a failure before the first test, if the
-    unchanged module comes to its first test. Raises RuntimeError if that does not either.
+    A failure of a test counts if that test fails again when it runs alone. A failure before the
+    first test counts if the unchanged module reaches its first test; if it does not either, raises
+    RuntimeError.
     """
     job = {"path": mutant.path, "source": mutant.source}
     while limits:
@@ -142,7 +143,7 @@ def _notice(copy: Copy, mutant: Mutant, unchanged: str, limits: dict[str, float]
             return {name: result[name] for name in ("outcome", "by")}
         if copy.do({**job, **again})["outcome"] != "survived":
             return result
-        # A busy machine, say: the other tests decide.
+        # The cause may be a busy machine. Let the other tests decide.
         _say(f"{by} failed by chance")
         limits = {test: limit for test, limit in limits.items() if test != by}
     return {"outcome": "survived", "by": ""}
@@ -155,14 +156,12 @@ def _sum_up(mutants: list[Mutant], results: dict[str, dict[str, Any]], seed: int
         _say(f"\n{result['outcome']}: {mutant.path}:{mutant.line} {mutant.name}\n{mutant.diff}")
     count = Counter(result["outcome"] for _, result in tried)
     share = 100 * (len(tried) - len(unnoticed)) / len(tried) if tried else 0
-    _say(
-        f"\n{dict(count)}: the tests notice {share:.1f} %, and are to notice {GOAL} % (SEED={seed})"
-    )
+    _say(f"\n{dict(count)}: the tests notice {share:.1f} %, the goal is {GOAL} % (SEED={seed})")
     if len(tried) < len(mutants):
-        _say(f"{len(mutants) - len(tried)} are not tried yet. Go on with: make mutate SEED={seed}")
+        _say(f"Not tried yet: {len(mutants) - len(tried)}. Continue with: make mutate SEED={seed}")
     named = [mutant.name for mutant, _ in unnoticed if mutant.name]
     for name in named:
-        _say(f"A named change must be noticed: {name}")
+        _say(f"The tests miss a named change: {name}")
     return len(tried) == len(mutants) and share >= GOAL and not named
 
 

@@ -1,7 +1,7 @@
-"""The process of one copy of the tree: it forks a child for each job and never imports the code.
+"""The process of one copy of the tree: it forks a child for each job.
 
-Jobs come as JSON lines on stdin, answers go to stdout. What takes long to import is imported before
-the fork, of other packages only: each child imports the service anew, with its change.
+It reads jobs as JSON lines from stdin and writes results to stdout. It imports slow packages once,
+before the fork, but never the service: each child imports that with its change.
 """
 
 import contextlib
@@ -21,15 +21,15 @@ import coverage
 import psycopg
 import pytest
 
-# None that reads the settings when it is imported.
+# Only packages that do not read the settings at import.
 _SLOW_TO_IMPORT = """
 _hypothesis_pytestplugin asyncssh boto3 botocore.session cryptography.x509 django.contrib.admin
 jsonschema libcst msgspec paramiko prometheus_client pytest_django.plugin schemathesis.pytest.plugin
 """
-# Until the first test begins: imports, collection, the migrations of a new database.
+# The limit for everything before the first test: imports, collection, migrations.
 _START_SECONDS = 120
 _DATABASE = "test_postgres"
-# A copied database would know itself for one, and deliver nothing.
+# The service delivers nothing from a copied database, so each copy is marked as the original.
 _CLAIM = """
 UPDATE delivery_instance SET database =
 (SELECT system_identifier || '/' || oid FROM PG_CONTROL_SYSTEM(), pg_database
@@ -40,9 +40,9 @@ _NOTE = Path("mutate.note")
 
 
 class Selection:
-    """A pytest plugin: run these tests in this order, and none for longer than its limit.
+    """A pytest plugin: runs these tests in this order, each with its time limit.
 
-    pytest-django sorts after it: those that empty the database come last.
+    Afterwards pytest-django moves the tests that empty the database to the end.
     """
 
     def __init__(self, limits: dict[str, float]) -> None:
@@ -52,7 +52,7 @@ class Selection:
     def pytest_collection_modifyitems(
         self, items: list[pytest.Item]
     ) -> Generator[None, None, None]:
-        # Before the yield, so that pytest-django sorts what is in order here.
+        # Sort before the yield, because pytest-django has to sort last.
         order = {nodeid: place for place, nodeid in enumerate(self._limits)}
         chosen = [item for item in items if item.nodeid in order]
         items[:] = sorted(chosen, key=lambda item: order[item.nodeid])
@@ -60,12 +60,12 @@ class Selection:
 
     def pytest_runtest_logstart(self, nodeid: str) -> None:
         _NOTE.write_text(nodeid)
-        # Python's default: the signal ends the process, wherever it hangs.
+        # SIGALRM has no handler, so it ends the process wherever it hangs.
         signal.setitimer(signal.ITIMER_REAL, self._limits[nodeid])
 
 
 class Recorder:
-    """A pytest plugin: note how long each test takes and which lines it runs."""
+    """A pytest plugin: records the time and the covered lines of each test."""
 
     def __init__(self, paths: list[str]) -> None:
         self._coverage = coverage.Coverage(data_file=None, include=paths, config_file=False)
@@ -99,7 +99,7 @@ class Recorder:
             self.seconds[nodeid] = time.monotonic() - self._began
 
     def lines(self) -> dict[str, dict[int, list[str]]]:
-        """By path and line: the tests that run it."""
+        """Return the tests that run each line, by path and line."""
         data = self._coverage.get_data()
         found: dict[str, dict[int, list[str]]] = defaultdict(dict)
         for file in data.measured_files():
@@ -110,8 +110,8 @@ class Recorder:
 
 
 def main() -> None:
-    """Answer each job until stdin ends."""
-    answers = os.fdopen(os.dup(1), "w")
+    """Do one job after another until stdin ends."""
+    results = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     sys.path.insert(0, "")
     if server := os.environ.get("TEST_POSTGRES_URL"):
@@ -120,9 +120,9 @@ def main() -> None:
         _make_pristine_database(server)
     for line in sys.stdin:
         job = json.loads(line)
-        answer = _record(job) if "file" in job else _try(job)
-        answers.write(json.dumps(answer) + "\n")
-        answers.flush()
+        result = _record(job) if "file" in job else _try(job)
+        results.write(json.dumps(result) + "\n")
+        results.flush()
 
 
 def _try(job: dict[str, Any]) -> dict[str, Any]:
@@ -131,7 +131,7 @@ def _try(job: dict[str, Any]) -> dict[str, Any]:
     original = module.read_bytes()
     bytecode = Path(importlib.util.cache_from_source(job["path"]))
     module.write_text(job["source"])
-    # Two changes may have the same size and second, and Python compares no more.
+    # Python compares only size and second, so it could take the bytecode of another change.
     bytecode.unlink(missing_ok=True)
     _NOTE.write_text("")
     files = list(dict.fromkeys(nodeid.partition("::")[0] for nodeid in job["limits"]))
@@ -149,12 +149,12 @@ def _try(job: dict[str, Any]) -> dict[str, Any]:
         return {"outcome": "survived", "by": ""}
     if code == pytest.ExitCode.TESTS_FAILED and by:
         return {"outcome": "killed", "by": by}
-    # A module that raises when it is imported stops everything: killed, but by no test.
+    # A module that raises at its import stops pytest before the first test. That counts as killed.
     return {"outcome": "killed", "by": by or "the import", "log": _log()}
 
 
 def _record(job: dict[str, Any]) -> dict[str, Any]:
-    """Run a file of tests without any change; answer what each of them takes and runs."""
+    """Run a test file without a change; return the time and the covered lines of each test."""
     result = Path("mutate.baseline")
     result.unlink(missing_ok=True)
 
@@ -177,7 +177,7 @@ def _record(job: dict[str, Any]) -> dict[str, Any]:
 
 
 def _log() -> str:
-    """The end of what the last child wrote."""
+    """Return the end of the last child's output."""
     return _LOG.read_text(errors="replace")[-2000:]
 
 
@@ -187,13 +187,13 @@ def _pytest(files: list[str], plugin: object) -> int:
         options.append("--reuse-db")
     if isinstance(plugin, Selection):
         options.append("-x")
-    # Assertions of plugins that are imported already are not rewritten, and need not be.
+    # pytest warns that it cannot rewrite plugins that are already imported. They need no rewriting.
     options += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]
     return int(pytest.main([*options, *files], plugins=[plugin]))
 
 
 def _in_child(run: Callable[[], int]) -> int:
-    """Run something in a child with a new database; return its wait status."""
+    """Run a function in a child with a new database; return its wait status."""
     if server := os.environ.get("TEST_POSTGRES_URL"):
         _renew_database(server)
     return _fork(run)
@@ -223,7 +223,7 @@ def _fork(run: Callable[[], int]) -> int:
 
 
 def _make_pristine_database(server: str) -> None:
-    """Migrate a database once; each child gets a copy of it."""
+    """Migrate a database once. Each child gets a copy of it."""
 
     def migrate() -> int:
         os.environ["DJANGO_SETTINGS_MODULE"] = "tests.settings"

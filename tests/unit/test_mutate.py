@@ -94,7 +94,7 @@ def test_it_kills_what_a_test_notices_and_shows_what_none_does(
     }
     shown = capsys.readouterr().out
     assert "survived: tiny.py:6" in shown and "+    return 12" in shown
-    assert "the tests notice 83.3 %, and are to notice 85 %" in shown
+    assert "the tests notice 83.3 %, the goal is 85 %" in shown
     assert (tiny / "tiny.py").read_text() == TINY
 
     # The same seed has nothing left to do. Enough is noticed now, and it says so.
@@ -106,7 +106,7 @@ def test_it_kills_what_a_test_notices_and_shows_what_none_does(
     plan = tiny / "mutate" / "plan.toml"
     plan.write_text(PLAN.format(find="return 11").replace("return 20", "return 12"))
     assert not run(tiny, settings)
-    assert "A named change must be noticed: ten is twenty" in capsys.readouterr().out
+    assert "The tests miss a named change: ten is twenty" in capsys.readouterr().out
 
 
 def test_it_goes_on_where_it_stopped(tiny: Path) -> None:
@@ -137,7 +137,7 @@ def test_every_second_time():
 
 def test_it_stops_at_the_deadline(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert not run(tiny, Settings(seed=1, sample=3, minutes=0, workers=1))
-    assert "3 are not tried yet. Go on with: make mutate SEED=1" in capsys.readouterr().out
+    assert "Not tried yet: 3. Continue with: make mutate SEED=1" in capsys.readouterr().out
 
 
 def test_a_named_change_that_fits_no_more_is_said(tiny: Path) -> None:
