@@ -133,7 +133,7 @@ TRANSITIONS: Final[dict[Event, Transition]] = {
     Event.CLAIMED: Transition(
         sources=_PENDING,
         causes=_BY_SYSTEM,
-        when="its staging file was written and is claimed as the one to publish; none was before",
+        when="its staging file was written and becomes the claimed one; none was claimed before",
         kind=Kind.STAGED,
         requires=UNSTAGED,
         sets=Columns(staged_at=Now()),
@@ -180,7 +180,7 @@ TRANSITIONS: Final[dict[Event, Transition]] = {
     Event.EXPEDITED: Transition(
         sources=_PENDING,
         causes=_BY_PERSON,
-        when="a person tries all exports of its connection again now; it needs no decision",
+        when="a person chooses to try all of its connection again now; it needs no decision",
         kind=Kind.REQUESTED,
         requires=Q(next_attempt_at__isnull=False),
         sets=Columns(next_attempt_at=Now()),
