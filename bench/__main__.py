@@ -1,7 +1,6 @@
-"""`make bench`: what the service does in a second, on real servers; one JSON object per line.
+"""`make bench`: measures the service on real servers and prints one JSON object per line.
 
-ONLY=steps,engine,ledger,fairness,acks,api,dashboard,scale chooses parts. Targets are those of the
-design.
+ONLY=steps,engine,ledger,fairness,acks,api,dashboard,scale chooses parts.
 """
 
 import os
@@ -22,14 +21,14 @@ def main() -> None:
     with Postgres(is_durable=True) as database:
         os.environ[URL_VARIABLE] = database.url
         os.environ["DJANGO_SETTINGS_MODULE"] = "tests.settings"
-        # A line for each request would come between the figures.
+        # A log line for each request would mix with the figures.
         os.environ.setdefault("LOG_LEVEL", "WARNING")
         django.setup()
-        # It would note every query.
+        # With DEBUG, Django would keep every query in memory.
         settings.DEBUG = False
         call_command("migrate", verbosity=0)
         for part in (os.environ.get("ONLY") or PARTS).split(","):
-            # Only now: models need the settings.
+            # Import only now, because models need the settings.
             import_module(f"bench.{part}").measure()
         connections.close_all()
 

@@ -1,6 +1,6 @@
-"""The ack poller: how many answers a second, in how much memory, beside how many other files.
+"""The ack poller: acks per second and memory, also in a large table and among many other files.
 
-Each measurement polls in a process of its own: the servers and the proxy have theirs.
+Each measurement polls in its own process, so that servers and proxy do not count.
 """
 
 import json
@@ -25,7 +25,7 @@ from tests.support.builders import a_connection, a_user, an_org, some_exports
 from tests.support.dropzones import openssh_config
 from tests.support.servers import OpenSSHServer, TcpProxy
 
-from .copies import copy_acks, copy_exports, settle
+from .copies import copy_acks, copy_exports, run_maintenance
 from .measuring import report
 
 ACKS = 10_000
@@ -39,7 +39,7 @@ IDLE_POLLS = 21
 
 @dataclass(frozen=True, kw_only=True)
 class Polled:
-    """What polls until nothing was left to do have done and taken."""
+    """The acks that some polls applied, the seconds of each poll, and the memory they took."""
 
     applied: int
     seconds: Sequence[float]
@@ -51,7 +51,7 @@ class Polled:
 
 
 class Site:
-    """An ERP of its own, with an export as the pattern of many."""
+    """An org with an ERP, and one export that is the pattern of many copies."""
 
     _numbers = count()
 
@@ -68,13 +68,13 @@ class Site:
         assert deliver(self.id).sent == 1
 
     def send(self, count: int) -> list[str]:
-        """Add exports to which no answer has come yet; return their file names."""
+        """Add sent exports without an ack; return their file names."""
         copy_exports(self._pattern, self._next(count))
         names = ErpExport.objects.filter(erp_connection=self.id, status=ErpExport.Status.SENT)
         return list(names.exclude(id=self._pattern.id).values_list("filename", flat=True))
 
-    def remember(self, count: int) -> None:
-        """Add exports that were answered long ago."""
+    def add_old_exports(self, count: int) -> None:
+        """Add exports that were acknowledged long ago."""
         copy_exports(
             self._pattern,
             self._next(count),
@@ -84,7 +84,7 @@ class Site:
             archived_at="now()",
         )
         copy_acks(self.id)
-        settle()
+        run_maintenance()
 
     def _next(self, count: int) -> range:
         first = ErpExport.objects.filter(erp_connection=self.id).count()
@@ -96,7 +96,7 @@ class Site:
             (self.acks / f"ack_{filename}").write_text(json.dumps(content))
 
     def poll(self, *, rounds: int = 0) -> Polled:
-        """Poll in a new process: so often, or until a poll applies nothing."""
+        """Poll in a new process `rounds` times, or until a poll applies nothing."""
         connections.close_all()
         context = multiprocessing.get_context("fork")
         with ProcessPoolExecutor(1, mp_context=context) as executor:
@@ -167,14 +167,14 @@ def _in_bulk(site: Site, where: str, *, target: int) -> None:
 def _in_a_large_table(site: Site) -> None:
     costs = []
     for exports in (FEW, MANY):
-        site.remember(exports - ErpExport.objects.count())
+        site.add_old_exports(exports - ErpExport.objects.count())
         took = []
         for _ in range(SAMPLES):
             site.answer(site.send(SAMPLE))
             polled = site.poll(rounds=1)
             assert polled.applied == SAMPLE, polled
             took.append(1000 / polled.rate)
-        # The fastest: between the two the machine may have got other things to do.
+        # Take the fastest round, because the machine may be busy with other work in some.
         costs.append(min(took))
         report(
             f"cost of an ack beside {exports} exports",

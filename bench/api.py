@@ -1,11 +1,11 @@
-"""The API under load: gunicorn as in the image, beside ten thousand exports and a million.
+"""The API under load: gunicorn as in the image, with ten thousand exports and with a million.
 
-Requests of all kinds come in turn at fixed times, 20 a second whether or not the earlier ones were
-answered, and each is timed from the moment it was due. They are compared with a bare view of the
-same run: `bench.bare.BareViewSet`, which asks for a token and a permission like every view of the
-API and answers `{}`. What Django takes for a view that asks for nothing stands beside it.
+20 requests a second of all kinds start at fixed times, even if earlier ones are still running. Each
+is timed from the moment it was due. The results are compared with a bare view in the same run,
+`bench.bare.BareViewSet`, which checks a token and a permission like every view of the API and
+returns `{}`. A Django view without any checks is also measured.
 
-No worker runs: it would take turns with the web server on the processors. So only one push a
+No worker runs, because it would compete with the web server for the processors. So only one push a
 minute enqueues a delivery, which stays in the queue.
 """
 
@@ -33,19 +33,19 @@ from tests.support.builders import a_connection, an_approved_order, an_org, some
 from tests.support.processes import web
 from tests.support.servers.process import HOST, free_port, kill_tree
 
-from .copies import copy_acks, copy_exports, settle
+from .copies import copy_acks, copy_exports, run_maintenance
 from .measuring import report
 
 FEW, MANY = 10_000, 1_000_000  # exports in the table
-NEIGHBOURS = 50  # one of so many exports is another org's
+NEIGHBOURS = 50  # one in this many exports belongs to another org
 CUSTOMERS = 1000
 PER_SECOND = 20
 ROUNDS, WARM_UP = 120, 20  # requests of each kind
 TIMEOUT = 10
-MOST = 4  # times as long as the bare view
+MOST = 4  # at most this many times the time of the bare view
 BARE, NOTHING, PUSH = "bare view of the API", "view without a database", "push"
 
-# Of 200 exports one waits, three failed, three have no answer, and that of one in ten is overdue.
+# Of 200 exports, one waits, three failed and three have no ack; one in ten missing acks is overdue.
 _STATUS = (
     "CASE WHEN mod(n, 200) = 1 THEN 'PENDING' WHEN mod(n, 200) < 4 THEN 'FAILED'"
     " WHEN mod(n, 200) < 7 THEN 'SENT' ELSE 'ACKED' END"
@@ -55,7 +55,7 @@ _AT = "now() - n * interval '8 seconds'"
 
 
 class Shop:
-    """An org with many exports, and a service that asks for them."""
+    """An org with many exports and a client of its API."""
 
     def __init__(self, name: str) -> None:
         self.org = an_org(name)
@@ -72,8 +72,8 @@ class Shop:
         ErpExport.objects.filter(id=export.id).update(**answered, archived_at=Now())
         self._pattern = export
 
-    def remember(self, numbers: range) -> None:
-        """Add exports: the higher the number, the older."""
+    def add_exports(self, numbers: range) -> None:
+        """Add exports; a higher number means an older export."""
         customers = f"(SELECT array_agg(id) FROM customer WHERE org_id = '{self.org.id}')"
         times = {"created_at": _AT, "updated_at": f"{_AT} + interval '5 seconds'"}
         order = {
@@ -98,7 +98,7 @@ class Shop:
         ErpConnection.objects.filter(id=self.connection.id).update(last_poll_at=Now())
 
     def questions(self, exports: int) -> dict[str, str]:
-        """Paths to get, by what is asked for, when there are so many exports."""
+        """Return the paths to GET by the kind of request."""
         number = f"PO-{exports // 2}"
         middle = ErpExport.objects.get(org=self.org, draft_order__external_order_number=number)
         cursor = f"{middle.created_at.isoformat()} {middle.id}".encode()
@@ -117,7 +117,7 @@ class Shop:
         return {BARE: "/api/bare", NOTHING: "/nothing", **paths}
 
     def pushes(self, exports: int) -> list[str]:
-        """Paths that push an approved order each."""
+        """Return paths that each push an approved order."""
         numbers = range(ROUNDS + WARM_UP)
         orders = [
             an_approved_order(self.org, self.user, f"NEW-{exports}-{number}", lines=10)
@@ -133,8 +133,8 @@ def measure() -> None:
     before = 0
     for exports in (FEW, MANY):
         for owner, share in shares.items():
-            owner.remember(range(int(before * share) + 1, int(exports * share) + 1))
-        settle()
+            owner.add_exports(range(int(before * share) + 1, int(exports * share) + 1))
+        run_maintenance()
         with _gunicorn() as port:
             took = _load(port, shop, int(exports * shares[shop]))
         slowest[exports] = _report(took, exports)
@@ -145,7 +145,7 @@ def measure() -> None:
 
 
 def _load(port: int, shop: Shop, exports: int) -> dict[str, list[float]]:
-    """Milliseconds from when each request was due until it was answered, by kind."""
+    """Return the milliseconds from the due time of each request to its response, by kind."""
     questions = shop.questions(exports)
     pushes = iter(shop.pushes(exports))
     kinds = [PUSH, *questions]
@@ -155,10 +155,10 @@ def _load(port: int, shop: Shop, exports: int) -> dict[str, list[float]]:
         return _ask(port, shop.token, method, path, due)
 
     took: dict[str, list[Future[float]]] = defaultdict(list)
-    # More threads than there are ever requests under way: none waits for a thread.
+    # More threads than concurrent requests, so that no request waits for a thread.
     with ThreadPoolExecutor(PER_SECOND * TIMEOUT) as threads:
         for kind in kinds:
-            # At once, so that every process of the server gets some.
+            # Send them at the same time, so that every process of the server gets some.
             wait([threads.submit(ask, kind, time.perf_counter()) for _ in range(WARM_UP)])
         due = time.perf_counter()
         for _ in range(ROUNDS):
@@ -171,7 +171,7 @@ def _load(port: int, shop: Shop, exports: int) -> dict[str, list[float]]:
 
 def _ask(port: int, token: str, method: str, path: str, due: float) -> float:
     connection = HTTPConnection(HOST, port, timeout=TIMEOUT)
-    # As the proxy that ends TLS sends it.
+    # The header that a proxy for TLS adds.
     headers = {"Authorization": f"Bearer {token}", "X-Forwarded-Proto": "https"}
     connection.request(method, path, headers=headers)
     with connection.getresponse() as response:
@@ -207,7 +207,7 @@ def _gunicorn() -> Iterator[int]:
         "DEBUG": "false",
         "ALLOWED_HOSTS": HOST,
         "TRUST_X_FORWARDED_PROTO": "true",
-        # It counts, but lets everything through.
+        # The rate limit counts requests but allows all of them.
         "API_REQUESTS_PER_MINUTE": "1000000",
     }
     server = web(env, port)

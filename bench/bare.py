@@ -1,4 +1,4 @@
-"""The service's URLs, and views that do nothing: what they take, every request takes."""
+"""The service's URLs and views that do nothing: their time is part of every request."""
 
 from django.http import HttpRequest, HttpResponse
 from django.urls import path
@@ -10,7 +10,7 @@ from orderflow.urls import urlpatterns as of_the_service
 
 
 class BareViewSet(OrgViewSet):
-    """Behind a token and a permission as every view of the API."""
+    """Requires a token and a permission, as every view of the API does."""
 
     permissions = {"list": "exports.view_erpexport"}
 

@@ -1,7 +1,8 @@
-"""The folder engine, and the tools one would otherwise put small files on an SFTP server with.
+"""The folder engine, and other tools that put small files on an SFTP server.
 
-Each writes under another name and renames, so that nobody sees half a file. (rclone does so since
-1.63; older ones write in place and have less to do.) Only the engine and `sftp put -f` also sync.
+Each writes to a temporary name and renames, so that no reader sees half a file. (rclone does so
+since 1.63; older versions write in place, which is less work.) Only the engine and `sftp put -f`
+also sync.
 """
 
 import shutil
@@ -39,7 +40,7 @@ class Contender:
         return cls.program is None or shutil.which(cls.program) is not None
 
     def log_in(self) -> None:
-        """Do what every send() does before it sends."""
+        """Do the login that every send() includes."""
         raise NotImplementedError
 
     def send(self, files: Sequence[Path]) -> None:
@@ -55,7 +56,7 @@ class Contender:
 
 
 class Engine(Contender):
-    """What the ledger uses; its session stays open, as in a worker."""
+    """The engine of the service. Its session stays open, as in a worker."""
 
     name = "engine"
     _connector = DropzoneJsonV1Connector()
@@ -140,7 +141,7 @@ class Rclone(Contender):
     def send(self, files: Sequence[Path]) -> None:
         listed = self._key.with_name("files")
         listed.write_text("".join(f"{file.name}\n" for file in files))
-        # Its checks by hash, a login shell each, and its setting of times are left out.
+        # Without its hash checks, which need a login shell each, and without setting file times.
         self._run(
             *("copy", "--files-from-raw", str(listed), "--no-traverse", "--ignore-times"),
             *("--sftp-set-modtime=false", str(files[0].parent)),

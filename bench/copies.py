@@ -1,4 +1,4 @@
-"""Many rows made of one, by the database itself: a million in some minutes."""
+"""Copies of rows, made in the database: a million in a few minutes."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,9 +18,9 @@ def copy_exports(
     order: dict[str, str] | None = None,
     **changes: str,
 ) -> None:
-    """Insert copies of an export, each with a copy of its order, under numbers not yet taken.
+    """Insert copies of an export, each with a copy of its order; the numbers must be new.
 
-    `order` and `changes`: SQL for what is to differ; `n` is the number of the copy.
+    `order` and `changes`: SQL for the columns that differ; `n` is the number of the copy.
     """
     seed = f"'{pattern.erp_connection_id}' || n"
     order_id = f"md5({seed})::uuid"
@@ -34,7 +34,7 @@ def copy_exports(
 
 
 def copy_acks(connection_id: UUID) -> None:
-    """Insert an applied answer to each copy that was archived as acknowledged."""
+    """Insert an applied ack for each archived copy that is acknowledged."""
     with _loading() as cursor:
         cursor.execute(
             "INSERT INTO erp_ack (org_id, erp_connection_id, export_id, filename, sha256, size,"
@@ -47,8 +47,8 @@ def copy_acks(connection_id: UUID) -> None:
         )
 
 
-def settle() -> None:
-    """Do now what the database would otherwise do beside the measurement."""
+def run_maintenance() -> None:
+    """Run the maintenance that the database would otherwise do during the measurement."""
     with database.cursor() as cursor:
         cursor.execute("VACUUM ANALYZE draft_order, erp_export, erp_export_event, erp_ack")
         cursor.execute("CHECKPOINT")
@@ -57,7 +57,7 @@ def settle() -> None:
 @contextmanager
 def _loading() -> Iterator[CursorWrapper]:
     with transaction.atomic(), database.cursor() as cursor:
-        # What copies refer to exists: no need to look a million times.
+        # Skip the checks of foreign keys: the rows that copies refer to exist.
         cursor.execute("SET LOCAL session_replication_role = replica")
         yield cursor
 

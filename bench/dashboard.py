@@ -1,9 +1,8 @@
-"""What people and Prometheus look at, beside ten thousand exports and a million.
+"""The start page and /metrics, with ten thousand exports and with a million.
 
-An export is pushed every eight seconds, and of each week's the same share fails, waits or is
-overdue. What is older than a week somebody has dealt with, but what failed stays failed: with a
-million there are seven times as many that wait for somebody, and a hundred times as many to leave
-aside.
+An export is pushed every eight seconds. The same share of each week fails, waits or is overdue.
+People have dealt with everything older than a week, but failed exports stay failed. So a million
+exports have seven times as many that need attention, and a hundred times as many to skip.
 """
 
 import time
@@ -21,16 +20,16 @@ from kernel.db import Now, committed_before
 from orders.models import Customer
 from tests.support.builders import a_connection, a_user, an_org, some_exports
 
-from .copies import copy_acks, copy_exports, settle
+from .copies import copy_acks, copy_exports, run_maintenance
 from .measuring import report, timed
 
 FEW, MANY = 10_000, 1_000_000  # exports in the table
 CUSTOMERS = 100
-NEIGHBOURS = 50  # one of so many exports is another org's
+NEIGHBOURS = 50  # one in this many exports belongs to another org
 ROUNDS = 20
-MOST = 3  # times as long as with few
+MOST = 3  # at most this many times the time with few
 
-# Of 200 exports three failed, one waits for a decision, and the answers to three are overdue.
+# Of 200 exports, three failed, one needs a decision, and the acks of three are overdue.
 _DEALT_WITH = f"n > {7 * 24 * 60 * 60 // 8}"
 _STATUS = (
     f"CASE WHEN mod(n, 200) < 3 THEN 'FAILED' WHEN {_DEALT_WITH} THEN 'ACKED'"
@@ -60,7 +59,7 @@ PAGES = {
 
 
 class Shop:
-    """An org with many exports, and somebody who may see everything of it."""
+    """An org with many exports, and a person who may view all of it."""
 
     def __init__(self, name: str) -> None:
         self.org = an_org(name)
@@ -76,8 +75,8 @@ class Shop:
         ErpExport.objects.filter(id=export.id).update(**answered, archived_at=Now())
         self._pattern = export
 
-    def remember(self, numbers: range) -> None:
-        """Add exports: the higher the number, the older."""
+    def add_exports(self, numbers: range) -> None:
+        """Add exports; a higher number means an older export."""
         customers = f"(SELECT array_agg(id) FROM customer WHERE org_id = '{self.org.id}')"
         order = {
             "external_order_number": "'PO-' || n",
@@ -120,9 +119,9 @@ def measure() -> None:
     before = 0
     for exports in (FEW, MANY):
         for owner, share in shares.items():
-            owner.remember(range(int(before * share) + 1, int(exports * share) + 1))
+            owner.add_exports(range(int(before * share) + 1, int(exports * share) + 1))
         _count_events(exports - before)
-        settle()
+        run_maintenance()
         fastest[exports] = {
             f"{page}, seen by who sees {who}": _fastest(person, path)
             for who, person in people.items()
@@ -144,7 +143,7 @@ def measure() -> None:
 
 @override_settings(ALLOWED_HOSTS=["testserver"])
 def _fastest(person: User, path: str) -> float:
-    """Milliseconds; the fastest, for the machine may have other things to do in between."""
+    """Return the milliseconds of the fastest round, because the machine may be busy in some."""
     client = Client()
     client.force_login(person)
 

@@ -1,4 +1,4 @@
-"""Files a second: the folder engine against other tools, near the server and far from it."""
+"""Files per second: the folder engine and other tools, with a short and a long round trip."""
 
 import os
 import shutil
@@ -18,7 +18,7 @@ from .measuring import report, seconds_of
 ROUNDS = 3
 FILE_BYTES = 50_000
 ONE_WAY = 0.025  # seconds
-# So many that each contender takes a second or a few.
+# Enough files that each contender takes a few seconds.
 NEAR = {Sftp: 512, SyncingSftp: 512, Lftp: 256, Rclone: 256, DjangoStorages: 32, Engine: 1024}
 FAR = {Sftp: 12, SyncingSftp: 12, Lftp: 48, Rclone: 48, DjangoStorages: 12, Engine: 256}
 
@@ -39,9 +39,9 @@ def measure() -> None:
 def _compare(
     server: OpenSSHServer, config: Mapping[str, Any], files: Mapping[type[Contender], list[Path]]
 ) -> dict[type[Contender], float]:
-    """Files a second of those that are installed, the login apart: medians of rounds.
+    """Return the files per second of the installed contenders, without login: medians of rounds.
 
-    They take turns, so that a busy moment of the machine meets all of them.
+    They take turns, so that a busy moment of the machine affects all of them.
     """
     contenders = {
         kind: kind(config, scratch_folder("contender")) for kind in files if kind.is_installed()
@@ -50,7 +50,7 @@ def _compare(
     sends: dict[type[Contender], list[float]] = {kind: [] for kind in contenders}
     for _ in range(ROUNDS):
         for kind, contender in contenders.items():
-            # Nobody waits for what another left to be written to the disk.
+            # Sync first, so that no contender waits for the writes of another.
             os.sync()
             logins[kind].append(seconds_of(contender.log_in))
             sends[kind].append(seconds_of(partial(contender.send, files[kind])))

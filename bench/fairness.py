@@ -1,4 +1,4 @@
-"""Twenty dropzones, two workers, and then half of the servers fall silent."""
+"""Fairness: twenty dropzones and two workers, then half of the servers stop answering."""
 
 import random
 import statistics
@@ -21,7 +21,7 @@ PAUSE = 0.1
 
 
 def measure() -> None:
-    """Push to all connections; report the waits on those whose server still answers."""
+    """Push to all connections; report the waits on those whose server still works."""
     with ExitStack() as stack:
         server = stack.enter_context(OpenSSHServer())
         healthy, silent = (

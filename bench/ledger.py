@@ -45,7 +45,7 @@ def _one_at_a_time(org: Org, ann: User) -> None:
     took = []
     for number in range(-1, SINGLE):
         order = an_approved_order(org, ann, f"ONE-{number}", lines=10).id
-        # Long enough for the worker to be idle, and never at the same moment of its second.
+        # Long enough for the worker to be idle, and at a random moment of its polling second.
         time.sleep(0.5 + 0.05 * number)
         began = time.perf_counter()
         push_order(order, actor=ann)

@@ -1,4 +1,4 @@
-"""How things are measured and reported: medians of rounds, one JSON object per line."""
+"""Measuring and reporting: medians of rounds, one JSON object per line."""
 
 import json
 import os
@@ -15,14 +15,14 @@ def seconds_of(action: Callable[[], object]) -> float:
 
 
 def timed(action: Callable[[int], object], *, rounds: int) -> list[float]:
-    """Milliseconds of each round, after a tenth more to warm up."""
+    """Return the milliseconds of each round, after a warm-up of a tenth as many rounds."""
     for number in range(-max(1, rounds // 10), 0):
         action(number)
     return [1000 * seconds_of(partial(action, number)) for number in range(rounds)]
 
 
 def report_cost(name: str, took: Sequence[float], *, target_ms: float, per: int = 1) -> None:
-    """Report milliseconds; `per`: how many things a round did."""
+    """Report milliseconds; `per`: the number of items in a round."""
     low, median, high = (q / per for q in statistics.quantiles(took, n=4))
     report(
         name,
@@ -35,6 +35,6 @@ def report_cost(name: str, took: Sequence[float], *, target_ms: float, per: int 
 
 
 def report(name: str, **figures: object) -> None:
-    """Print one measurement, and how busy the machine was with it and with other things."""
+    """Print one measurement, and the load of the machine by this and by other processes."""
     line = {"bench": name, **figures, "load": round(os.getloadavg()[0], 1)}
     print(json.dumps(line), flush=True)

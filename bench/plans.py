@@ -1,4 +1,4 @@
-"""By which indexes the database finds what the ledger asks for."""
+"""The indexes that the database uses for the queries of the ledger."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -22,7 +22,7 @@ _WHOLE = re.compile(rf"Seq Scan on ({_ANY})\b")
 _INDEX = re.compile(r"Index (?:Only )?Scan(?: Backward)? using (\w+)|Bitmap Index Scan on (\w+)")
 
 _VALUE = re.compile(r"'((?:[^']|'')*)'(?:::[\w\[\]]+)?")
-# By the states one sees why a partial index serves.
+# Keep status values, because they show why a partial index is used.
 _STATE = re.compile(r"[A-Z_]+")
 _VALUES = re.compile(r"\?(?:, \?){2,}")
 _CASES = re.compile(r"(?:WHEN \([^()]*\) THEN \? )+")
@@ -30,7 +30,7 @@ _COLUMNS = re.compile(r'(?:"\w+"\."\w+"(?: AS "\w+")?(?:, | )){4,}')
 
 
 def found_by(queries: Iterable[str]) -> dict[str, list[str]]:
-    """The indexes that the queries are answered by; `whole`: tables that are read from end to end.
+    """Return the indexes that the queries use; `whole`: the tables that they read completely.
 
     Tables that stay small are left out.
     """
@@ -41,13 +41,13 @@ def found_by(queries: Iterable[str]) -> dict[str, list[str]]:
 
 
 def write_page(queries: Mapping[str, Iterable[str]], *, exports: int) -> None:
-    """Write the page of plans; `queries`: by what they are done for."""
+    """Write the page of plans; `queries`: by their purpose."""
     _PAGE.parent.mkdir(exist_ok=True)
     with _PAGE.open("w") as page:
         page.write(_PREFACE.format(exports=exports))
         for purpose, asked in queries.items():
             page.write(f"\n## {purpose[0].upper()}{purpose[1:]}\n")
-            # Those that differ in values alone are found alike.
+            # Queries that differ only in values have the same plan.
             plans = {_shape(q): _shape(_plan(q)) for q in _planned(asked) if _ASKS_LARGE.search(q)}
             for query, plan in plans.items():
                 page.write(f"\n```sql\n{query}\n\n{plan}\n```\n")

@@ -1,8 +1,8 @@
-"""What grows with the workers, and what must not grow with the table.
+"""Scaling: speed must grow with the number of workers, cost must not grow with the table.
 
-First deliveries by 1, 2 and 4 workers to eight dropzones on one OpenSSH. Then, beside ten thousand,
-a hundred thousand and a million exports, what the ledger does all day, and the indexes by which the
-database finds what it needs for that; PLANS=1 writes the plans into var/query-plans.md.
+First: deliveries by 1, 2 and 4 workers to eight dropzones on one OpenSSH. Then: the daily work of
+the ledger and the indexes it uses, with ten thousand, a hundred thousand and a million exports.
+PLANS=1 writes the plans into var/query-plans.md.
 """
 
 import json
@@ -28,17 +28,17 @@ from tests.support.builders import a_connection, a_user, an_org, some_exports
 from tests.support.dropzones import openssh_config
 from tests.support.servers import OpenSSHServer
 
-from .copies import copy_acks, copy_exports, settle
+from .copies import copy_acks, copy_exports, run_maintenance
 from .measuring import report, seconds_of
 from .plans import found_by, write_page
 from .workers import working
 
 WORKERS = 1, 2, 4
-DROPZONES, WAITING = 8, 500  # exports wait for each of the dropzones
+DROPZONES, WAITING = 8, 500  # waiting exports of each dropzone
 SIZES = 10_000, 100_000, 1_000_000  # exports in the table
-AT_ONCE = 50  # exports and answers of a round
+AT_ONCE = 50  # exports and acks of a round
 ROUNDS = 11
-MOST = 2  # times as long as beside the fewest
+MOST = 2  # at most this many times the time with the fewest
 
 
 def measure() -> None:
@@ -61,11 +61,11 @@ def _workers() -> None:
         for turn, workers in enumerate(WORKERS):
             for pattern in patterns:
                 _copy(pattern, range(turn * WAITING + 1, (turn + 1) * WAITING + 1))
-            settle()
+            run_maintenance()
             most = waiting.count()
             with working(WORKERS=str(workers)):
                 wake_due_connections()
-                # From the first batches on, so that the start of the workers is not in it.
+                # Measure from the first batches on, to leave out the start of the workers.
                 while (left := waiting.count()) > 0.9 * most:
                     time.sleep(0.01)
                 took = seconds_of(partial(_wait_for_none, waiting))
@@ -82,12 +82,12 @@ def _wait_for_none(waiting: "QuerySet[ErpExport]") -> None:
 
 
 def _copy(pattern: ErpExport, numbers: range) -> None:
-    """Add exports that wait."""
+    """Add waiting exports."""
     copy_exports(pattern, numbers, status="'PENDING'", next_attempt_at="now()", sent_at="NULL")
 
 
 class _Ledger:
-    """An org with many exports that are done, and some every now and then that are not."""
+    """An org with many finished exports. Each round adds a few waiting ones."""
 
     def __init__(self) -> None:
         org = an_org("bench-scale")
@@ -100,12 +100,12 @@ class _Ledger:
         user = person("scale", org, "Integration")
         self._api = client(user, org)
         (self._pattern,) = some_exports(org, user, lines=10)
-        # It stays what it is: the others are copies of it.
+        # This export must not change, because the others are copies of it.
         ErpExport.objects.filter(id=self._pattern.id).update(next_attempt_at=None)
         self._last = 0
 
-    def remember(self, count: int) -> None:
-        """Add exports that were answered long ago."""
+    def add_old_exports(self, count: int) -> None:
+        """Add exports that were acknowledged long ago."""
         at = f"now() - (n - {self._last}) * interval '8 seconds'"
         copy_exports(
             self._pattern,
@@ -120,14 +120,14 @@ class _Ledger:
             next_attempt_at="NULL",
         )
         copy_acks(self.connection.id)
-        settle()
+        run_maintenance()
 
     def wait(self) -> None:
-        """Let some exports wait to be delivered."""
+        """Add some exports that wait for delivery."""
         _copy(self._pattern, self._next(AT_ONCE))
 
     def answer(self) -> None:
-        """Let the ERP answer what was sent."""
+        """Let the ERP write acks for the sent exports."""
         for name in self._sent().values_list("filename", flat=True):
             content = {"status": "ACKED", "erp_order_id": "SO-1"}
             (self._acks / f"ack_{name}").write_text(json.dumps(content))
@@ -171,7 +171,7 @@ def _sizes() -> None:
     }
     fewest: dict[str, float] = {}
     for size in SIZES:
-        ledger.remember(size - ErpExport.objects.count())
+        ledger.add_old_exports(size - ErpExport.objects.count())
         took: dict[str, list[float]] = {name: [] for name in steps}
         queries: dict[str, list[str]] = {}
         for _ in range(ROUNDS):
@@ -187,7 +187,7 @@ def _sizes() -> None:
         if size == SIZES[-1] and os.environ.get("PLANS"):
             write_page(queries, exports=size)
         for name, times in took.items():
-            # The fastest: between two sizes the machine may have got other things to do.
+            # Take the fastest round, because the machine may be busy with other work in some.
             ratio = min(times) / fewest.setdefault(name, min(times))
             report(
                 f"{name} beside {size} exports",

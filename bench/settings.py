@@ -1,4 +1,4 @@
-"""The service's own settings, with URLs for the views that the others are compared with."""
+"""The service's settings, with the URLs of the bare views for comparison."""
 
 from orderflow.settings import *  # noqa: F403
 

@@ -11,13 +11,13 @@ from tests.support.processes import worker
 
 @contextmanager
 def working(**changes: str) -> Iterator[None]:
-    """Let a worker run, as in production but for dropzones on loopback; `changes`: environment."""
+    """Run a worker as in production, with dropzones on loopback; `changes`: to its environment."""
     env = {
         **os.environ,
         "DJANGO_SETTINGS_MODULE": "orderflow.settings",
         "DEBUG": "false",
         "SFTP_DENIED_NETWORKS": "169.254.0.0/16",
-        # It belongs to the bench, which has made it.
+        # The instance that made the database of the bench: workers of another one deliver nothing.
         "DELIVERY_INSTANCE": settings.DELIVERY_INSTANCE,
         **changes,
     }
