@@ -295,7 +295,7 @@ def test_no_commit_is_skipped_however_late_it_comes(
     assert has_written.wait(30)
     since = quote((long_ago + timedelta(seconds=1)).isoformat())
     ErpExport.objects.filter(id=late).update(updated_at=Now())
-    # Without the open transaction the later change would come to light in two seconds.
+    # Without the open transaction, the list shows the later change after two seconds.
     threading.Event().wait(3)
     feed = owner.get(f"{EXPORTS}?updated_since={since}").json()
     assert feed["results"] == []

@@ -1,4 +1,4 @@
-"""Probes of the web process and of the worker, with the database up, behind, away and silent."""
+"""Health checks of web process and worker, with the database up, not migrated, down and silent."""
 
 import time
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""JSON that would cost much: refused soon, in bounded memory, with a bounded answer."""
+"""Expensive JSON is rejected fast, in limited memory, with a short response."""
 
 import json
 import time

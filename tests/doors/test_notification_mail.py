@@ -1,4 +1,4 @@
-"""Mail through a real SMTP server: one for all that has happened, to those who can do something."""
+"""Mail through a real SMTP server: one mail for several events, to people who can act on them."""
 
 import re
 import subprocess

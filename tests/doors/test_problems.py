@@ -1,4 +1,4 @@
-"""Whatever goes wrong below /api/, the answer is a problem with a request id: no page, no trace."""
+"""Every error below /api/ is a problem document with a request id, without HTML or a traceback."""
 
 import json
 import logging

@@ -1,4 +1,4 @@
-"""The page on security: behind each claim stands a test that there is."""
+"""The page on security: each claim names an existing test."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""Sessions: nothing in the database signs anybody in, and a session that has ended is gone."""
+"""Sessions: no value in the database is enough to log in, and an ended session is deleted."""
 
 from datetime import timedelta
 from typing import Any

@@ -1,4 +1,4 @@
-"""Limits: they hold against simultaneous requests, hit who they are meant for, and end."""
+"""Rate limits hold for concurrent requests, apply only to the right client, and expire."""
 
 import threading
 from collections.abc import Iterator

@@ -230,7 +230,7 @@ def test_two_workers_do_not_send_the_same(org: Org, web: WebServer, webhook: Web
         thread.start()
     for thread in threads:
         thread.join()
-    # Whoever found everything claimed by others has ended.
+    # A worker that finds everything claimed by others has ended.
     send_all()
     ids = [received.headers["webhook-id"] for received in web.received]
     assert len(ids) == len(set(ids)) == 200

@@ -38,7 +38,7 @@ def refused(dropzone: Dropzone, erp: ErpConnection, org: Org, ann: User) -> ErpE
 
 
 class Rival(threading.Thread):
-    """Somebody else's move. It is over, or waits for a lock, when `begin` returns."""
+    """An action of another person. When `begin` returns, it is done or waits for a lock."""
 
     def __init__(self, move: Callable[[], object]) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Whatever an ERP writes into its ack folder: nothing is lost, and each order has one fate.
+"""Random files in the ack folder: no ack is lost, and each order gets one result.
 
 Files come under every name that answers an export, good, mutated and arbitrary, once and again.
 """

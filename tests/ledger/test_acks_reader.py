@@ -1,4 +1,4 @@
-"""The ERP's answers: what their names and contents mean, and that nothing in them does harm."""
+"""The ack reader: what names and contents of acks mean, and that hostile ones do no harm."""
 
 import codecs
 import json

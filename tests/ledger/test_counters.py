@@ -1,4 +1,4 @@
-"""The counters count each event once: whatever is late, breaks off or is done at the same time."""
+"""The counters count each event once, also after delays, crashes and concurrent runs."""
 
 import threading
 from datetime import timedelta

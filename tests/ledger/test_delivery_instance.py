@@ -39,7 +39,7 @@ pytestmark = [pytest.mark.django_db, pytest.mark.ledger]
 
 @pytest.fixture(params=["renamed", "restored", "unclaimed"])
 def estrange(request: pytest.FixtureRequest) -> Callable[[], None]:
-    """Let the database be another installation's, a former one's copy, or nobody's."""
+    """Make the database belong to another installation, be a copy, or be unclaimed."""
 
     def estrange() -> None:
         if request.param == "renamed":
@@ -67,7 +67,7 @@ def an_answer(dropzone: Dropzone, export: ErpExport) -> None:
 
 
 def do_everything(erp: ErpConnection) -> None:
-    """What workers do, whether they are rung or not."""
+    """Do all the work of workers, woken and scheduled."""
     for task in (tasks.deliver, tasks.poll_acks):
         task(str(erp.id))
     for task in (tasks.archive_pending, tasks.retest_connections, tasks.tidy):

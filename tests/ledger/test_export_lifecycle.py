@@ -1,4 +1,4 @@
-"""Each row of the table of exports, brought about as people, workers and ERPs do it."""
+"""Each row of the table of exports, performed as people, workers and ERPs do it."""
 
 import shutil
 from datetime import timedelta
@@ -46,7 +46,7 @@ def code(export: ErpExport) -> str | None:
 
 
 def test_these_steps_and_no_others_are_legal() -> None:
-    """Written out once more: what reads the table cannot notice a row too many."""
+    """Steps are repeated here, because a test that reads the table cannot notice an extra row."""
     assert {step for step in lifecycle.legal_steps() if step[0] != step[1]} == {
         ("PENDING", "SENT"),
         ("PENDING", "FAILED"),

@@ -1,4 +1,4 @@
-"""What libraries leave behind does not pile up over the years."""
+"""Housekeeping deletes old rows of libraries, which would otherwise accumulate."""
 
 from datetime import timedelta
 from typing import Any

@@ -1,4 +1,4 @@
-"""Whatever several people do to the same orders at once, each order is exported once.
+"""Concurrent actions of several people on the same orders export each order once.
 
 One person's click is stopped before one of its statements or commits, another one's is done to its
 end, or until it waits for a lock of the first; then the first goes on. `make explore` looks for

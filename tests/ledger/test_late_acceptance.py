@@ -1,4 +1,4 @@
-"""Acceptances that come late: the order is PUSHED whatever it was, and the ERP gets it once."""
+"""Late acceptances: the order becomes PUSHED from any status, and the ERP gets it once."""
 
 import csv
 import html

@@ -28,7 +28,7 @@ TABLES: Mapping[str, dict[Any, Any]] = {
 ROWS = [(table, event) for table, rows in TABLES.items() for event in rows]
 STATUSES = {"orders": DraftOrder.Status, "exports": ErpExport.Status}
 NEVER = Q(pk=None)
-# What no test can see, for it changes nothing.
+# Changes without any effect, which no test can notice.
 SAME = {
     # As in the table, no person may act.
     ("exports", "CONTRADICTED", "caused by SYSTEM"),

@@ -1,4 +1,4 @@
-"""Settling by hand: what a person says counts, unless the dropzone says otherwise."""
+"""Manual resolution: a person decides, unless the dropzone contradicts the decision."""
 
 from collections.abc import Sequence
 from datetime import timedelta

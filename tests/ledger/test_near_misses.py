@@ -1,4 +1,4 @@
-"""Files that are named almost like an ack: a person learns of each, and none is touched."""
+"""Files with almost the name of an ack: each is reported to people, and none is moved."""
 
 import json
 from typing import Any

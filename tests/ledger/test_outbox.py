@@ -1,4 +1,4 @@
-"""The outbox: each transition is noted once, in its transaction, for those who listen."""
+"""The outbox: each transition adds one notification, in its own transaction."""
 
 import json
 from datetime import timedelta

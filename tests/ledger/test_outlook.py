@@ -1,4 +1,4 @@
-"""Why an export waits and what happens next: decided once, the same through every door."""
+"""Why an export waits and what happens next: the same text in every interface."""
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta

@@ -42,7 +42,7 @@ def test_nothing_is_delivered_until_they_are_resumed(
     assert capsys.readouterr().out == f"{acme}: paused\n{other}: paused\n"
     some_exports(acme.org, staff)
     assert deliver(acme.id).sent == 0
-    # No test lifts what a person has paused.
+    # A passing connection test does not resume what a person has paused.
     assert circuit_breaker.run_test(acme).success
     assert reasons() == {"acme": REASON, "other": REASON}
 

@@ -1,4 +1,4 @@
-"""After a restore the ledger learns from the dropzones what it has forgotten, and nothing wrong."""
+"""After a restore, reconciliation restores from the dropzones what the backup lacks."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""What is finished and old enough is forgotten, as its organisation wants it; nothing else is."""
+"""Retention deletes finished rows after the time set by the organisation, and nothing else."""
 
 from datetime import timedelta
 

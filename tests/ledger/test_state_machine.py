@@ -67,11 +67,11 @@ CONFIGS: tuple[dict[str, Any], ...] = (
     {"mode": "filesystem", "export_path": EXPORTS, "atomic_write": False},
     {"mode": "filesystem", "export_path": ELSEWHERE},
 )
-# What waits for a person, and what nobody can know.
+# Exports that need a decision, and those with an unknown outcome.
 MAY_WAIT = {code for code, spec in CATALOGUE.items() if spec.kind is Kind.DECISION} | {
     "FOLDER_CHANGED"
 }
-# No ERP answers here, and nobody resolves an export: what is no longer pending stays what it is.
+# There are no acks and no manual decisions here, so an export that has left PENDING never changes.
 LEGAL = {(a, b) for a, b in legal_steps() if a == ErpExport.Status.PENDING or a == b}
 
 
@@ -82,7 +82,7 @@ ODDS = {**dict.fromkeys(OPERATIONS, 12), **dict.fromkeys(STEPS, 6), "commit": 16
 
 
 class Act(Enum):
-    """What happens. The first four are the worker's own misfortune."""
+    """A fault. The first four hit the worker itself."""
 
     DIE = auto()
     TIME_OUT = auto()  # the queue's limit, which raises SystemExit
@@ -319,7 +319,7 @@ class Deliveries(RuleBasedStateMachine):
 
     @rule(luck=luck)
     def deliver_at_last(self, luck: Random) -> None:
-        """A delivery in which every export has waited too long."""
+        """A delivery after every export has exceeded its time limit."""
         self.time_passes()
         with override_settings(EXPORT_GIVE_UP_HOURS=0):
             self.works(lambda: protocol.deliver(self.connection.id), Worker(luck))
@@ -384,7 +384,7 @@ class Deliveries(RuleBasedStateMachine):
 
     # What happens at a place.
     def works(self, task: Callable[[], object], worker: Worker | None) -> None:
-        """Let a worker do something until its end, or its untimely end."""
+        """Let a worker do something until it is done or dies."""
         outer, self.worker = self.worker, worker
         try:
             with suppress(Died, SystemExit, Gone):
@@ -415,7 +415,7 @@ class Deliveries(RuleBasedStateMachine):
         else:
             act = None
         if act is Act.VANISH:
-            # A folder that goes twice within a few operations deceives everybody.
+            # Once per worker: no check can notice a folder that is gone twice in a few operations.
             act = None if worker.has_missed_folder else act
             worker.has_missed_folder = True
         if act:
@@ -481,7 +481,7 @@ class Deliveries(RuleBasedStateMachine):
         return Folder(self)
 
     def queries(self, execute: Callable[..., T], sql: str, *args: Any) -> T:
-        # What takes a transaction back is done by the database, however dead the worker is.
+        # The database rolls back the transaction, even though the worker is dead.
         if sql.startswith(("SAVEPOINT", "ROLLBACK", "RELEASE")):
             return execute(sql, *args)
         self.passes("query", When.BEFORE)
@@ -637,13 +637,13 @@ class Deliveries(RuleBasedStateMachine):
                 self.come_to_an_end()
         finally:
             self.patches.close()
-            # Janitors of later examples must not look here.
+            # The cleanup of later examples must not visit this connection.
             ErpConnection.objects.filter(org=self.org).update(
                 paused_at=Now(),
                 pause_code="THE_EXAMPLE_IS_OVER",
                 pause_text="",
                 paused_by=None,
-                # It is served no more: leases would take the degraded slots of later examples.
+                # Release the lease: it would occupy a degraded slot in later examples.
                 lease_until=None,
                 updated_at=Now(),
             )

@@ -1,4 +1,4 @@
-"""The ack inbox: what people see of the ERP's answers, and what they decide about them."""
+"""Acks to review: what people see of the ERP's acks, and what they decide about them."""
 
 import html
 import json
@@ -43,7 +43,7 @@ def text(response: Any) -> str:
 
 
 def answer(dropzone: Dropzone, erp: ErpConnection, name: str, content: Any) -> ErpAck:
-    """What a poll makes of a file that the ERP writes."""
+    """Let the ERP write an ack file and poll it; return the recorded ack."""
     data = content if isinstance(content, str) else json.dumps(content)
     (dropzone.acks / name).write_text(data)
     poll(erp.id)

@@ -75,7 +75,7 @@ class Shop:
         return ErpAck.objects.create(**{**values, **fields})
 
     def trouble(self, size: int) -> None:
-        """So many of everything that waits for a person."""
+        """Some of everything that needs attention."""
         name = self.org.slug
         for number in range(size):
             self.failed(f"{name}-failed-{number}")

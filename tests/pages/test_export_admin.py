@@ -1,4 +1,4 @@
-"""Exports in the admin: looked at, cancelled, delivered again and settled."""
+"""Exports in the admin: view, cancel, try again and resolve manually."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Lists and pages of exports and orders: what failed, why, and what it is worth to retry."""
+"""Lists and pages of exports and orders: what failed, why, and whether a retry can help."""
 
 from datetime import timedelta
 from decimal import Decimal

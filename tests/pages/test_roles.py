@@ -1,4 +1,4 @@
-"""The admin as those see it who may do some things and not others: the groups' members."""
+"""The admin as the members of each group see it."""
 
 import html
 import re

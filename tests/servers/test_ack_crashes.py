@@ -1,4 +1,4 @@
-"""Acks through crashes, lost connections, rivals and races: each counts once, none is lost."""
+"""Acks during crashes, lost connections and races: each is applied once, none is lost."""
 
 import json
 import os
@@ -85,7 +85,7 @@ def assert_all_counted_once(dropzone: Dropzone, five_sent: Sequence[ErpExport]) 
 
 
 def time_passes() -> None:
-    """The lease of whoever died runs out, and what failed may be tried again."""
+    """Let the lease of a dead worker expire and failed work be tried again."""
     ErpConnection.objects.update(lease_until=None, retry_at=None)
 
 

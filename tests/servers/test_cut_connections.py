@@ -1,4 +1,4 @@
-"""The stream to a real server cut after every so many bytes, both ways, politely and with a RST."""
+"""The connection to a real server is cut at many bytes, in both directions, by FIN and RST."""
 
 import os
 import threading

@@ -1,4 +1,4 @@
-"""Every step of a delivery, met by a kill, a stall, a reset, an error and the loss of the database.
+"""A kill, a stall, a reset, an error and the loss of the database at every step of a delivery.
 
 In a stall another worker finishes the delivery before the stalled one goes on.
 """

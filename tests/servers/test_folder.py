@@ -1,4 +1,4 @@
-"""The DropFolder contract, held by every implementation over the servers of daily life."""
+"""The DropFolder contract, tested for every implementation with real servers."""
 
 import os
 import time

@@ -1,4 +1,4 @@
-"""Servers that take few sessions: to have no room is no wrong password, and pauses nothing."""
+"""Servers with few sessions: a full server is not a wrong password and pauses no connection."""
 
 import threading
 from collections import Counter
@@ -115,7 +115,7 @@ TOO_MANY, BY_APPLICATION, PROTOCOL_ERROR, NOT_AVAILABLE = 12, 11, 2, 7
         ("password", TOO_MANY, "One at a time", "TOO_MANY_SESSIONS"),
         ("auth_completed", TOO_MANY, "One at a time", "TOO_MANY_SESSIONS"),
         ("session", TOO_MANY, "One at a time", "TOO_MANY_SESSIONS"),
-        # Who was let in has the right password, whatever else is the matter.
+        # After a successful login, no other error means a wrong password.
         ("auth_completed", BY_APPLICATION, "Bye", "TOO_MANY_SESSIONS"),
         ("session", BY_APPLICATION, "Bye", "TOO_MANY_SESSIONS"),
         # Other codes, clear words.

@@ -1,4 +1,4 @@
-"""The whole service, while parts of it come and go: nothing is lost, nothing doubled, no error.
+"""The whole service while its parts restart: no order is lost or doubled, no client sees an error.
 
 Two web servers, three workers, PostgreSQL, an archive on S3, an ERP, and another service that
 sends orders all the time.

@@ -1,4 +1,4 @@
-"""Bursts of requests: what they cost in round trips, and that no length of them locks up."""
+"""Bursts of requests: their round trips, and that a burst of any length does not deadlock."""
 
 import socket
 import struct

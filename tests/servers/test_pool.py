@@ -1,4 +1,4 @@
-"""Sessions are kept between deliveries, and never serve where they should not."""
+"""Sessions are reused between deliveries, but never for another config or process."""
 
 import os
 import threading

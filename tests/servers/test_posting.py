@@ -1,4 +1,4 @@
-"""One request to a receiver: where it may go, what it may cost, what is said of its outcome."""
+"""One request to a receiver: allowed addresses, limits of time and size, the reported result."""
 
 import socket
 import time

@@ -49,7 +49,7 @@ def checkout(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def env(tmp_path: Path) -> dict[str, str]:
-    """Nothing of this run's settings: what the page needs, it makes."""
+    """An environment without the settings of this run: the page creates its own."""
     return {
         "PATH": os.environ["PATH"],
         "HOME": str(tmp_path),

@@ -1,4 +1,4 @@
-"""A second connector, of another transport and another format, by its registry line alone."""
+"""A second connector, with another transport and format, needs only a line in the registry."""
 
 import re
 import threading
@@ -124,7 +124,7 @@ def reloaded(export: ErpExport) -> ErpExport:
 
 
 class Crash(BaseException):
-    """Passes by every handler, as a SIGKILL does."""
+    """No handler catches it, so the effect is that of a SIGKILL."""
 
 
 @contextmanager

@@ -42,7 +42,7 @@ def names(server: OpenSSHServer) -> list[str]:
 
 @breakable
 def test_a_server_that_hangs_between_link_and_unlink_keeps_the_file(org: Org, ann: User) -> None:
-    """Whoever resumes meanwhile must leave the staged name to that server's own unlink."""
+    """A worker that resumes meanwhile must leave the staged name to the server's own unlink."""
     with OpenSSHServer(
         sftp_server_args=["-P", "posix-rename"], injected=["link:delay_exit=2000000"]
     ) as server:

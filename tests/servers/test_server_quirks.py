@@ -1,4 +1,4 @@
-"""Whatever a server does wrong, in any combination, each order reaches the ERP once.
+"""Random combinations of server errors: each order reaches the ERP once.
 
 Over the real SFTP adapter, through a proxy to the server in this process. `make explore` looks for
 new combinations.

@@ -1,4 +1,4 @@
-"""The real worker: when idle, when told to stop, when killed, when stuck; an eager ERP."""
+"""The real worker: idle, stopped, killed and stuck, and with a fast ERP."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""Every page of the admin, from its URLconf, about one of everything that it can be about."""
+"""Every page of the admin, found through its URLconf, for one object of each kind."""
 
 import html
 import re
@@ -43,7 +43,7 @@ from tests.support.builders import (
 )
 from tests.support.servers.keys import new_key, public_line
 
-# Routes that are no pages to look at.
+# Routes that lead to no page.
 NO_PAGES = {"logout", "jsi18n", "autocomplete", "view_on_site"}
 
 _HREF = re.compile(r'href="([^"]*\?[^"]*)"')
@@ -269,7 +269,7 @@ def _routes(
 
 
 def addresses() -> Iterator[tuple[str, list[str]]]:
-    """Each route of the admin, and its addresses with every object that there is.
+    """Return each route of the admin with its addresses for every existing object.
 
     A route with a parameter of a new name needs a line here that says what it stands for.
     """
@@ -335,7 +335,7 @@ _NEVER_SHOWN = {"login", "orders_draftorder_decide"}
 
 
 def _page(client: Client, url: str) -> str | None:
-    """None for what is not there; empty for what is no page."""
+    """Return None if there is no such page, an empty text if it is not HTML."""
     response = client.get(url)
     assert response.status_code < 500, url
     if response.status_code != 200:

@@ -1,4 +1,4 @@
-"""People who look at the admin, as clients of it, and what they look at."""
+"""Clients that are logged in to the admin, and the objects that they view."""
 
 import re
 from html import unescape
@@ -31,7 +31,7 @@ def a_member(org: Org, name: str, group: str) -> User:
 
 
 def an_ack(connection: ErpConnection, classification: str, **fields: Any) -> ErpAck:
-    """An answer of the ERP, as a poll noted it."""
+    """An ack, as a poll recorded it."""
     return ErpAck.objects.create(
         **{
             "org": connection.org,
@@ -47,7 +47,7 @@ def an_ack(connection: ErpConnection, classification: str, **fields: Any) -> Erp
 
 
 def needs_a_decision(export: ErpExport, folder: Path) -> None:
-    """As after an attempt whose outcome nobody knows."""
+    """Put an export into the state after an attempt with an unknown outcome."""
     ErpExport.objects.filter(id=export.id).update(
         attempts=1,
         next_attempt_at=None,
@@ -77,7 +77,7 @@ def text(response: Any) -> str:
 
 
 def submitted(page: Any, **entered: str) -> dict[str, Any]:
-    """What the form of a confirmation page sends, with what a person enters into it."""
+    """Return the data that a confirmation page submits, with a person's input."""
     fields: dict[str, Any] = {}
     for name, value in re.findall(r'type="hidden" name="(\w+)" value="([^"]*)"', text(page)):
         fields.setdefault(name, []).append(unescape(value))

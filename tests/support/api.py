@@ -100,7 +100,7 @@ def wrong_parameters(response: Response) -> set[str]:
 
 
 def spread(model: Any, *keys: str, field: str = "created_at") -> None:
-    """Let rows be a second apart that this test's transaction has given one time."""
+    """Set the times of rows a second apart; in one transaction they are all equal."""
     for number, key in enumerate(keys):
         at = timezone.now() - timedelta(seconds=10 - number)
         model.objects.filter(id=key).update(**{field: at})

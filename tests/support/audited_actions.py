@@ -1,4 +1,4 @@
-"""Everything that the audit log records, done by each door through which people can do it."""
+"""Every action that the audit log records, done through each interface that offers it."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -79,7 +79,7 @@ class World:
         return export
 
     def ack(self, name: str, **content: str) -> ErpAck:
-        """What a poll makes of a file that the ERP writes."""
+        """Let the ERP write an ack file and poll it; return the recorded ack."""
         (self.dropzone.acks / name).write_text(json.dumps(content))
         poll(self.erp.id)
         return ErpAck.objects.get(filename=name)
@@ -111,7 +111,7 @@ class World:
         assert response.status_code < 300, response.content
 
     def post(self, name: str, /, *args: object, **data: Any) -> None:
-        """Send a form of the admin, and check that it leads on."""
+        """Submit a form of the admin and check that it redirects."""
         url = reverse(f"admin:{name}", args=args)
         response = self.client.post(url, {key: str(value) for key, value in data.items()})
         assert response.status_code == 302, text(response)
@@ -123,7 +123,7 @@ class World:
         assert self.client.post(url, submitted(page)).status_code == 302
 
 
-# Prepares what the action needs, yields, and does it when it goes on.
+# A generator: prepares what the action needs, yields, then does the action.
 AuditedAction = Callable[[World], Iterator[None]]
 BY_API: dict[Action, AuditedAction] = {}
 BY_ADMIN: dict[Action, AuditedAction] = {}

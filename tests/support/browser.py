@@ -1,4 +1,4 @@
-"""What the tests in a real browser share: they log in, and nothing may go wrong unseen."""
+"""Shared by tests in a real browser: the login, and the check that pages have no errors."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,4 +1,4 @@
-"""Orgs, people, orders and connections for tests, made by the same services as in daily life."""
+"""Orgs, people, orders and connections for tests, made by the services of production."""
 
 from datetime import date
 from decimal import Decimal

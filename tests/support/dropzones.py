@@ -1,4 +1,4 @@
-"""Dropzones for tests: the same folder, reached in each way that a connection can reach it."""
+"""Dropzones for tests: one folder, reached through each kind of connection."""
 
 import uuid
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Workers that die, freeze or fail at a failpoint, forked off where everything is loaded.
+"""Workers that die, freeze or fail at a failpoint. They are forked from a loaded process.
 
 `python -m tests.support.failing_worker` reads a line for each: ORDERFLOW_FAILPOINT, "deliver" or
 "poll", and the id of a connection. It answers with the process id, then with what becomes of it, a
@@ -22,7 +22,7 @@ _PR_SET_PDEATHSIG = 1
 
 
 class FailingWorkers:
-    """One at a time: each does a task on a connection and ends, if it is let.
+    """Starts one worker at a time, which does a task on a connection and ends.
 
     The tasks are "deliver", which archives too, and "poll".
     """

@@ -1,4 +1,4 @@
-"""What must hold once all faults have ended and everything has had its time."""
+"""The invariants, checked after all faults have ended and all exports had time to finish."""
 
 from collections import Counter
 from collections.abc import Collection, Mapping
@@ -45,7 +45,7 @@ def assert_kept(
 
 
 def assert_order_fits(order: DraftOrder, where: str = "") -> None:
-    """An order is out if and only if it has a live export, and what was sent was approved."""
+    """An order is pushed if and only if it has a live export; only approved content was sent."""
     live = [e.status for e in order.exports.all() if e.status in ErpExport.LIVE]
     out = {"PENDING": "PUSHING", "SENT": "PUSHED", "ACKED": "PUSHED"}
     expected = [out[status] for status in live]

@@ -1,4 +1,4 @@
-"""Tests of the lifecycles, by the row of a table that they bring about, and the world they act in.
+"""Links tests to rows of the lifecycle tables, and provides the objects that these tests use.
 
 A test names its row by a decorator: the table, the event and the sources, each of which brings
 it to its target. tests/ledger/test_lifecycle_tables.py asks for a test of each row, and changes the
@@ -50,7 +50,7 @@ _LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Proof:
-    """A test that brings a row about, from `source`; None: one that shows what the row refuses."""
+    """A test that performs a row from `source`; None: a test that the row does not apply."""
 
     table: str
     event: str
@@ -81,7 +81,7 @@ def brings_about(row: str, *sources: str) -> Callable[[Test], Test]:
 
 
 def refuses(row: str) -> Callable[[Test], Test]:
-    """A test that shows that a row does not apply where its condition does not hold."""
+    """Mark a test that a row does not apply if its condition does not hold."""
     table, _, event = row.partition(".")
 
     def register(test: Test) -> Test:
@@ -107,7 +107,7 @@ class Happened:
 
 
 class Crash(BaseException):
-    """Passes by every handler, as a SIGKILL does."""
+    """No handler catches it, so the effect is that of a SIGKILL."""
 
 
 class World:
@@ -223,7 +223,7 @@ class World:
             self.deliver()
 
     def dies_after_staging(self) -> None:
-        """Let a delivery leave a file under a passing name that no export has claimed."""
+        """Let a delivery leave a staging file that no export has claimed."""
         stage = DropzoneSession.stage
 
         def die(*args: Any) -> None:
@@ -238,7 +238,7 @@ class World:
 
     @contextmanager
     def cannot(self, operation: str, code: str) -> Iterator[None]:
-        """Let the dropzone refuse each file."""
+        """Let the dropzone report an error for each file."""
 
         def refuse(session: DropzoneSession, files: list[Any], **_: Any) -> list[ConnectorError]:
             return [ConnectorError(code) for _ in files]
@@ -248,7 +248,7 @@ class World:
 
     @contextmanager
     def overtaken(self, operation: str, move: Callable[[], object]) -> Iterator[None]:
-        """Let another worker move once, while this one is at an operation on the dropzone."""
+        """Let another worker act once, before an operation of this one on the dropzone."""
         original = getattr(DropzoneSession, operation)
         moves = iter([move])
 
@@ -290,7 +290,7 @@ class World:
         DeliveryInstance.objects.update(database="the lost one")
 
     def leftovers(self) -> list[str]:
-        """The files under passing names."""
+        """The staging files."""
         return [path.name for path in self.exports.iterdir() if path.suffix == ".tmp"]
 
     @contextmanager
@@ -323,7 +323,7 @@ def is_touched(order: DraftOrder) -> bool:
 
 @contextmanager
 def after_query(fragment: str, move: Callable[[], object]) -> Iterator[None]:
-    """Let another writer move once, right after the first query with a fragment of SQL."""
+    """Let another writer act once, right after the first query that contains a fragment of SQL."""
     moves = iter([move])
 
     def watch(execute: Callable[..., Any], sql: str, *args: Any) -> Any:

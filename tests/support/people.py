@@ -1,4 +1,4 @@
-"""An office in which several people, a worker and an ERP work on the same few orders.
+"""The generator of interleavings: people, a worker and an ERP act on the same few orders.
 
 A `Move` is one thing that one of them does. `prepare()` reads what a person sees on the page and
 returns the click; so another move may come between the look and the click, or amid the click.
@@ -48,7 +48,7 @@ Status = DraftOrder.Status
 
 
 class WorkerDied(BaseException):
-    """The worker's process is gone."""
+    """The process of the worker has died."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,7 @@ class Office:
         number = next(self.numbers)
         self.org = an_org(f"office-{number}")
         self.people = [a_user(self.org, f"{name}-{number}") for name in ("ann", "ben")]
-        # Whoever asks for a batch must still be allowed to when it runs.
+        # The person who starts a batch must still have the permission when it runs.
         User.objects.filter(id__in=[p.id for p in self.people]).update(is_superuser=True)
         for person in self.people:
             person.refresh_from_db()
@@ -113,7 +113,7 @@ class Office:
 
     @contextmanager
     def tried(self) -> Iterator[None]:
-        """Take back all that happens in the block."""
+        """Roll back everything that the block changes."""
         files, folders = dict(self.zone.files), dict(self.zone.folders)
         audited = list(self.audited)
         try:
@@ -123,7 +123,7 @@ class Office:
             self.zone.files, self.zone.folders, self.audited = files, folders, audited
 
     def time_passes(self) -> None:
-        """Long enough for leases to run out and retries to be due."""
+        """Let leases expire and retries become due."""
         ErpConnection.objects.filter(id=self.erp.id).update(lease_until=None, retry_at=None)
         Batch.objects.filter(org=self.org, finished_at=None).update(lease_until=None)
         waiting = ErpExport.objects.filter(org=self.org, status="PENDING")
@@ -430,7 +430,7 @@ def _is_sent(path: str) -> bool:
 
 
 def is_refused(error: BaseException) -> bool:
-    """Whether that is how a click may end."""
+    """Whether a click may raise this error."""
     return isinstance(error, RuleViolation | WorkerDied)
 
 

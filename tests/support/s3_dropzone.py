@@ -240,10 +240,10 @@ class S3CsvConnector(ERPConnectorPort):
 
 
 class S3Session:
-    """An object is whole and durable when its PUT is answered. What S3 does not have is a rename.
+    """After its PUT, an object is complete and durable. S3 has no rename.
 
-    So who publishes first creates a claim beside the staged object: there can be one only, and who
-    has it may copy. A claim without its copy tells that nobody knows what became of it.
+    A worker that publishes therefore first creates a claim beside the staged object. Only one can
+    exist, and only its owner may copy. A claim without its copy means an unknown outcome.
     """
 
     def __init__(self, config: S3Config, *, seconds: float = _SECONDS) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from django.db import connection
 
-# Sessions alone: a request may renew one, and writes nothing else.
+# Without sessions, because every request may renew one.
 _UNWATCHED = {"django_session"}
 
 

@@ -1,4 +1,4 @@
-"""What vulture takes for unused and is not: each entry with who calls it.
+"""Names that vulture reports as unused, each with its caller.
 
 `make check` fails on what is neither used nor named here. A name that nothing defines any more is
 to be removed.

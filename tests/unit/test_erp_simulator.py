@@ -1,4 +1,4 @@
-"""The simulated ERP: what it takes, what it leaves alone, and every way in which it answers."""
+"""The simulated ERP: which files it takes and ignores, and every kind of ack it writes."""
 
 import hashlib
 import json
