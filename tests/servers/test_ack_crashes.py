@@ -9,6 +9,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -257,13 +258,15 @@ def test_a_link_that_comes_and_goes_is_never_followed(
 def test_a_slow_writer_is_read_when_it_is_through(
     dropzone: Dropzone, erp: ErpConnection, five_sent: list[ErpExport]
 ) -> None:
-    whole = json.dumps({"status": "ACKED", "erp_order_id": "SO-1", "message": "Käufer"}).encode()
+    answer = {"status": "ACKED", "erp_order_id": "SO-1", "message": "Käufer"}
+    whole = json.dumps(answer, ensure_ascii=False).encode()
+    # One of the cuts is amid the two bytes of the umlaut.
+    cuts = sorted({0, *range(whole.index(b"\xa4") % 8, len(whole), 8), len(whole)})
     with (dropzone.acks / f"ack_{five_sent[0].filename}").open("wb", buffering=0) as file:
-        for byte in whole[:-1]:
-            file.write(bytes([byte]))
+        for start, end in pairwise(cuts):
+            file.write(whole[start:end])
             poll(erp.id)
-            assert classifications() == ["WAITING"]
-        file.write(whole[-1:])
+            assert classifications() == (["WAITING"] if end < len(whole) else ["APPLIED"])
     poll(erp.id)
     assert classifications() == ["APPLIED"]
     assert ErpAck.objects.get().raw == whole.decode()
