@@ -300,7 +300,7 @@ def test_both_answers_stand_side_by_side(conflict: ErpAck, operator_client: Clie
     for name in ("change", "accept", "dismiss"):
         page = text(operator_client.get(url(f"erpack_{name}", conflict.id)))
         first, second = page.split("This ack")
-        assert "No such customer" in first.split("What counts now")[1]
+        assert "No such customer" in first.split("Counts now")[1]
         assert "SO-7" in second
 
 

@@ -267,7 +267,7 @@ def test_the_test_shows_each_step(connection: ErpConnection, oskar: User, folder
     page = _done(client, url)
     assert "The test failed" in page
     assert "DIR_MISSING" in page
-    assert "ERP team" in page or "operator" in page
+    assert "Who can fix it" in page
     connection.refresh_from_db()
     assert connection.last_test_success is False
 

@@ -141,7 +141,7 @@ def test_filters_are_called_what_they_are_about() -> None:
     client = login("Viewer", *orgs)
     for model, titles in (
         ("erpexport", ["Needs a decision", "ERP connection"]),
-        ("erpack", ["Waits for a person", "ERP connection"]),
+        ("erpack", ["To review", "ERP connection"]),
         ("batch", ["Organisation"]),
     ):
         page = content(client, f"/admin/exports/{model}/")

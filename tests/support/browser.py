@@ -53,5 +53,5 @@ def log_in(page: Page, url: str, name: str) -> Page:
     page.get_by_label("Username").fill(name)
     page.get_by_label("Password").fill(PASSWORD)
     page.get_by_role("button", name="Log in").click()
-    expect(page.get_by_role("link", name="Draft orders").first).to_be_visible()
+    expect(page.get_by_role("link", name="Orders").first).to_be_visible()
     return page
