@@ -252,7 +252,7 @@ def test_what_was_sent_keeps_its_approval(
     shown = page(operator_client, "orders_draftorder_change", order)
     assert f"Its status before was “{edited.get_status_display()}”." in shown
     assert ("The ERP has the content of the export" in shown) is (status in EDITED)
-    assert f"Order until then</dt><dd>{edited.get_status_display()}" in re.sub(
+    assert f"Order status before</dt><dd>{edited.get_status_display()}" in re.sub(
         r">\s+<", "><", page(operator_client, "exports_erpexport_change", export)
     )
 
