@@ -21,6 +21,7 @@ from connectors import circuit_breaker, lease, ownership
 from connectors.models import DeliveryInstance, ErpConnection
 from connectors.ownership import OtherInstance
 from exports.connection_tests import request_test
+from exports.delivery.archive import archive_pending
 from exports.delivery.dispatch import wake_due_connections, wake_due_polls
 from exports.delivery.protocol import deliver
 from exports.models import ErpExport
@@ -70,7 +71,7 @@ def do_everything(erp: ErpConnection) -> None:
     """Do all the work of workers, woken and scheduled."""
     for task in (tasks.deliver, tasks.poll_acks):
         task(str(erp.id))
-    for task in (tasks.archive_pending, tasks.retest_connections, tasks.tidy):
+    for task in (archive_pending, tasks.retest_connections, tasks.tidy):
         task()
 
 
@@ -139,7 +140,7 @@ def test_nothing_is_settled_in_the_dropzone(foreign: None, erp: ErpConnection, a
 
 @pytest.mark.parametrize("command", ["deliver", "poll_acks"])
 def test_commands_in_the_foreground_refuse(foreign: None, erp: ErpConnection, command: str) -> None:
-    with pytest.raises(CommandError, match="Nothing is delivered"):
+    with pytest.raises(CommandError, match="Nothing is sent"):
         call_command(command)
 
 
@@ -156,7 +157,7 @@ def test_a_worker_that_is_delivering_stops_when_another_installation_claims(
 
 
 def test_every_page_of_the_admin_says_so(admin_client: Client) -> None:
-    assert "Nothing is delivered" not in text(admin_client.get("/admin/"))
+    assert "Nothing is sent" not in text(admin_client.get("/admin/"))
     DeliveryInstance.objects.update(name="staging")
     for page in ("/admin/", "/admin/connectors/erpconnection/"):
         told = text(admin_client.get(page))
@@ -165,7 +166,7 @@ def test_every_page_of_the_admin_says_so(admin_client: Client) -> None:
 
 
 def test_who_is_not_logged_in_is_told_nothing(foreign: None, client: Client) -> None:
-    assert "Nothing is delivered" not in text(client.get("/admin/login/"))
+    assert "Nothing is sent" not in text(client.get("/admin/login/"))
 
 
 def test_an_export_says_that_it_waits(foreign: None, erp: ErpConnection, ann: User) -> None:

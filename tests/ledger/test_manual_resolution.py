@@ -280,7 +280,7 @@ def test_an_export_that_somebody_lets_be_tried_again_is_not_taken_for_delivered(
     with pytest.raises(RuleViolation) as refused:
         resolve(export.id, Resolution.DELIVERED, actor=ann, reason="?")
     assert refused.value.code == "NOT_RESOLVABLE"
-    assert "meanwhile" in refused.value.message
+    assert "in the meantime" in refused.value.message
     export.refresh_from_db()
     assert export.status == ErpExport.Status.PENDING
 

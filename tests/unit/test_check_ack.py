@@ -21,7 +21,7 @@ def check(path: Path) -> str:
 def test_an_acceptance_is_shown(tmp_path: Path) -> None:
     (tmp_path / ACK).write_bytes(GUIDE_ACK)
     assert check(tmp_path / ACK) == (
-        f"Name: an answer to {EXPORT}\n"
+        f"Name: an ack for {EXPORT}\n"
         "Content: accepted\n"
         "  erp_order_id: 'SO-2025-000123'\n"
         "  error_code: none\n"

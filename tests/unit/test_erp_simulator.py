@@ -565,7 +565,7 @@ def test_in_a_folder(tmp_path: Path, command: list[str], env: dict[str, str]) ->
     finally:
         kill_tree(simulator)
     # It does not lie below DROPZONE_ROOTS.
-    assert "will refuse it: export_path" in log.read_text()
+    assert "would not accept it with its present settings: export_path" in log.read_text()
 
 
 @pytest.mark.parametrize(
