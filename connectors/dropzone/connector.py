@@ -53,7 +53,6 @@ class DropzoneJsonV1Connector(ERPConnectorPort):
     connector_type = "DROPZONE_JSON_V1"
     export_format_version = document.FORMAT_VERSION
     ack_size_limit = acks.MAX_BYTES
-    ack_errors = acks.MALFORMED
     config_form = FIELDS
     secret_fields = frozenset(f.name for f in FIELDS if f.kind == "secret")
 

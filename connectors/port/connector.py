@@ -59,7 +59,6 @@ class ERPConnectorPort(Protocol):
     connector_type: str
     export_format_version: str
     ack_size_limit: int  # bytes; a larger file is no ack
-    ack_errors: Mapping[str, str]  # the codes of a MalformedAck, each with its meaning
     config_form: tuple[ConfigField, ...]
 
     @property

@@ -90,7 +90,6 @@ class S3CsvConnector(ERPConnectorPort):
     connector_type = "S3_CSV_V1"
     export_format_version = "orders_csv_v1"
     ack_size_limit = _LARGEST_ACK
-    ack_errors: Mapping[str, str] = {}
     config_form = FIELDS
     secret_fields = frozenset({"secret_key"})
 

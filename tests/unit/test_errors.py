@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from connectors import registry
+from connectors.dropzone import acks
 from connectors.errors import CATALOGUE, ConnectorError, Kind
 from tests.support.processes import ROOT
 
@@ -62,9 +62,8 @@ def section() -> str:
             for code, spec in CATALOGUE.items()
             if spec.kind is kind
         ]
-    meanings = {code: text for c in registry.connectors() for code, text in c.ack_errors.items()}
     return "".join(
-        [*parts, MALFORMED, *(f"| `{code}` | {text} |\n" for code, text in meanings.items())]
+        [*parts, MALFORMED, *(f"| `{code}` | {text} |\n" for code, text in acks.MALFORMED.items())]
     )
 
 
