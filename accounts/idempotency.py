@@ -13,7 +13,7 @@ _PRUNED_AT_ONCE: Final = 10_000
 def begin(org: Org, *, key: str, request_sha256: str) -> tuple[IdempotencyKey, bool]:
     """Return the row of a key, and whether it is new: then the caller fills in the answer.
 
-    Within the transaction that does the deed, so there is never one without the other. Waits for
+    Call it within the transaction that does the work, so both are committed or neither. Waits for
     another transaction that has begun the same key.
     """
     mine = IdempotencyKey(org=org, key=key, request_sha256=request_sha256)

@@ -176,7 +176,7 @@ class AuditEntry(models.Model):
 
 
 class IdempotencyKey(models.Model):
-    """The answer to a request that its client may repeat: the same again, instead of a new deed."""
+    """The response to a request that its client may repeat: sent again, nothing is done twice."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     org = models.ForeignKey(Org, on_delete=models.CASCADE, related_name="+")

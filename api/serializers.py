@@ -23,7 +23,7 @@ NOT_BLANK: Final = r"^[^\x00]*[^\x00\s][^\x00]*$"
 class Text(serializers.CharField):
     """A text that, when absent, is null for clients and '' in the database.
 
-    A number is refused: of 1e5 nobody knows which text it should be.
+    A number is not allowed: 1e5 could be several texts.
     """
 
     def run_validation(self, data: Any = empty) -> Any:

@@ -89,7 +89,7 @@ def test_a_folder_that_vanished_is_no_evidence(org: Org, ann: User, dropzone: Dr
     shutil.rmtree(dropzone.exports)
     assert deliver(connection.id).sent == 0
     assert code(export) == "FOLDER_CHANGED"
-    # It comes back empty, after another error: still nobody knows.
+    # It comes back empty, after another error: still it is not known.
     ErpExport.objects.update(error_json={"code": "CONNECT_REFUSED"})
     dropzone.exports.mkdir()
     make_due()

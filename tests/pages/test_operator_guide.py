@@ -473,7 +473,7 @@ def an_unknown_outcome(stage: Stage) -> None:
     page.get_by_label("Reason:").fill("The ERP admin found half a file and removed it.")
     page.get_by_label("Push the order again now").check()
     page.get_by_label("File name:").fill(export.filename)
-    stage.picture(page, "settle")
+    stage.picture(page, "resolve")
     page.get_by_role("button", name="Resolve manually").click()
     expect(page.get_by_text("The export was resolved.")).to_be_visible()
     stage.open_export(page, order)

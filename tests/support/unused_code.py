@@ -234,7 +234,7 @@ _.concerns_connection  # templates/admin/exports/outlook.html
 _.drawing  # templates/admin/chart.html
 _.peak  # templates/admin/chart.html
 _.MemoryFolder  # tests, as the shipped double of a folder
-_.legal_steps  # tests and chaos, to judge histories
+_.legal_steps  # tests and chaos, to check histories
 _.aexport  # the guide's await
 _.archived_at  # the ORM, as a column
 _.claimed_at  # the ORM, as a column
