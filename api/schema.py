@@ -18,7 +18,7 @@ from drf_spectacular.utils import Direction, OpenApiParameter
 from rest_framework.serializers import DecimalField
 
 from api.errors import refusal_status
-from api.serializers import NOT_BLANK, TEXT, StrictSerializer, Text
+from api.serializers import NOT_BLANK, StrictSerializer, Text
 from kernel.problems import CONTENT_TYPE
 
 Schema = dict[str, Any]
@@ -192,10 +192,12 @@ class TextExtension(OpenApiSerializerFieldExtension):
     def map_serializer_field(self, auto_schema: AutoSchema, direction: Direction) -> Schema:
         schema: Schema = auto_schema._map_serializer_field(self.target, direction, True)
         may_be_blank = self.target.allow_blank or self.target.read_only
+        if may_be_blank:
+            return append_meta(schema, {"nullable": True})
         has_pattern = any(isinstance(check, RegexValidator) for check in self.target.validators)
         if direction == "request" and not has_pattern:
-            schema["pattern"] = TEXT if may_be_blank else NOT_BLANK
-        return append_meta(schema, {"nullable": True}) if may_be_blank else schema
+            schema["pattern"] = NOT_BLANK
+        return schema
 
 
 class DecimalExtension(OpenApiSerializerFieldExtension):

@@ -14,9 +14,7 @@ T = TypeVar("T")
 M = TypeVar("M", bound=models.Model)
 
 
-# The database holds no null characters.
-TEXT: Final = r"^[^\x00]*$"
-# White space at both ends is cut off, and something must remain.
+# White space at both ends is cut off, and something must remain. No text has a null character.
 NOT_BLANK: Final = r"^[^\x00]*[^\x00\s][^\x00]*$"
 
 

@@ -126,7 +126,7 @@ def test_one_mail_tells_what_has_happened_and_what_to_do(
     links = re.findall("https://orders.acme.example/admin/exports/erpexport/(.*)/change/", text)
     assert set(links) < {str(export.id) for export in exports}
     assert f"https://orders.acme.example/admin/connectors/erpconnection/{erp.id}/change/" in text
-    assert "What to do: Correct the order as the ERP says, approve and push it again." in text
+    assert "What to do: Correct the order as the ERP says, approve it and push it again." in text
     assert text.count("Correct the credentials") == 1, "only while there is something to do"
     assert len(links) == 20 and "and 10 more." in text
     assert not Notification.objects.filter(mailed_at=None).exists()

@@ -25,7 +25,7 @@ KINDS = {
 
 
 @pytest.fixture
-def export(groups: None, dropzone_root: Path) -> ErpExport:
+def export(dropzone_root: Path) -> ErpExport:
     org = an_org()
     a_connection(org, {"mode": "filesystem", "export_path": str(dropzone_root / "exports")})
     (export,) = some_exports(org, a_user(org))

@@ -299,7 +299,7 @@ def test_each_classification_has_its_decisions(
 def test_both_answers_stand_side_by_side(conflict: ErpAck, operator_client: Client) -> None:
     for name in ("change", "accept", "dismiss"):
         page = text(operator_client.get(url(f"erpack_{name}", conflict.id)))
-        first, second = page.split("This ack")
+        first, second = page.split("<h2>This ack</h2>")
         assert "No such customer" in first.split("Counts now")[1]
         assert "SO-7" in second
 

@@ -388,7 +388,7 @@ def an_unmatched_ack(stage: Stage, silent: DraftOrder) -> None:
     state(page).get_by_role("link", name="Assign").click()
     page.get_by_role("radio", name=export.filename).check()
     page.get_by_label("Reason:").fill("The ERP admin says that its import mistyped the name.")
-    page.get_by_role("button", name="Continue").click()
+    page.get_by_role("button", name="Assign to an export").click()
     expect(page.get_by_role("button", name="Assign this ack")).to_be_visible()
     stage.picture(page, "ack-assign")
     page.get_by_role("button", name="Assign this ack").click()

@@ -265,7 +265,7 @@ def test_markup_in_orders_is_escaped_everywhere(
     ErpExport.objects.filter(id=export.id).update(
         error_json={"code": XSS, "message": XSS, "hint": XSS, "owner": XSS}, erp_order_id=XSS
     )
-    ack = an_ack(connection, "MALFORMED", export=export, filename=XSS, raw=XSS, reason=XSS)
+    ack = an_ack(connection, "MALFORMED", export=export, filename=XSS, raw=XSS, note=XSS)
     circuit_breaker.pause(connection.id, reason=XSS, actor=approver)
     pages += [
         root.get(url)

@@ -28,13 +28,13 @@ from connectors.models import ErpConnection
 from exports.acks import poller, unmatched
 from exports.acks.poller import PollSummary, poll
 from exports.models import ErpAck, ErpExport, ErpExportEvent
+from tests.servers.test_cut_connections import held, settled
 from tests.support.acks import accept, classifications, places, refuse, some_sent, state, write
 from tests.support.builders import a_connection
 from tests.support.dropzones import Dropzone, dropzone_of, openssh_config
 from tests.support.failing_worker import FailingWorkers
 from tests.support.servers import OpenSSHServer, TcpProxy
 from tests.support.servers.postgres import kill_backends
-from tests.support.servers.test_cut_connections import held, settled
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),

@@ -22,6 +22,7 @@ from uuid import UUID
 
 import psycopg
 import pytest
+from django.utils.module_loading import import_string
 
 from tests.data.make_dumps import DATA, DROPZONES
 from tests.support.processes import run, web, worker
@@ -184,9 +185,8 @@ def test_tasks_of_the_former_release_stop_nothing(tmp_path: Path) -> None:
         [(former,)] = it.query("SELECT max(id) FROM django_q_ormq")
         assert former
         it.manage("migrate", "--verbosity=0")
-        assert {
-            func.rpartition(".")[0] for (func,) in it.query("SELECT func FROM django_q_schedule")
-        } == {"worker.tasks"}
+        for (func,) in it.query("SELECT func FROM django_q_schedule"):
+            assert callable(import_string(func))
         it.manage("claim_delivery_instance", "--confirm", it.env["DELIVERY_INSTANCE"])
         with worker(it.env) as process:
             until(lambda: is_done(it, former) or process.poll() is not None, seconds=40)
