@@ -146,7 +146,10 @@ class S3CsvConnector(ERPConnectorPort):
 
     @contextmanager
     def open(
-        self, config: S3Config, *, connect_timeout: float | None = None
+        self,
+        config: S3Config,
+        *,
+        connect_timeout: float | None = None,
     ) -> Iterator["S3Session"]:
         with closing(S3Session(config, seconds=connect_timeout or _SECONDS)) as first:
             first.check()
