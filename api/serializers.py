@@ -8,6 +8,7 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 from rest_framework.fields import empty
 
+from connectors.catalogue import FORMER_OWNERS
 from kernel.limits import MAX_ERRORS
 
 T = TypeVar("T")
@@ -61,6 +62,11 @@ class ErrorReport(serializers.JSONField):
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(read_only=True, allow_null=True, **kwargs)
+
+    def to_representation(self, value: Any) -> Any:
+        if value and value.get("owner") in FORMER_OWNERS:
+            return {**value, "owner": FORMER_OWNERS[value["owner"]].value}
+        return value
 
 
 class StrictSerializer(serializers.Serializer[T]):

@@ -25,6 +25,14 @@ class Owner(StrEnum):
     SUPPORT = "support"
 
 
+# Errors that former releases have stored name these owners.
+FORMER_OWNERS: Final = {
+    "ERP admin": Owner.ERP_TEAM,
+    "order data": Owner.ORDER_TEAM,
+    "us": Owner.SUPPORT,
+}
+
+
 class ErrorSpec(NamedTuple):
     """The texts end with a full stop; `check` may have commands in backticks."""
 

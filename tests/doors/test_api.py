@@ -281,6 +281,14 @@ def test_a_cancelled_export_says_so(owner: APIClient, connection: ErpConnection)
     refusal(post(owner, f"{path}/cancel"), 409, "NOT_CANCELLABLE")
 
 
+def test_an_error_of_a_former_release_names_who_can_fix_it_in_present_words(
+    owner: APIClient, connection: ErpConnection
+) -> None:
+    _, export = create_failed(owner)
+    ErpExport.objects.update(error_json={"code": "DNS", "owner": "ERP admin"})
+    assert owner.get(export).json()["error"]["owner"] == "ERP team"
+
+
 def test_a_cleared_payload_is_404(owner: APIClient, connection: ErpConnection) -> None:
     _, export = create_failed(owner)
     ErpExport.objects.update(payload=None, archived_at=timezone.now())
